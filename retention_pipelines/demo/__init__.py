@@ -1,0 +1,1 @@
+"""The demonstration: a simulated survey written in real formats, and the report printed at its end."""

@@ -1,0 +1,81 @@
+"""Errors a person can act on.
+
+One base class; every message says what went wrong and, in `hint`, what to do next. Nothing here knows
+about HTTP or exit codes: the service and the command line map these classes in one table each.
+"""
+
+
+class RetentionError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class SettingsError(RetentionError):
+    """A setting is unknown, malformed or out of bounds."""
+
+
+class CatalogError(RetentionError):
+    """A dataset or column is not in the catalog."""
+
+
+class LakeError(RetentionError):
+    """Base of the errors of the lake."""
+
+
+class CommitConflict(LakeError):
+    """Another writer changed the inputs; read again and redo the work."""
+
+
+class PartitionValueError(LakeError):
+    """A partition value has characters that not every reader can open."""
+
+
+class SchemaError(LakeError):
+    """Rows do not have the columns or types the catalog declares."""
+
+
+class StorageFull(LakeError):
+    """The file system has no space left; what was committed before stays readable."""
+
+
+class OutsideRestoreWindow(LakeError):
+    """The files an undo or a time travel needs were vacuumed."""
+
+
+class SourceError(RetentionError):
+    """Base of the errors of reading raw files."""
+
+
+class FileRefused(SourceError):
+    """A raw file cannot be read at all; it is kept aside and the others go on."""
+
+
+class MappingError(SourceError):
+    """A mapping is malformed or does not fit the file."""
+
+
+class ConservationError(SourceError):
+    """read = accepted + quarantined + duplicates does not hold: a bug here, and nothing was committed."""
+
+
+class FeatureError(RetentionError):
+    """Features cannot be computed or joined as asked."""
+
+
+class SeriesError(RetentionError):
+    """A series cannot be computed as asked."""
+
+
+class QueryError(RetentionError):
+    """A query failed."""
+
+
+class DatabaseError(RetentionError):
+    """Postgres cannot be started, reached or migrated."""

@@ -1,0 +1,1 @@
+"""Features of studies and the point-in-time reads over them."""

@@ -1,0 +1,1 @@
+"""Postgres: the embedded default server, tables, migrations, roles."""

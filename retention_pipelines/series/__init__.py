@@ -1,0 +1,1 @@
+"""Aggregated series: cells x windows, diversity, seasonality, trends, upwelling."""

@@ -1,0 +1,157 @@
+"""Settings: the only module that reads the environment.
+
+What belongs here: names, bounds and defaults of what a person may configure. What does not: connections,
+paths that are derived from data, anything that changes while a process runs. `load_settings()` is called at
+the edge (CLI, `definitions.py`, `connect()`); everything below receives a `Settings`.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from retention_pipelines.errors import SettingsError
+
+PREFIX = "RETENTION_"
+
+
+class Settings(BaseSettings):
+    """Every setting, with its bounds; environment names are `RETENTION_` plus the upper-case field name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="Postgres to use, as postgresql://user:password@host/database. Unset: the embedded server is started.",
+    )
+    lake_root: str = Field(
+        default="warehouse",
+        min_length=1,
+        description="Folder or s3://bucket/prefix that holds the data.",
+    )
+    state_dir: Path = Field(
+        default=Path(".retention"),
+        description="Folder of this machine's state: embedded Postgres, Dagster home, files kept aside.",
+    )
+    cell_deg: float = Field(
+        default=0.25,
+        ge=0.01,
+        le=30.0,
+        description="Size of a grid cell in degrees.",
+    )
+    surface_limit_m: float = Field(
+        default=10.0,
+        gt=0.0,
+        le=200.0,
+        description="Depth in metres (or pressure in dbar) down to which a measurement belongs to the surface layer, inclusive.",
+    )
+    locale: Literal["en", "pt"] = Field(default="en", description="Language of reports and pages: en or pt.")
+    mode: Literal["full", "read_only"] = Field(
+        default="full",
+        description="full, or read_only: reads everything and writes nothing.",
+    )
+    zones_file: Path | None = Field(
+        default=None,
+        description="GeoJSON polygons with a `name` property: named zones of the spatial features.",
+    )
+    regions_file: Path | None = Field(
+        default=None,
+        description="YAML of regions with their dry, wet and upwelling seasons, for the temporal features. Unset: the packaged list.",
+    )
+    traits_file: Path | None = Field(
+        default=None,
+        description="CSV with scientific_name and true/false columns threatened, commercial, endemic. Unset: those shares are unknown.",
+    )
+    s3_endpoint_url: str | None = Field(
+        default=None,
+        description="Address of an S3-compatible server. Unset: AWS. Credentials and region come from the usual AWS_* variables.",
+    )
+
+    @field_validator("lake_root")
+    @classmethod
+    def _lake_root_is_a_folder_or_s3(cls, value: str) -> str:
+        if "://" in value and not value.startswith("s3://"):
+            raise ValueError("must be a folder or start with s3://")
+        return value.rstrip("/") or "/"
+
+    @field_validator("cell_deg")
+    @classmethod
+    def _cells_tile_the_globe(cls, value: float) -> float:
+        if abs(round(180 / value) - 180 / value) > 1e-9:
+            raise ValueError("must divide 180 degrees without remainder, for example 0.1, 0.25, 0.5, 1 or 5")
+        return value
+
+    @property
+    def lake_is_local(self) -> bool:
+        """Whether the lake is a folder on this machine."""
+        return "://" not in self.lake_root
+
+    @property
+    def landing_dir(self) -> Path:
+        """Folder the sensor watches for raw files."""
+        return (Path(self.lake_root) if self.lake_is_local else self.state_dir) / "landing"
+
+    @property
+    def refused_dir(self) -> Path:
+        """Folder for copies of raw files that could not be read."""
+        return self.state_dir / "refused"
+
+    @property
+    def storage_options(self) -> dict[str, str] | None:
+        """Options of the object store, None for a local lake."""
+        if self.lake_is_local:
+            return None
+        options = {
+            name: os.environ[name]
+            for name in (
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY",
+                "AWS_SESSION_TOKEN",
+                "AWS_REGION",
+            )
+            if name in os.environ
+        }
+        if self.s3_endpoint_url:
+            options["AWS_ENDPOINT_URL"] = self.s3_endpoint_url
+            if self.s3_endpoint_url.startswith("http://"):
+                options["AWS_ALLOW_HTTP"] = "true"
+        return options
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read the settings from the environment; keyword arguments win.
+
+    Raises SettingsError for an unknown `RETENTION_*` name (with the nearest known one) or a value out of bounds.
+    """
+    environ = os.environ if environ is None else environ
+    known = {PREFIX + name.upper(): name for name in Settings.model_fields}
+    values: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.upper().startswith(PREFIX):
+            continue
+        if name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+            raise SettingsError(
+                f"{name} is not a setting.",
+                hint=f"Did you mean {near[0]}? All settings are listed in docs/settings.md.",
+            )
+        if value != "":
+            values[known[name.upper()]] = value
+    unknown = sorted(set(overrides) - set(Settings.model_fields))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], Settings.model_fields, n=1, cutoff=0.0)
+        raise SettingsError(f"{unknown[0]!r} is not a setting.", hint=f"Did you mean {near[0]!r}?")
+    try:
+        # model_validate, unlike the constructor, does not look at the environment a second time.
+        return Settings.model_validate(values | overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        raise SettingsError(
+            f"{PREFIX}{field.upper()}: {first['msg']}.",
+            hint=Settings.model_fields[field].description if field in Settings.model_fields else None,
+        ) from None

@@ -1,0 +1,38 @@
+"""DuckDB connections and the quoting of names and literals.
+
+Every connection of the project is made here: UTC, the project's macros, no extension from the network.
+"""
+
+from collections.abc import Iterable
+from importlib.resources import files
+
+import duckdb
+
+
+def open_connection(path: str = ":memory:", *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection in UTC with the macros of `macros.sql`; never installs or loads an extension by itself."""
+    con = duckdb.connect(
+        path,
+        read_only=read_only,
+        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"},
+    )
+    # Delta refuses the spelling 'Etc/UTC'.
+    con.execute("set timezone = 'UTC'")
+    if not read_only:
+        con.execute(files("retention_pipelines.warehouse").joinpath("macros.sql").read_text(encoding="utf-8"))
+    return con
+
+
+def quote_name(name: str) -> str:
+    """A name as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(value: str) -> str:
+    """A text as a quoted SQL literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def quote_texts(values: Iterable[str]) -> str:
+    """Texts as a comma-separated list of SQL literals."""
+    return ", ".join(quote_text(value) for value in values)

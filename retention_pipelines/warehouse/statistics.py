@@ -1,0 +1,50 @@
+"""File statistics in the form the Delta log wants.
+
+Only top-level primitives: one statistic of a wrong type makes the whole table unreadable (hazard H3).
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+_WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
+_REAL = {"FLOAT", "DOUBLE"}
+_INSTANT = "TIMESTAMP WITH TIME ZONE"
+_LONGEST_TEXT = 64
+
+
+def _milliseconds(text: str, *, round_up: bool) -> str:
+    """A DuckDB instant as ISO text with milliseconds; a maximum is rounded up so that it stays a maximum."""
+    is_utc = text.endswith("+00")
+    instant = datetime.fromisoformat(f"{text}:00" if is_utc else text)
+    rest = instant.microsecond % 1000
+    instant += timedelta(milliseconds=1 if round_up and rest else 0) - timedelta(microseconds=rest)
+    return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant.microsecond // 1000:03d}{'Z' if is_utc else ''}"
+
+
+def delta_statistics(rows: int, columns: Mapping[str, Mapping[str, str]], types: Mapping[str, str]) -> str:
+    """JSON statistics of one file from what `COPY … RETURN_STATS` reports per column."""
+    minimum: dict[str, Any] = {}
+    maximum: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for quoted, measured in columns.items():
+        name = quoted.strip('"')
+        kind = types.get(name, "")
+        if kind not in _WHOLE | _REAL | {"VARCHAR", "DATE", _INSTANT}:
+            continue
+        if "null_count" in measured:
+            nulls[name] = int(measured["null_count"])
+        if "min" not in measured or measured.get("has_nan") == "true":
+            continue
+        if kind == "VARCHAR":
+            exact = measured.get("min_is_exact") == measured.get("max_is_exact") == "true"
+            if not exact or len(measured["max"]) > _LONGEST_TEXT or len(measured["min"]) > _LONGEST_TEXT:
+                continue
+        if kind == _INSTANT:
+            minimum[name] = _milliseconds(measured["min"], round_up=False)
+            maximum[name] = _milliseconds(measured["max"], round_up=True)
+        else:
+            convert = int if kind in _WHOLE else float if kind in _REAL else str
+            minimum[name], maximum[name] = convert(measured["min"]), convert(measured["max"])
+    return json.dumps({"numRecords": rows, "minValues": minimum, "maxValues": maximum, "nullCount": nulls})
