@@ -36,3 +36,19 @@ def quote_text(value: str) -> str:
 def quote_texts(values: Iterable[str]) -> str:
     """Texts as a comma-separated list of SQL literals."""
     return ", ".join(quote_text(value) for value in values)
+
+
+def statement(package: str, name: str) -> str:
+    """Text of `name`.sql in a package: statements of more than a few lines live in files, not in strings."""
+    return files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+def bind(con: duckdb.DuckDBPyConnection, name: str, source: str) -> None:
+    """Make FROM-clause text readable under a fixed name, so that statements in files can name it."""
+    con.execute(f"create or replace temp view {quote_name(name)} as select * from {source}")
+
+
+def set_variables(con: duckdb.DuckDBPyConnection, **values: object) -> None:
+    """Set DuckDB variables, read in statements as getvariable('name')."""
+    for name, value in values.items():
+        con.execute(f"set variable {quote_name(name)} = $1", [value])
