@@ -1,0 +1,117 @@
+"""The command `retention`: its table of commands, loaded one at a time.
+
+What belongs here: names, one line of help each, and how errors leave the program. What does not: what a command
+does; that is a plain function with typer annotations in its own module, imported only when it is called, so that
+`retention --help` is instant. A RetentionError is a sentence on stderr and exit code 2; the rest is a bug and traces.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from retention_pipelines.errors import RetentionError
+
+_CLI = "retention_pipelines.cli"
+# Command: (module:function, help). A group is a help line and its own table.
+Commands = Mapping[str, tuple[str, str]]
+_COMMANDS: Commands = {
+    "ingest": (f"{_CLI}.ingest:ingest", "Read raw files into the lake; every row is accounted for."),
+    "materialize": (f"{_CLI}.materialize:materialize", "Compute features and series with Dagster, in one process."),
+    "query": (f"{_CLI}.query:query", "Run SQL over every dataset and print or save the result."),
+    "up": (f"{_CLI}.up:up", "Start Postgres, the Dagster daemon and its web page on this machine."),
+    "doctor": (f"{_CLI}.doctor:doctor", "Say what is in use, what is missing, and what to do about it."),
+    "demo": (f"{_CLI}.demo:demo", "Show the whole way on simulated data, or on real files with --data."),
+}
+_GROUPS: Mapping[str, tuple[str, Commands]] = {
+    "mappings": (
+        "Descriptions of delimited files.",
+        {
+            "list": (f"{_CLI}.ingest:list_mappings", "List the packaged mappings."),
+            "show": (f"{_CLI}.ingest:show_mapping", "Print a mapping."),
+            "draft": (f"{_CLI}.ingest:draft_mapping", "Draft a mapping for a file, to edit."),
+        },
+    ),
+    "lake": (
+        "Look after the lake: size, history, undo, compact, vacuum, archive.",
+        {
+            "size": (f"{_CLI}.lake:size", "Rows, files and bytes of every dataset."),
+            "files": (f"{_CLI}.lake:files", "Live files of a dataset."),
+            "history": (f"{_CLI}.lake:history", "Commits of a dataset, newest first."),
+            "publish": (f"{_CLI}.lake:publish", "Show the current state of every dataset to readers."),
+            "undo": (f"{_CLI}.lake:undo", "Take back one commit and keep what came after it."),
+            "restore": (f"{_CLI}.lake:restore", "Go back to an earlier version of a dataset."),
+            "compact": (f"{_CLI}.lake:compact", "Merge small files."),
+            "archive": (f"{_CLI}.lake:archive", "Move rows of a dataset into its archive."),
+            "vacuum": (f"{_CLI}.lake:vacuum", "Free the space of files that no version of the last 7 days needs."),
+        },
+    ),
+    "db": (
+        "The Postgres database.",
+        {
+            "upgrade": (f"{_CLI}.db:upgrade", "Bring the tables to the newest state."),
+            "downgrade": (f"{_CLI}.db:downgrade", "Go back to an older state of the tables."),
+            "current": (f"{_CLI}.db:current", "Say which state the tables are in."),
+        },
+    ),
+}
+
+
+class _Unloaded(TyperCommand):
+    """A command's name and help; `load` imports the function behind it."""
+
+    def __init__(self, name: str, target: str, help_line: str) -> None:
+        super().__init__(name, callback=None, help=help_line)
+        self.target = target
+
+    def load(self) -> Any:
+        module, _, function = self.target.partition(":")
+        single = typer.Typer(add_completion=False)
+        single.command(self.name)(getattr(importlib.import_module(module), function))
+        return get_command(single)
+
+
+class _LazyGroup(TyperGroup):
+    """A group that imports a command when it is called, not when it is listed."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, _Unloaded) else command, rest
+
+
+def command_names() -> tuple[str, ...]:
+    """Every command as typed after `retention`."""
+    nested = (f"{group} {name}" for group, (_, commands) in _GROUPS.items() for name in commands)
+    return (*_COMMANDS, *nested)
+
+
+def _group(name: str, help_line: str, commands: Commands) -> _LazyGroup:
+    members: dict[str, Any] = {key: _Unloaded(key, target, line) for key, (target, line) in commands.items()}
+    return _LazyGroup(name=name, help=help_line, commands=members, no_args_is_help=True)
+
+
+def build_app() -> TyperGroup:
+    """The root command with everything below it."""
+    root = _group("retention", "Marine biodiversity data in; a feature store and time series out.", _COMMANDS)
+    for name, (help_line, commands) in _GROUPS.items():
+        root.add_command(_group(name, help_line, commands))
+    return root
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit; `arguments` default to those of the process."""
+    try:
+        build_app().main(args=arguments, prog_name="retention")
+    except RetentionError as error:
+        sys.stderr.write(f"Error: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"{error.hint}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
