@@ -1,5 +1,8 @@
 """The lake as a whole: its tables, and the state of all of them that readers see."""
 
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -39,6 +42,24 @@ class Lake:
     def publish(self) -> dict[str, int]:
         """Show the current state of every table to readers, all at once; returns the version of each."""
         return {name: self.table(name).version() for name in DATASETS}
+
+    @contextmanager
+    def transaction(self, name: str) -> Iterator[str]:
+        """Several commits over several tables that are seen together or not at all.
+
+        Yields the `op` every append inside must be given: `with lake.transaction("ingest:<sha>") as op:`. An exception
+        undoes every commit of it; success publishes. One transaction at a time per lake, so read and parse before it;
+        look for duplicates inside it.
+        """
+        op = f"{name}#{uuid.uuid4().hex}"
+        before = {dataset: self.table(dataset).version() for dataset in DATASETS}
+        try:
+            yield op
+        except BaseException:
+            for dataset, version in before.items():
+                self.table(dataset).undo_operation(op, since=version)
+            raise
+        self.publish()
 
     def close(self) -> None:
         """Close the connection."""

@@ -5,6 +5,7 @@ datasets exist (the catalog). deltalake's own delete, merge and optimize are nev
 six times the memory, and mixed with our commits they duplicate rows (hazard H1).
 """
 
+import json
 import os
 import random
 import re
@@ -249,8 +250,6 @@ class Table:
         return next((entry["version"] for entry in recent if entry.get("fs_commit") == receipt), None), head
 
     def _describe(self, version: int, adds: Sequence[AddAction], removes: Sequence[LakeFile]) -> Commit:
-        import json
-
         keys = self.dataset.partition_by
         partitions = {tuple(add.partition_values.get(key) or "" for key in keys) for add in adds}
         partitions |= {tuple(file.partition[key] for key in keys) for file in removes}
@@ -351,6 +350,18 @@ class Table:
     def compact(self, *, min_files: int = 8) -> Commit:
         """Merge partitions of at least `min_files` files into one sorted file each."""
         return self.rewrite(lambda rows: f"select * from {rows}", op="compact", min_files=min_files)
+
+    def undo_operation(self, op: str, *, since: int) -> None:
+        """Take back the files that commits of `op` added after version `since`."""
+        delta = self.delta()
+        recent = delta.history(delta.version() - since) if delta.version() > since else []
+        added = set()
+        for entry in recent:
+            if entry.get("fs_op") == op:
+                with open(f"{self.root}/_delta_log/{entry['version']:020d}.json", encoding="utf-8") as log:
+                    added |= {action["add"]["path"] for action in map(json.loads, log) if "add" in action}
+        if added:
+            self.drop_partitions(lambda file: file.path in added, op=f"undo:{op}")
 
 
 def _fsync(path: str) -> None:
