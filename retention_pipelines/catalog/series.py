@@ -7,7 +7,12 @@ TIME_WINDOWS = ("daily", "weekly", "monthly", "seasonal")
 _CELL = (
     text("location_grid", "Cell: `<lat0>_<lon0>`.", required=True),
     double("cell_deg", "Size of the cell.", "degree", required=True),
-    double("center_lat", "Middle of the cell.", "degree_north", required=True, minimum=-90, maximum=90),
+    double(
+        "center_lat",
+        "Middle of the cell; past 90 for the cell whose lower edge is the pole.",
+        "degree_north",
+        required=True,
+    ),
     double("center_lon", "Middle of the cell.", "degree_east", required=True, minimum=-180, maximum=180),
 )
 _WINDOW = (

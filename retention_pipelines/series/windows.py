@@ -1,0 +1,110 @@
+"""Which windows a set of touched months concerns.
+
+What belongs here: calendar reasoning of an incremental update, pure and without storage. What does not: the
+windows' own rules (`period.py`). A record's whole interval lies inside a window, so every window that can hold a
+record overlaps the month the record starts in: recomputing the windows that overlap the touched months is enough.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from retention_pipelines.errors import SeriesError
+from retention_pipelines.period import Period, TimeWindow, first_of_month, window_of
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class TouchedWindow:
+    """A window whose rows are computed again."""
+
+    period: Period
+    time_window: TimeWindow
+
+    @property
+    def year(self) -> str:
+        """Value of the partition column `year`."""
+        return f"{self.period.start.year:04d}"
+
+
+def month_period(month: str) -> Period:
+    """The month of a key `YYYY-MM`; raises SeriesError for anything else."""
+    try:
+        return Period.of_month(month)
+    except ValueError as error:
+        raise SeriesError(str(error)) from None
+
+
+def overlapping(period: Period, window: TimeWindow) -> Iterator[TouchedWindow]:
+    """The windows of one length that share an instant with a period."""
+    start = period.start
+    while start < period.end:
+        found = window_of(start, window)
+        yield TouchedWindow(period=found, time_window=window)
+        start = found.end
+
+
+def touched_windows(
+    months: Collection[str], windows: Collection[TimeWindow] = tuple(TimeWindow)
+) -> list[TouchedWindow]:
+    """Every window that overlaps one of the months, once, in order of start."""
+    periods = [month_period(month) for month in months]
+    return sorted({touched for period in periods for window in windows for touched in overlapping(period, window)})
+
+
+def months_between(period: Period) -> list[str]:
+    """Keys of the months a period overlaps."""
+    keys, start = [], first_of_month(period.start.year, period.start.month)
+    while start < period.end:
+        keys.append(f"{start:%Y-%m}")
+        start = first_of_month(start.year, start.month + 1)
+    return keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Windows that are computed together, and the months their records can start in."""
+
+    windows: tuple[TouchedWindow, ...]
+    months: frozenset[str]
+
+
+def chunks(windows: Sequence[TouchedWindow], rows_per_month: dict[str, int], budget: int) -> list[Chunk]:
+    """Split windows by the month they start in, so that a chunk reads about `budget` rows or one month's windows.
+
+    Bounds the memory of a full run by the budget and not by the length of the record. Months without rows are not
+    read, and windows without any month that has rows are left out.
+    """
+    by_month: dict[str, list[TouchedWindow]] = {}
+    for window in windows:
+        by_month.setdefault(window.period.month_key, []).append(window)
+    found: list[Chunk] = []
+    held: list[TouchedWindow] = []
+    read: set[str] = set()
+    for _, group in sorted(by_month.items()):
+        months = {month for window in group for month in months_between(window.period) if month in rows_per_month}
+        if not months:
+            continue
+        if held and sum(rows_per_month[month] for month in read | months) > budget:
+            found.append(Chunk(windows=tuple(held), months=frozenset(read)))
+            held, read = [], set()
+        held += group
+        read |= months
+    if held:
+        found.append(Chunk(windows=tuple(held), months=frozenset(read)))
+    return found
+
+
+def hull(windows: Sequence[TouchedWindow]) -> Period:
+    """From the first start to the last end."""
+    return Period(min(w.period.start for w in windows), max(w.period.end for w in windows))
+
+
+__all__ = [
+    "Chunk",
+    "TouchedWindow",
+    "chunks",
+    "hull",
+    "month_period",
+    "months_between",
+    "overlapping",
+    "touched_windows",
+]
