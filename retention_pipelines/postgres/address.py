@@ -1,0 +1,68 @@
+"""Addresses of databases: any spelling of a Postgres URL in, driver URLs with deadlines out.
+
+The password never appears in a message: `masked()` is the one text form of an address that may be shown.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from retention_pipelines.errors import DatabaseError
+
+_SCHEMES = ("postgres", "postgresql")
+_HINT = "Write it as postgresql://user:password@host:5432/database."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadlines:
+    """How long a connection waits for what, in seconds."""
+
+    connect: int = 10
+    statement: float = 60.0
+    lock: float = 10.0
+    idle_in_transaction: float = 120.0
+
+    def options(self) -> dict[str, str]:
+        """The server settings that enforce them."""
+        return {
+            "statement_timeout": str(round(self.statement * 1000)),
+            "lock_timeout": str(round(self.lock * 1000)),
+            "idle_in_transaction_session_timeout": str(round(self.idle_in_transaction * 1000)),
+        }
+
+
+# Dagster migrates its own tables and reads long histories over the same connections.
+PATIENT = Deadlines(connect=30, statement=600.0, lock=60.0, idle_in_transaction=600.0)
+
+
+def parse(text: str) -> URL:
+    """A Postgres URL in any usual spelling (postgres://, postgresql://, with or without +driver)."""
+    try:
+        url = make_url(text.strip())
+        port = url.port
+    except (ArgumentError, ValueError):
+        raise DatabaseError("RETENTION_DATABASE_URL is not a database URL.", hint=_HINT) from None
+    if url.drivername.partition("+")[0] not in _SCHEMES:
+        raise DatabaseError(f"RETENTION_DATABASE_URL is for {url.drivername!r}, not for Postgres.", hint=_HINT)
+    if port is not None and not 0 < port < 65536:
+        raise DatabaseError(f"RETENTION_DATABASE_URL has the port {port}.", hint=_HINT)
+    return url.set(drivername="postgresql")
+
+
+def masked(url: URL) -> str:
+    """The address with *** for a password, wherever in the URL it stands."""
+    shown = URL.create(url.drivername, url.username, url.password, url.host, url.port, url.database)
+    host = url.query.get("host")
+    return shown.render_as_string(hide_password=True) + (f"?host={host}" if isinstance(host, str) else "")
+
+
+def with_session(url: URL, driver: str, deadlines: Deadlines, settings: dict[str, str]) -> URL:
+    """The URL for a driver, with deadlines and server settings for each session; what the URL says itself wins."""
+    session = {**deadlines.options(), "timezone": "UTC", **settings}
+    # Parted by tabs: SQLAlchemy writes a blank as `+`, which libpq does not read as one.
+    options = "\t".join(f"-c{name}={value}" for name, value in session.items())
+    given = url.query.get("options")
+    query: dict[str, str | tuple[str, ...]] = {"connect_timeout": str(deadlines.connect), **url.query}
+    query["options"] = f"{options}\t{given}" if isinstance(given, str) else options
+    return url.set(drivername=f"postgresql+{driver}", query=query)
