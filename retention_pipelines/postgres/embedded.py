@@ -1,8 +1,8 @@
 """The embedded server: a private Postgres in the state folder, shared by all processes of the project.
 
 Here: making its data folder, starting it (once, however many processes ask at the same time), joining and leaving it.
-How it is kept running and stopped after the last client is in `watchdog.py`. It listens on a Unix socket in a folder that
-only the owner of the state folder can enter; that is its access control.
+How it is kept running and stopped after the last client is in `watchdog.py`. It listens on a Unix socket in a folder
+that only the owner of the state folder can enter; that is its access control.
 """
 
 import contextlib

@@ -83,7 +83,8 @@ class Server:
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
             raise DatabaseError(
                 f"The database {actual!r} is not on {self.masked()} and may not be created: {_first_line(error)}.",
-                hint=f'Let an administrator run: create database "{actual}" owner "{self._url.username}" encoding \'UTF8\';',
+                hint="Let an administrator run: "
+                f'create database "{actual}" owner "{self._url.username}" encoding \'UTF8\';',
             ) from None
 
     def _exists(self, actual: str) -> bool:
@@ -105,8 +106,7 @@ class Server:
                 failed = failed or error
                 if "does not exist" not in str(error) and "permission denied" not in str(error):
                     break
-        assert failed is not None
-        raise unreachable(self.masked(), failed)
+        raise unreachable(self.masked(), failed or psycopg.OperationalError("no answer"))
 
     def _ask(self, query: str, *values: object) -> object:
         with self._connect() as con:
@@ -126,9 +126,7 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
