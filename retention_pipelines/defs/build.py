@@ -1,0 +1,29 @@
+"""The one place that puts the Dagster objects together, in flow order.
+
+What belongs here: lists and the settings they run with. What does not: any definition of its own; those live in one
+file per station beside this module.
+"""
+
+import dagster as dg
+
+from retention_pipelines.defs import checks, features, jobs, schedules, sensors, series, sources
+from retention_pipelines.defs.freshness import with_freshness
+from retention_pipelines.defs.progress import progress_logger
+from retention_pipelines.defs.resources import LakeResource
+from retention_pipelines.settings import Settings
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """Everything Dagster knows of this project; nothing is opened, started or read."""
+    assets = dg.Definitions(
+        assets=[*sources.ASSETS, *features.ASSETS, *series.ASSETS],
+        asset_checks=checks.build_checks(),
+        jobs=jobs.JOBS,
+        schedules=schedules.SCHEDULES,
+        sensors=sensors.SENSORS,
+        resources={"lake": LakeResource(settings)},
+        # A process per step would import everything again for each; runs are what is spread over machines.
+        executor=dg.in_process_executor,
+        loggers={"console": dg.colored_console_logger, "progress": progress_logger},
+    )
+    return with_freshness(assets)

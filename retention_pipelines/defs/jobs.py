@@ -1,0 +1,71 @@
+"""Jobs: what one run does. One per rhythm of the pipeline, plus the upkeep of the lake.
+
+A run's assets are linked by blocking checks; runs are linked by sensors. What does not belong here: when a job runs
+(`schedules.py`, `sensors.py`).
+"""
+
+import dagster as dg
+
+from retention_pipelines.catalog import DATASETS
+from retention_pipelines.defs.resources import LakeResource
+
+INGEST = "ingest"
+MONTHS_JOB = "months"
+CLIMATOLOGY = "climatology"
+Lakes = dg.ResourceParam[LakeResource]
+
+ingest_job = dg.define_asset_job(
+    INGEST,
+    selection=["ingested_files", "quarantine"],
+    description="Read the landing folder: raw files in, every row accounted for.",
+)
+months_job = dg.define_asset_job(
+    MONTHS_JOB,
+    selection=[
+        "occurrences",
+        "observations",
+        "feature_store",
+        "aggregated_time_series",
+        "biodiversity_statistics",
+    ],
+    description="Recompute event months: raw months tidied, then features, series and diversity.",
+)
+climatology_job = dg.define_asset_job(
+    CLIMATOLOGY,
+    selection=["seasonal_patterns", "trends", "upwelling_frequency"],
+    description="Recompute what depends on all years: seasonal patterns, trends, upwelling frequency.",
+)
+
+
+
+@dg.op(description="Merge the small files of every dataset into sorted ones; rows stay the same.", pool="lake")
+def compact_lake(context: dg.OpExecutionContext, lake: Lakes) -> None:
+    """Rewrites only partitions of at least eight files."""
+    with lake.open() as opened:
+        for name in DATASETS:
+            done = opened.table(name).compact()
+            if done.rows_added:
+                context.log.info(f"{name}: {done.bytes_removed} bytes became {done.bytes_added} in {done.partitions}")
+        opened.publish()
+
+
+@dg.op(description="Delete files that no version within the undo window needs.", pool="lake")
+def vacuum_lake(context: dg.OpExecutionContext, lake: Lakes) -> None:
+    """The window is that of the lake's tables."""
+    with lake.open() as opened:
+        opened.publish()
+
+
+@dg.job(name="compaction", description="Merge small files.")
+def compaction_job() -> None:
+    """One step over all datasets."""
+    compact_lake()
+
+
+@dg.job(name="vacuum", description="Free the space of files nothing needs any more.")
+def vacuum_job() -> None:
+    """One step over all datasets."""
+    vacuum_lake()
+
+
+JOBS = (ingest_job, months_job, climatology_job, compaction_job, vacuum_job)

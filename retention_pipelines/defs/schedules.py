@@ -1,0 +1,70 @@
+"""Schedules, in UTC: what happens even when no file arrives. All run by default.
+
+| schedule | when | why |
+|---|---|---|
+| hourly_ingest | minute 5 | sweeps up what the sensor missed while the daemon was down, and proves hourly that the way in works |
+| daily_months | 02:10 | recomputes months whose rows came in the last two days by any way, the command line included |
+| weekly_compaction | Sunday 03:20 | small files of a week's deliveries are merged when the machine is quiet |
+| monthly_climatology | day 1, 04:30 | a new month enters the climatology, the trends and the upwelling frequency |
+| monthly_vacuum | day 2, 04:30 | frees the space of files that no version within the undo window needs |
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster import DefaultScheduleStatus
+
+from retention_pipelines.defs.jobs import climatology_job, compaction_job, ingest_job, months_job, vacuum_job
+from retention_pipelines.defs.partitions import MONTHS, key_ranges
+from retention_pipelines.defs.resources import LakeResource
+from retention_pipelines.defs.statements import late_months
+
+RUNNING = DefaultScheduleStatus.RUNNING
+LATE = timedelta(days=2)
+
+
+def _schedule(job: object, name: str, cron: str, why: str) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=name,
+        job=job,  # type: ignore[arg-type]
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=RUNNING,
+        description=why,
+    )
+
+
+hourly_ingest = _schedule(
+    ingest_job, "hourly_ingest", "5 * * * *", "Sweeps up what arrived while the sensor was not looking."
+)
+weekly_compaction = _schedule(
+    compaction_job, "weekly_compaction", "20 3 * * 0", "Merges the small files of a week's deliveries."
+)
+monthly_climatology = _schedule(
+    climatology_job, "monthly_climatology", "30 4 1 * *", "A new month enters what depends on all years."
+)
+monthly_vacuum = _schedule(
+    vacuum_job, "monthly_vacuum", "30 4 2 * *", "Frees the space of files nothing within the undo window needs."
+)
+
+
+@dg.schedule(
+    job=months_job,
+    cron_schedule="10 2 * * *",
+    execution_timezone="UTC",
+    default_status=RUNNING,
+    description="Recomputes the current month and those with rows that came in the last two days.",
+)
+def daily_months(
+    context: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[LakeResource]
+) -> Iterator[dg.RunRequest]:
+    """Two days overlap, so a night without a daemon loses nothing."""
+    at: datetime = context.scheduled_execution_time
+    with lake.open() as opened:
+        months = late_months(opened, since=at - LATE) | {f"{at:%Y-%m}"}
+    for span in key_ranges(months, MONTHS.get_partition_keys()):
+        yield dg.RunRequest(run_key=f"{at:%Y-%m-%d}:{span.start}:{span.end}", tags=span.tags)
+
+
+SCHEDULES = (hourly_ingest, daily_months, weekly_compaction, monthly_climatology, monthly_vacuum)
