@@ -105,7 +105,7 @@ def _profiles(data: netCDF4.Dataset) -> Profiles:
     known = np.isfinite(juld)
     dates = netCDF4.num2date(juld[known].tolist(), data["JULD"].units)
     # Days as doubles are exact to some microseconds; the file means whole seconds.
-    instants = np.array([date.isoformat() for date in dates], dtype="M8[us]")
+    instants = np.array([date.isoformat() for date in np.asarray(dates).tolist()], dtype="M8[us]")
     seconds = (instants + np.timedelta64(500, "ms")).astype("M8[s]")
     time[known] = np.char.add(seconds.astype(str), "Z")
     return Profiles(
