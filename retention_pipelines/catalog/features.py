@@ -38,8 +38,16 @@ SPATIAL = (
     double("sea_floor_depth_m", "Depth of the sea floor, where the source gives it.", "m"),
     double("distance_to_coast_km", "Geodesic distance to the nearest coast; negative on land.", "km"),
     text("named_zone", "Configured polygon that holds the position."),
-    text("coastal_belt", "Distance belt: coastal, contiguous, eez_distance or high_sea."),
-    text("depth_belt", "shelf, slope, ocean, or null without a sea floor depth."),
+    text(
+        "coastal_belt",
+        "Distance belt: land, coastal (to 12 nm), contiguous (24), eez_distance (200) or high_sea.",
+        allowed=("land", "coastal", "contiguous", "eez_distance", "high_sea"),
+    ),
+    text(
+        "depth_belt",
+        "shelf (to 200 m), slope (2000 m) or ocean; null without a sea floor depth.",
+        allowed=("shelf", "slope", "ocean"),
+    ),
 )
 
 
@@ -50,7 +58,11 @@ def _match_up(quantity: str, unit: str, suffix: str) -> tuple[Column, ...]:
         double(f"{quantity}_distance_km", "Distance of the nearest contributing observation.", "km", minimum=0),
         double(f"{quantity}_age_seconds", "Age of the newest contributing observation at the study.", "s", minimum=0),
         count(f"{quantity}_n", "Number of contributing observations.", required=False),
-        double(f"{quantity}_anomaly_{suffix}", "Value minus the cell's climatology known at the study.", unit),
+        double(
+            f"{quantity}_anomaly_{suffix}",
+            "Surface value near the study minus the cell's surface climatology known at the study.",
+            unit,
+        ),
     )
 
 
@@ -60,10 +72,15 @@ ENVIRONMENTAL = (
     *_match_up("oxygen_saturation", "percent", "percent"),
     *_match_up("chlorophyll", "mg m-3", "mg_m3"),
     double("temperature_gradient_degc_per_km", "Magnitude of the horizontal gradient near the study.", "degC km-1"),
-    double("temperature_vertical_gradient_degc_per_m", "Surface to deepest match, per metre.", "degC m-1"),
+    double("temperature_vertical_gradient_degc_per_m", "Slope of temperature over depth near the study.", "degC m-1"),
+    double("surface_temperature_degc", "Matched temperature of the surface layer near the study.", "degree_Celsius"),
     flag("is_upwelling", "Surface temperature at least k standard deviations below the climatology."),
     double("upwelling_index", "Standardised negative surface temperature anomaly.", "1"),
-    text("productivity_class", "oligotrophic, mesotrophic or eutrophic by chlorophyll."),
+    text(
+        "productivity_class",
+        "oligotrophic (below 0.1 mg m-3), mesotrophic or eutrophic (above 1) by matched chlorophyll.",
+        allowed=("oligotrophic", "mesotrophic", "eutrophic"),
+    ),
 )
 SPECIES = (
     count("n_records", "Presence records of the study.", required=False),
@@ -97,7 +114,9 @@ FEATURE_STORE = Dataset(
     columns=(
         text("feature_id", "Study and feature type: `<source_data_id>/<feature_type>`.", required=True),
         text(
-            "feature_hash", "Hash of the content without computed_at; the same content is stored once.", required=True
+            "feature_hash",
+            "Hash of the content and its version, without computed_at and code_version; one content is stored once.",
+            required=True,
         ),
         text("feature_type", "Partition: which columns are filled.", required=True, allowed=FEATURE_TYPES),
         text("source_table", "occurrences or observations.", required=True, allowed=("occurrences", "observations")),
@@ -108,6 +127,8 @@ FEATURE_STORE = Dataset(
         text("date_precision", "Precision of the study's date.", required=True),
         instant("known_at", "Instant from which every input of the values was known.", required=True),
         instant("computed_at", "When the row was computed.", required=True),
+        _whole("version", "1 for the study's first content of this type, one more for each change since.", 1),
+        flag("moved", "Whether an earlier version lay at another time or cell; such versions are never joined again."),
         text("temporal_window", "ISO 8601 duration of the data the values look at, for example P7D.", required=True),
         text("spatial_resolution", "Resolution of the values, for example 0.25deg or 25km.", required=True),
         text("location_grid", "Cell of the study: `<lat0>_<lon0>`.", required=True),

@@ -1,0 +1,104 @@
+"""Compute features of studies, month by month, and store what changed.
+
+What belongs here: the order of work and what a run reports. What does not: any formula. Late records of a month call
+for the studies of that month; see docs/features.md for what else they may reach.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+
+from retention_pipelines.catalog.features import FEATURE_TYPES
+from retention_pipelines.errors import FeatureError
+from retention_pipelines.features.coast import CoastDistance, GshhgCoast
+from retention_pipelines.features.environmental import EnvironmentalMatcher
+from retention_pipelines.features.options import FeatureOptions
+from retention_pipelines.features.regions import load_regions
+from retention_pipelines.features.rows import RowWriter
+from retention_pipelines.features.spatial import spatial_features
+from retention_pipelines.features.species import species_features
+from retention_pipelines.features.studies import StudyReader
+from retention_pipelines.features.temporal import temporal_features
+from retention_pipelines.features.traits import load_traits
+from retention_pipelines.features.values import FeatureValues
+from retention_pipelines.features.zones import load_zones
+from retention_pipelines.warehouse import Commit, Lake
+
+# Raise it when a formula changes: rows then say which one they were computed by.
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureRun:
+    """What one run did: `rows_computed` by feature type, `rows_added` after leaving out unchanged content."""
+
+    months: tuple[str, ...]
+    studies: int
+    rows_computed: dict[str, int]
+    rows_added: int
+    commits: tuple[Commit, ...]
+
+
+def code_version() -> str:
+    """Version of the package and of the feature schema."""
+    return f"{version('retention_pipelines')}+features.{SCHEMA_VERSION}"
+
+
+def compute_features(
+    lake: Lake,
+    *,
+    months: Collection[str] | None,
+    now: datetime,
+    feature_types: Sequence[str] = FEATURE_TYPES,
+    options: FeatureOptions | None = None,
+    coast: CoastDistance | None = None,
+) -> FeatureRun:
+    """Compute the features of the studies that have records in `months` (all when None) and store the changed ones.
+
+    Running it again on unchanged data adds nothing; changed or late data adds a version with computed_at `now`.
+    """
+    unknown = sorted(set(feature_types) - set(FEATURE_TYPES))
+    if unknown:
+        raise FeatureError(f"{unknown[0]!r} is not a feature type.", hint=f"Known: {', '.join(FEATURE_TYPES)}.")
+    if now.tzinfo is None:
+        raise FeatureError("`now` has no time zone.", hint="Pass datetime.now(UTC).")
+    options = options or FeatureOptions()
+    settings = lake.settings
+    regions, zones = load_regions(settings.regions_file), load_zones(settings.zones_file)
+    traits = load_traits(settings.traits_file)
+    coast = coast or GshhgCoast()
+    reader = StudyReader(lake)
+    matcher = EnvironmentalMatcher(lake, options)
+    writer = RowWriter(lake=lake, now=now, code_version=code_version(), options=options)
+    computed = dict.fromkeys(feature_types, 0)
+    n_studies = 0
+    chosen = reader.months_to_compute(months)
+    for month in chosen:
+        studies = reader.load(month)
+        n_studies += studies.num_rows
+        if not studies.num_rows:
+            continue
+        for feature_type in feature_types:
+            values: FeatureValues
+            match feature_type:
+                case "temporal":
+                    values = temporal_features(lake, studies, regions)
+                case "spatial":
+                    values = spatial_features(
+                        studies, cell_deg=settings.cell_deg, coast=coast, zones=zones, options=options
+                    )
+                case "environmental":
+                    values = matcher.features(studies, month)
+                case _:
+                    values = species_features(lake, traits)
+            computed[feature_type] += writer.add(values, studies)
+        writer.commit_if_full()
+    writer.close()
+    return FeatureRun(
+        months=tuple(chosen),
+        studies=n_studies,
+        rows_computed=computed,
+        rows_added=sum(commit.rows_added for commit in writer.commits),
+        commits=tuple(writer.commits),
+    )
