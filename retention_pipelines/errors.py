@@ -79,3 +79,7 @@ class QueryError(RetentionError):
 
 class DatabaseError(RetentionError):
     """Postgres cannot be started, reached or migrated."""
+
+
+class PipelineError(RetentionError):
+    """A run of the pipeline failed, or one of Dagster's programs cannot be started or kept running."""

@@ -7,7 +7,6 @@ file per station beside this module.
 import dagster as dg
 
 from retention_pipelines.defs import checks, features, jobs, schedules, sensors, series, sources
-from retention_pipelines.defs.freshness import with_freshness
 from retention_pipelines.defs.progress import progress_logger
 from retention_pipelines.defs.resources import LakeResource
 from retention_pipelines.settings import Settings
@@ -15,7 +14,7 @@ from retention_pipelines.settings import Settings
 
 def build(settings: Settings) -> dg.Definitions:
     """Everything Dagster knows of this project; nothing is opened, started or read."""
-    assets = dg.Definitions(
+    return dg.Definitions(
         assets=[*sources.ASSETS, *features.ASSETS, *series.ASSETS],
         asset_checks=checks.build_checks(),
         jobs=jobs.JOBS,
@@ -26,4 +25,3 @@ def build(settings: Settings) -> dg.Definitions:
         executor=dg.in_process_executor,
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},
     )
-    return with_freshness(assets)

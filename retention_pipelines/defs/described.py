@@ -3,7 +3,7 @@
 What belongs here: catalog in, Dagster arguments and metadata out. What does not: which function an asset calls.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +11,13 @@ import dagster as dg
 from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableColumnDep, TableColumnLineage, TableSchema
 
 from retention_pipelines.catalog import Column, Dataset, dataset
+from retention_pipelines.defs.freshness import POLICIES
 from retention_pipelines.defs.partitions import MONTHS, key_of
 from retention_pipelines.defs.plots import Plot
 from retention_pipelines.warehouse import Lake
 
 KINDS = {"duckdb", "deltalake", "parquet"}
-# Months of a run go through one call of a domain function: hundreds of months cost little more than one.
-BY_MONTH: Mapping[str, Any] = {
-    "partitions_def": MONTHS,
-    "backfill_policy": dg.BackfillPolicy.single_run(),
-}
+Result = dg.MaterializeResult[None]
 
 
 def _constraints(column: Column) -> TableColumnConstraints:
@@ -59,6 +56,7 @@ def attributes(name: str, *, deps: Sequence[str], code_version: str) -> dict[str
         "kinds": KINDS,
         "description": f"{described.description}\n\nGrain: {described.grain}.",
         "code_version": code_version,
+        "freshness_policy": POLICIES[name],
         "metadata": {
             "dagster/column_schema": table_schema(described),
             "dagster/table_name": described.name,
@@ -66,6 +64,25 @@ def attributes(name: str, *, deps: Sequence[str], code_version: str) -> dict[str
             "partition_by": ", ".join(described.partition_by) or "not partitioned",
         },
     }
+
+
+def catalog_asset(
+    name: str, *, deps: Sequence[str], code_version: str, by_month: bool = False
+) -> Callable[[Callable[..., Result]], dg.AssetsDefinition]:
+    """Decorator: the asset of a dataset of the catalog.
+
+    By month, the months of a run go through one call of the function: hundreds cost little more than one.
+    """
+    partitioned: dict[str, Any] = (
+        {"partitions_def": MONTHS, "backfill_policy": dg.BackfillPolicy.single_run()} if by_month else {}
+    )
+
+    def decorate(function: Callable[..., Result]) -> dg.AssetsDefinition:
+        described = attributes(name, deps=deps, code_version=code_version)
+        made: dg.AssetsDefinition = dg.asset(**described, **partitioned, pool="lake")(function)
+        return made
+
+    return decorate
 
 
 def column_lineage(name: str, upstream: Sequence[str]) -> TableColumnLineage | None:
@@ -125,7 +142,7 @@ def result(
     upstream: Sequence[str] = (),
     plot: Plot | None = None,
     extra: Mapping[str, Any] | None = None,
-) -> dg.MaterializeResult[None]:
+) -> Result:
     """Publish the lake and describe what the dataset now is.
 
     Small figures go to every partition of the run. The plot and the lineage, which are large, go to the newest only.

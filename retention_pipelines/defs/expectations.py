@@ -93,9 +93,7 @@ def key_unique(lake: Lake, described: Dataset, months: Months) -> Finding:
     )
 
 
-def _failing(
-    lake: Lake, described: Dataset, months: Months, broken: dict[str, Expression], promise: str
-) -> Finding:
+def _failing(lake: Lake, described: Dataset, months: Months, broken: dict[str, Expression], promise: str) -> Finding:
     """Rows for which any of the expressions, by column, is true."""
     if not broken:
         return Finding(failing=0, sentence=f"The catalog promises no {promise}.")
@@ -136,9 +134,7 @@ def _out_of_range(column: Column) -> Expression | None:
 def values_in_range(lake: Lake, described: Dataset, months: Months) -> Finding:
     """Values lie within `minimum` and `maximum` and are among `allowed`; a null breaks neither."""
     broken = {
-        column.name: expression
-        for column in described.columns
-        if (expression := _out_of_range(column)) is not None
+        column.name: expression for column in described.columns if (expression := _out_of_range(column)) is not None
     }
     return _failing(lake, described, months, broken, "bounds or allowed values")
 
@@ -152,4 +148,3 @@ def conserved(lake: Lake) -> Finding:
         sentence="Every row read is accounted for." if not rows else f"{len(rows)} counts do not add up.",
         examples=_table(names, rows[:SHOWN]) if rows else "",
     )
-

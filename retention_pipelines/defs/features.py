@@ -3,16 +3,14 @@
 import dagster as dg
 
 from retention_pipelines.defs import plots
-from retention_pipelines.defs.described import BY_MONTH, attributes, result
+from retention_pipelines.defs.described import Result, catalog_asset, result
 from retention_pipelines.defs.resources import LakeResource, months_of, now
 
 UPSTREAM = ("occurrences", "observations")
 
 
-@dg.asset(**attributes("feature_store", deps=UPSTREAM, code_version="1"), **BY_MONTH, pool="lake")
-def feature_store(
-    context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeResource]
-) -> dg.MaterializeResult[None]:
+@catalog_asset("feature_store", deps=UPSTREAM, code_version="1", by_month=True)
+def feature_store(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeResource]) -> Result:
     """Features of the studies of the months; the same content is stored once."""
     from retention_pipelines.features.compute import compute_features
 

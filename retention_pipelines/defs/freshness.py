@@ -6,7 +6,6 @@ pipeline runs, not that new files arrived: surveys come when they come.
 
 from datetime import timedelta
 
-import dagster as dg
 from dagster import FreshnessPolicy
 
 HOURLY = FreshnessPolicy.time_window(fail_window=timedelta(hours=6), warn_window=timedelta(hours=2))
@@ -23,13 +22,3 @@ POLICIES: dict[str, FreshnessPolicy] = {
     "trends": DAILY,
     "upwelling_frequency": DAILY,
 }
-
-
-def with_freshness(definitions: dg.Definitions) -> dg.Definitions:
-    """The same definitions, each dataset with its policy."""
-
-    def apply(spec: dg.AssetSpec) -> dg.AssetSpec:
-        policy = POLICIES.get(spec.key.to_user_string())
-        return dg.apply_freshness_policy(spec, policy) if policy else spec
-
-    return definitions.map_asset_specs(func=apply)

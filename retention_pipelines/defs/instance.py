@@ -6,6 +6,7 @@ the pipeline; nothing of that is ever stored in Dagster.
 """
 
 import os
+import weakref
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +33,8 @@ class PostgresOfTheProject(DagsterPostgresStorage):
     """Dagster's tables in the database `dagster` of the server the settings name; starts an embedded one if needed."""
 
     def __init__(self, server: Server, inst_data: ConfigurableClassData | None) -> None:
-        self._server = server
+        # Dagster disposes of the parts of a storage, never of the whole.
+        weakref.finalize(self, server.close)
         super().__init__(server.url(DAGSTER, driver="psycopg2"), inst_data=inst_data)
 
     @classmethod
@@ -47,11 +49,6 @@ class PostgresOfTheProject(DagsterPostgresStorage):
         server = open_server(load_settings())
         server.ensure_database(DAGSTER)
         return cls(server, inst_data)
-
-    def dispose(self) -> None:
-        """Close the connections, then leave the server."""
-        super().dispose()
-        self._server.close()
 
 
 class StateFolderFiles(LocalArtifactStorage):

@@ -14,28 +14,34 @@ MONTHS_JOB = "months"
 CLIMATOLOGY = "climatology"
 Lakes = dg.ResourceParam[LakeResource]
 
-ingest_job = dg.define_asset_job(
-    INGEST,
-    selection=["ingested_files", "quarantine"],
-    description="Read the landing folder: raw files in, every row accounted for.",
-)
-months_job = dg.define_asset_job(
-    MONTHS_JOB,
-    selection=[
+# Assets of the jobs, in flow order.
+JOB_ASSETS: dict[str, tuple[str, ...]] = {
+    INGEST: ("quarantine", "ingested_files"),
+    MONTHS_JOB: (
         "occurrences",
         "observations",
         "feature_store",
         "aggregated_time_series",
         "biodiversity_statistics",
-    ],
+    ),
+    CLIMATOLOGY: ("seasonal_patterns", "trends", "upwelling_frequency"),
+}
+
+ingest_job = dg.define_asset_job(
+    INGEST,
+    selection=list(JOB_ASSETS[INGEST]),
+    description="Read the landing folder: raw files in, every row accounted for.",
+)
+months_job = dg.define_asset_job(
+    MONTHS_JOB,
+    selection=list(JOB_ASSETS[MONTHS_JOB]),
     description="Recompute event months: raw months tidied, then features, series and diversity.",
 )
 climatology_job = dg.define_asset_job(
     CLIMATOLOGY,
-    selection=["seasonal_patterns", "trends", "upwelling_frequency"],
+    selection=list(JOB_ASSETS[CLIMATOLOGY]),
     description="Recompute what depends on all years: seasonal patterns, trends, upwelling frequency.",
 )
-
 
 
 @dg.op(description="Merge the small files of every dataset into sorted ones; rows stay the same.", pool="lake")

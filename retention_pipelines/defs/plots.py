@@ -56,9 +56,7 @@ def _map_of(name: str, statement: str, title: str, label: str) -> Plot:
 
 
 map_of_records = _map_of("occurrences", "map_of_positions", "Where the species records lie", "records per cell")
-map_of_measurements = _map_of(
-    "observations", "map_of_positions", "Where the measurements lie", "measurements per cell"
-)
+map_of_measurements = _map_of("observations", "map_of_positions", "Where the measurements lie", "measurements per cell")
 map_of_studies = _map_of("feature_store", "map_of_studies", "Studies in the feature store", "studies per cell")
 map_of_observations = _map_of(
     "aggregated_time_series", "map_of_windows", "Observations in the monthly series", "observations per cell"

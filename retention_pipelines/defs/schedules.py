@@ -2,7 +2,7 @@
 
 | schedule | when | why |
 |---|---|---|
-| hourly_ingest | minute 5 | sweeps up what the sensor missed while the daemon was down, and proves hourly that the way in works |
+| hourly_ingest | minute 5 | takes what the sensor missed while no daemon ran, and proves that the way in works |
 | daily_months | 02:10 | recomputes months whose rows came in the last two days by any way, the command line included |
 | weekly_compaction | Sunday 03:20 | small files of a week's deliveries are merged when the machine is quiet |
 | monthly_climatology | day 1, 04:30 | a new month enters the climatology, the trends and the upwelling frequency |

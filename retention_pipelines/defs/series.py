@@ -3,15 +3,14 @@
 import dagster as dg
 
 from retention_pipelines.defs import plots
-from retention_pipelines.defs.described import BY_MONTH, attributes, result
+from retention_pipelines.defs.described import Result, catalog_asset, result
 from retention_pipelines.defs.resources import LakeResource, months_of
 
 Lakes = dg.ResourceParam[LakeResource]
-Result = dg.MaterializeResult[None]
 _SERIES = ("aggregated_time_series",)
 
 
-@dg.asset(**attributes("aggregated_time_series", deps=("observations",), code_version="1"), **BY_MONTH, pool="lake")
+@catalog_asset("aggregated_time_series", deps=("observations",), code_version="1", by_month=True)
 def aggregated_time_series(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
     """Statistics of every quantity per cell, in the windows the months touch."""
     from retention_pipelines.series.aggregate import update_series
@@ -23,7 +22,7 @@ def aggregated_time_series(context: dg.AssetExecutionContext, lake: Lakes) -> Re
         )
 
 
-@dg.asset(**attributes("biodiversity_statistics", deps=("occurrences",), code_version="1"), **BY_MONTH, pool="lake")
+@catalog_asset("biodiversity_statistics", deps=("occurrences",), code_version="1", by_month=True)
 def biodiversity_statistics(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
     """Diversity per cell, in the windows the months touch."""
     from retention_pipelines.series.diversity import update_biodiversity
@@ -35,7 +34,7 @@ def biodiversity_statistics(context: dg.AssetExecutionContext, lake: Lakes) -> R
         )
 
 
-@dg.asset(**attributes("seasonal_patterns", deps=_SERIES, code_version="1"), pool="lake")
+@catalog_asset("seasonal_patterns", deps=_SERIES, code_version="1")
 def seasonal_patterns(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
     """Climatology and seasonal indices, over all years: every month of data changes them, so no partitions."""
     from retention_pipelines.series.seasonality import update_seasonal_patterns
@@ -45,7 +44,7 @@ def seasonal_patterns(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
         return result(context, opened, "seasonal_patterns", upstream=_SERIES, plot=plots.seasonal_cycle)
 
 
-@dg.asset(**attributes("trends", deps=(*_SERIES, "seasonal_patterns"), code_version="1"), pool="lake")
+@catalog_asset("trends", deps=(*_SERIES, "seasonal_patterns"), code_version="1")
 def trends(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
     """Trends of monthly means, over all years."""
     from retention_pipelines.series.trend import update_trends
@@ -55,7 +54,7 @@ def trends(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
         return result(context, opened, "trends", upstream=_SERIES)
 
 
-@dg.asset(**attributes("upwelling_frequency", deps=_SERIES, code_version="1"), pool="lake")
+@catalog_asset("upwelling_frequency", deps=_SERIES, code_version="1")
 def upwelling_frequency(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
     """Share of days far below the cell's climatology, which all years define."""
     from retention_pipelines.series.upwelling import update_upwelling

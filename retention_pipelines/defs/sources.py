@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from retention_pipelines.defs import plots
-from retention_pipelines.defs.described import BY_MONTH, attributes, result
+from retention_pipelines.defs.described import Result, attributes, catalog_asset, result
 from retention_pipelines.defs.landing import put_aside, settled_entries
 from retention_pipelines.defs.resources import LakeResource, months_of, now
 from retention_pipelines.warehouse import LakeFile
@@ -43,9 +43,7 @@ class IngestConfig(dg.Config):
     name="ingest_landing",
     pool="lake",
 )
-def ingest_landing(
-    context: dg.AssetExecutionContext, config: IngestConfig, lake: Lakes
-) -> Iterator[dg.MaterializeResult[None]]:
+def ingest_landing(context: dg.AssetExecutionContext, config: IngestConfig, lake: Lakes) -> Iterator[Result]:
     """Ingest what lies complete in the landing folder and put it aside."""
     from retention_pipelines.sources.ingest import ingest
 
@@ -78,29 +76,25 @@ def ingest_landing(
         yield result(context, opened, "ingested_files", extra=figures | {"touched_months": touched})
 
 
-def _tidy_months(
-    context: dg.AssetExecutionContext, lake: LakeResource, name: str, plot: plots.Plot
-) -> dg.MaterializeResult[None]:
+def _tidy_months(context: dg.AssetExecutionContext, lake: LakeResource, name: str, plot: plots.Plot) -> Result:
     with lake.open() as opened:
         months = set(months_of(opened, context.partition_keys))
 
         def of_months(file: LakeFile) -> bool:
             return file.partition["month"] in months
 
-        opened.table(name).rewrite(
-            lambda rows: f"from {rows}", keep=of_months, op="compact", min_files=SMALL_FILES
-        )
+        opened.table(name).rewrite(lambda rows: f"from {rows}", keep=of_months, op="compact", min_files=SMALL_FILES)
         return result(context, opened, name, plot=plot)
 
 
-@dg.asset(**attributes("occurrences", deps=("ingested_files",), code_version="1"), **BY_MONTH, pool="lake")
-def occurrences(context: dg.AssetExecutionContext, lake: Lakes) -> dg.MaterializeResult[None]:
+@catalog_asset("occurrences", deps=("ingested_files",), code_version="1", by_month=True)
+def occurrences(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
     """Species records of the months, in few sorted files."""
     return _tidy_months(context, lake, "occurrences", plots.map_of_records)
 
 
-@dg.asset(**attributes("observations", deps=("ingested_files",), code_version="1"), **BY_MONTH, pool="lake")
-def observations(context: dg.AssetExecutionContext, lake: Lakes) -> dg.MaterializeResult[None]:
+@catalog_asset("observations", deps=("ingested_files",), code_version="1", by_month=True)
+def observations(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
     """Ocean measurements of the months, in few sorted files."""
     return _tidy_months(context, lake, "observations", plots.map_of_measurements)
 

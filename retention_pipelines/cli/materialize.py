@@ -1,0 +1,134 @@
+"""`retention materialize`: the assets of Dagster in one process, without a daemon.
+
+What belongs here: starting that process, showing its progress and its result. What does not: Dagster, which only
+`retention_pipelines.defs` imports; hence the process of its own.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import IO, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from retention_pipelines.errors import PipelineError, RetentionError
+
+MODULE = "retention_pipelines.defs.run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Materialized:
+    """What one run left in a dataset; `rows` and `bytes` are those of the whole dataset."""
+
+    asset: str
+    partitions: int
+    rows: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What is known of the process so far."""
+
+    done: list[Materialized] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    hint: str | None = None
+    success: bool | None = None
+    seconds: float = 0.0
+
+    def take(self, line: dict[str, Any]) -> str | None:
+        """Take in one line of progress; returns what to show of it."""
+        match line["event"]:
+            case "run":
+                span = f", {line['first']} to {line['last']}" if "first" in line else ""
+                return f"Run {line['job']}{span}"
+            case "step":
+                return f"  {line['step']} ..."
+            case "asset":
+                wanted = Materialized.__dataclass_fields__
+                self.done.append(Materialized(**{name: line[name] or 0 for name in wanted if name != "asset"}, asset=line["asset"]))
+            case "check_failed":
+                self.reasons.append(f"The check {line['check']} of {line['asset']} failed: {line['error']}")
+            case "failure":
+                # A failed blocking check fails its step too; what the check says is the reason.
+                if not self.reasons:
+                    self.reasons.append(f"{line['step']} failed: {line['error']}")
+            case "end":
+                self.success, self.hint = line["success"], line.get("hint")
+                if line.get("error"):
+                    self.reasons.append(line["error"])
+        return None
+
+
+def _lines(stream: IO[str]) -> Iterator[dict[str, Any] | str]:
+    """Progress as objects, anything else as it is."""
+    for text in stream:
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        yield found if isinstance(found, dict) and "event" in found else text.rstrip("\n")
+
+
+def run_pipeline(arguments: list[str], console: Console) -> Outcome:
+    """Run the assets in a process of their own; raises PipelineError only when it dies without a last word."""
+    outcome = Outcome()
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as complaints:
+        command = [sys.executable, "-m", MODULE, *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True) as process:
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            for line in _lines(process.stdout):
+                shown = outcome.take(line) if isinstance(line, dict) else line
+                if shown:
+                    console.print(shown, highlight=False, markup=False)
+        outcome.seconds = round(time.monotonic() - started, 3)
+        if outcome.success is None:
+            complaints.seek(0)
+            last = complaints.read().strip().split("\n")[-1] or f"it ended with code {process.returncode}"
+            raise PipelineError(f"The process of the pipeline stopped early: {last}.")
+    return outcome
+
+
+def _table(outcome: Outcome) -> Table:
+    table = Table(title=f"Materialized in {outcome.seconds:.1f} s")
+    table.add_column("dataset")
+    for name in ("months", "rows", "bytes", "seconds"):
+        table.add_column(name, justify="right")
+    for item in outcome.done:
+        table.add_row(
+            item.asset, str(item.partitions or "-"), f"{item.rows:,}", f"{item.bytes:,}", f"{item.seconds:.2f}"
+        )
+    return table
+
+
+def materialize(
+    select: Annotated[
+        str | None, typer.Option(help="Datasets to compute, separated by commas. Default: all, from landing to trends.")
+    ] = None,
+    months: Annotated[
+        str | None, typer.Option(help="Event months to compute, for example 2017-08,2017-09. Default: all there are.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All event months; the same as leaving out --months.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Ingest what lies in the landing folder, then compute features and series; the Dagster page shows the runs."""
+    if every and months is not None:
+        raise RetentionError("--all and --months exclude each other.", hint="Leave one of them out.")
+    arguments = [*(("--select", select) if select else ()), *(("--months", months) if months is not None else ())]
+    outcome = run_pipeline(arguments, Console(stderr=True, quiet=as_json))
+    if as_json:
+        result = {"success": outcome.success, "seconds": outcome.seconds, "reasons": outcome.reasons}
+        typer.echo(json.dumps(result | {"materialized": [asdict(item) for item in outcome.done]}))
+    elif outcome.done:
+        Console().print(_table(outcome))
+    if not outcome.success:
+        reason = outcome.reasons[0] if outcome.reasons else "A run failed."
+        raise PipelineError(reason, hint=outcome.hint or "`retention up` shows the runs with their logs.")

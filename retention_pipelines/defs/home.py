@@ -1,0 +1,60 @@
+"""Which `dagster.yaml` counts, and the start of Dagster's own programs with it.
+
+`python -m retention_pipelines.defs.home webserver|daemon …` is `dagster-webserver` or `dagster-daemon` of this
+project: same options, the instance found without DAGSTER_HOME, and an end when the process that started it ends.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+from retention_pipelines.errors import RetentionError
+
+_FILE = "dagster.yaml"
+
+
+def instance_folder() -> Path:
+    """Folder of the `dagster.yaml` in use: the current folder's, else the packaged one, else the checkout's."""
+    own = Path(__file__).resolve()
+    for folder in (Path.cwd(), own.parent, own.parents[2]):
+        if (folder / _FILE).is_file():
+            return folder
+    raise RetentionError(
+        "There is no dagster.yaml, which says where Dagster keeps its state.",
+        hint="Run this in the folder of the project.",
+    )
+
+
+def end_with_parent(parent: int, seconds: float = 1.0) -> None:
+    """End this process, as by SIGTERM, once `parent` is gone: a supervisor that is killed leaves nothing running."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end_with_parent", daemon=True).start()
+
+
+def main(arguments: list[str]) -> None:
+    """Become the named program of Dagster."""
+    from dagster import BetaWarning
+
+    program, *rest = arguments
+    os.environ["DAGSTER_HOME"] = str(instance_folder())
+    warnings.simplefilter("ignore", BetaWarning)
+    end_with_parent(os.getppid())
+    sys.argv = [f"dagster-{program}", *rest]
+    if program == "webserver":
+        from dagster_webserver.cli import main as start
+    else:
+        from dagster._daemon.cli import main as start
+    start()  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
