@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from retention_pipelines.features.match import Match, NearbyObservations, Observations, Targets
 from retention_pipelines.features.options import FeatureOptions
 from retention_pipelines.features.studies import PACKAGE
 from retention_pipelines.features.values import FeatureValues, Floats, doubles, floats
-from retention_pipelines.period import Period
 from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
@@ -153,7 +153,7 @@ class EnvironmentalMatcher:
         # An order of rows that does not depend on threads: sums must come out the same every time.
         table = con.sql(statement(PACKAGE, "near_observations")).order("all").to_arrow_table()
         return {
-            variable: _as_observations(table.filter(pa.compute.equal(table["variable"], variable)))
+            variable: _as_observations(table.filter(pc.equal(table["variable"], variable)))
             for variable in table["variable"].unique().to_pylist()
         }
 

@@ -124,7 +124,7 @@ class NearbyObservations:
         )
         near = distance <= radius_km
         target, place, distance = target[near], place[near], distance[near]
-        # Rows of a place between the window's start and the target's instant: a range of the sorted keys, to the second.
+        # Rows of a place between the window's start and the target's instant: a range of sorted keys, to the second.
         seconds = targets.microseconds[target] // 1_000_000 - self._first
         low = place * self._span + np.clip(seconds - window_seconds, 0, self._span - 1)
         high = place * self._span + np.clip(seconds, -1, self._span - 2)
@@ -213,7 +213,7 @@ def _put(into: Floats, part: slice, values: Floats) -> None:
 def _mean(group: Indices, values: Floats, size: int) -> Floats:
     n = np.bincount(group, minlength=size)
     total = np.bincount(group, weights=values, minlength=size)
-    return np.divide(total, n, out=np.full(size, np.nan), where=n > 0)
+    return np.asarray(np.divide(total, n, out=np.full(size, np.nan), where=n > 0))
 
 
 def _minimum(group: Indices, values: Floats, size: int) -> Floats:
@@ -248,4 +248,5 @@ def line_slope(group: Indices, depth: Floats, values: Floats, size: int, *, span
     depth, values = _centred(group, depth, size), _centred(group, values, size)
     squares = np.bincount(group, weights=depth * depth, minlength=size)
     product = np.bincount(group, weights=depth * values, minlength=size)
-    return np.divide(product, squares, out=np.full(size, np.nan), where=(reach >= span) & (squares > 0))
+    fixed = (reach >= span) & (squares > 0)
+    return np.asarray(np.divide(product, squares, out=np.full(size, np.nan), where=fixed))

@@ -13,6 +13,7 @@ from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
 PACKAGE = "retention_pipelines.features"
 _TABLES = {"occurrences": "_month_occurrences", "observations": "_month_observations"}
+_MONTH_COLUMNS = ("dataset_id", "event_id", "source_type", "month")
 
 
 class StudyReader:

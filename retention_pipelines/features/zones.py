@@ -27,7 +27,7 @@ def load_zones(path: Path | None) -> NamedPolygons:
     for name, polygon in zip(names, shapes, strict=True):
         if not isinstance(name, str) or polygon.geom_type not in ("Polygon", "MultiPolygon") or not polygon.is_valid:
             raise FeatureError(
-                f"Zone {name!r} of {path} is not a valid polygon with a text as name: {shapely.is_valid_reason(polygon)}.",
+                f"Zone {name!r} of {path} is no valid polygon with a text as name: {shapely.is_valid_reason(polygon)}.",
                 hint="Repair it, for example with shapely.make_valid, or remove it.",
             )
     return NamedPolygons(names, shapes)

@@ -1,0 +1,225 @@
+"""Point-in-time reads of the feature store.
+
+What belongs here: which stored row answers a question about an instant, without leaking anything later. What does
+not: how values are computed (`compute.py`). Each call reads one snapshot of the table.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from duckdb import ColumnExpression, ConstantExpression, DuckDBPyRelation
+
+from retention_pipelines.catalog.features import FEATURE_COLUMNS
+from retention_pipelines.errors import FeatureError
+from retention_pipelines.features.entities import entity_table
+from retention_pipelines.features.names import FeatureName, resolve
+from retention_pipelines.features.studies import PACKAGE
+from retention_pipelines.warehouse import Lake, LakeFile
+from retention_pipelines.warehouse.duck import bind, set_variables, statement
+
+_KEPT = ("event_time", "known_at", "computed_at", "source_data_id", "version")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureRow:
+    """One stored version of one feature type of a study; `values` are the type's columns."""
+
+    feature_hash: str
+    feature_type: str
+    event_time: datetime
+    known_at: datetime
+    computed_at: datetime
+    version: int
+    location_grid: str
+    quality_score: float
+    priority: str
+    code_version: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFeatures:
+    """The features of one study; None for a type that is not stored for it."""
+
+    source_data_id: str
+    temporal: FeatureRow | None
+    spatial: FeatureRow | None
+    environmental: FeatureRow | None
+    species: FeatureRow | None
+
+
+class FeatureStore:
+    """Reads features for training and for single studies. Not for several threads at once: open a lake per thread."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._table = lake.table("feature_store")
+
+    def training_frame(
+        self,
+        entities: Any,
+        features: Sequence[str],
+        *,
+        as_of: datetime | None = None,
+        ttl: timedelta | None = None,
+        on: str = "source_data_id",
+    ) -> pa.Table:
+        """The entities with the values of features as they were known at each row's `event_timestamp`.
+
+        A stored row answers an entity row when it has the same key, `event_time` and `known_at` are at or before
+        `event_timestamp`, and it is at most `ttl` old (exactly `ttl` still counts). Of those the one with the latest
+        `event_time` is taken, then the latest `computed_at`, the greatest source_data_id, the highest version. With
+        `as_of`, the store is read as it was then: rows computed, known or happened later do not exist. Without a
+        row the features are null. Rows, their order and the entities' columns are kept.
+
+        Args:
+            entities: Arrow, Polars or pandas table, DuckDB relation or list of dicts with `on` and `event_timestamp`.
+            features: names such as `environmental.temperature_degc`, or plain column names.
+            as_of: an aware instant; None reads the newest state.
+            ttl: longest age of a value at `event_timestamp`.
+            on: join on the study (`source_data_id`) or on its cell (`location_grid`).
+        """
+        names = resolve(features)
+        table, asks = entity_table(entities, on)
+        clash = sorted({name.output for name in names} & set(table.column_names))
+        if clash:
+            raise FeatureError(
+                f"The entities already have a column {clash[0]!r}.", hint="Rename it, or leave that feature out."
+            )
+        if as_of is not None and as_of.tzinfo is None:
+            raise FeatureError(
+                "as_of has no time zone.", hint="Pass an aware instant, such as datetime(…, tzinfo=UTC)."
+            )
+        if ttl is not None and ttl < timedelta(0):
+            raise FeatureError(f"ttl is negative: {ttl}.", hint="Pass the longest age a value may have.")
+        asked_at = asks["instant"]
+        if as_of is not None and asks.num_rows:
+            limit = pa.scalar(as_of, asked_at.type)
+            asks = asks.set_column(2, "instant", pc.if_else(pc.less(asked_at, limit), asked_at, limit))
+        con = self._lake.con
+        set_variables(con, as_of=as_of)
+        files = self._table.files()
+        con.register("_entities", asks)
+        try:
+            con.execute("create or replace temp table _ask as from _entities where key is not null")
+        finally:
+            con.unregister("_entities")
+        answers: dict[str, pa.ChunkedArray] = {}
+        for feature_type in dict.fromkeys(name.feature_type for name in names):
+            wanted = [name for name in names if name.feature_type == feature_type]
+            earliest = None if ttl is None or not asks.num_rows else pc.min(asked_at).as_py() - ttl
+            latest = pc.max(asks["instant"]).as_py() if asks.num_rows else None
+            found = self._pick(files, feature_type, on, wanted, as_of=as_of, earliest=earliest, latest=latest)
+            answers |= _align(found, wanted, asked_at, ttl)
+        for name in names:
+            table = table.append_column(name.output, answers[name.output])
+        return table
+
+    def _pick(
+        self,
+        files: list[LakeFile],
+        feature_type: str,
+        on: str,
+        names: list[FeatureName],
+        *,
+        as_of: datetime | None,
+        earliest: datetime | None,
+        latest: datetime | None,
+    ) -> pa.Table:
+        """Ask, event_time and values of the picked rows of one feature type."""
+        con = self._lake.con
+        of_type = [file for file in files if file.partition["feature_type"] == feature_type]
+        bind(con, "_stored_type", self._table.scan_files(of_type))
+        from_month = f"{earliest:%Y-%m}" if earliest is not None else ""
+        to_month = f"{latest:%Y-%m}" if latest is not None else ""
+        bind(
+            con,
+            "_stored",
+            self._table.scan_files([file for file in of_type if from_month <= file.partition["month"] <= to_month]),
+        )
+        con.execute(statement(PACKAGE, "moved_rows"))
+        moved = con.execute("select count(*) from _moved").fetchall()[0][0]
+        rows = con.sql(statement(PACKAGE, "not_moved")) if moved else con.table("_stored")
+        if as_of is not None:
+            rows = rows.filter(ColumnExpression("computed_at") <= ConstantExpression(as_of))
+        if earliest is not None:
+            rows = rows.filter(ColumnExpression("event_time") >= ConstantExpression(earliest))
+        if latest is not None:
+            rows = rows.filter(ColumnExpression("known_at") <= ConstantExpression(latest))
+        key = ColumnExpression(on).alias("key")
+        rows.select(key, "event_time", "known_at").create_view("_candidate", replace=True)
+        values = [ColumnExpression(name.column).alias(f"value {i}") for i, name in enumerate(names)]
+        rows.select(key, *_KEPT, *values).create_view("_row", replace=True)
+        con.execute(statement(PACKAGE, "pick"))
+        found: DuckDBPyRelation = con.sql(statement(PACKAGE, "gather"))
+        return found.to_arrow_table()
+
+    def get(self, source_data_id: str, *, as_of: datetime | None = None) -> StudyFeatures:
+        """The latest version of every feature type of a study; with `as_of`, as it was known then.
+
+        Raises FeatureError when nothing is stored for the study.
+        """
+        if as_of is not None and as_of.tzinfo is None:
+            raise FeatureError(
+                "as_of has no time zone.", hint="Pass an aware instant, such as datetime(…, tzinfo=UTC)."
+            )
+        con = self._lake.con
+        set_variables(con, source_data_id=source_data_id, as_of=as_of)
+        bind(con, "_stored", self._table.scan(keep=lambda file: _may_hold(file, source_data_id)))
+        rows = con.sql(statement(PACKAGE, "study_rows")).to_arrow_table().to_pylist()
+        if not rows:
+            raise FeatureError(
+                f"No features are stored for the study {source_data_id!r}"
+                + (f" as of {as_of.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}." if as_of else "."),
+                hint="A study is named <dataset_id>/<event_id>; features are computed by `retention materialize`.",
+            )
+        found = {row["feature_type"]: _feature_row(row) for row in rows}
+        return StudyFeatures(
+            source_data_id=source_data_id,
+            temporal=found.get("temporal"),
+            spatial=found.get("spatial"),
+            environmental=found.get("environmental"),
+            species=found.get("species"),
+        )
+
+
+def _align(
+    found: pa.Table, names: Iterable[FeatureName], asked_at: pa.ChunkedArray, ttl: timedelta | None
+) -> dict[str, pa.ChunkedArray]:
+    """Values in the order of the asks, null where no row was picked or the picked one is older than `ttl`."""
+    row_of = np.full(len(asked_at), -1, dtype=np.int64)
+    ask = found["ask"].to_numpy()
+    if ttl is not None:
+        age = asked_at.cast(pa.int64()).to_numpy()[ask] - found["event_time"].cast(pa.int64()).to_numpy()
+        fresh = age <= ttl // timedelta(microseconds=1)
+        row_of[ask[fresh]] = np.flatnonzero(fresh)
+    else:
+        row_of[ask] = np.arange(len(ask))
+    index = pa.array(row_of, mask=row_of < 0)
+    return {name.output: found[f"value {i}"].take(index) for i, name in enumerate(names)}
+
+
+def _may_hold(file: LakeFile, source_data_id: str) -> bool:
+    low, high = file.minimum.get("source_data_id"), file.maximum.get("source_data_id")
+    return low is None or high is None or low <= source_data_id <= high
+
+
+def _feature_row(row: dict[str, Any]) -> FeatureRow:
+    return FeatureRow(
+        feature_hash=row["feature_hash"],
+        feature_type=row["feature_type"],
+        event_time=row["event_time"],
+        known_at=row["known_at"],
+        computed_at=row["computed_at"],
+        version=row["version"],
+        location_grid=row["location_grid"],
+        quality_score=row["quality_score"],
+        priority=row["priority"],
+        code_version=row["code_version"],
+        values={column.name: row[column.name] for column in FEATURE_COLUMNS[row["feature_type"]]},
+    )
