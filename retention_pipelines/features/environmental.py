@@ -159,11 +159,8 @@ class EnvironmentalMatcher:
 
     def _climatology(self, month: str) -> dict[tuple[str, str], tuple[float, float]]:
         """Mean and standard deviation by variable and cell, where enough earlier years are there."""
-        period = Period.of_month(month)
         files = [
-            file
-            for file in self._files
-            if file.partition["month"][5:] == month[5:] and file.partition["month"] < period.month_key
+            file for file in self._files if file.partition["month"][5:] == month[5:] and file.partition["month"] < month
         ]
         con = self._lake.con
         bind(con, "_past_observations", self._table.scan_files(files))

@@ -69,9 +69,7 @@ class RowWriter:
         if values.table.num_rows == 0:
             return 0
         if values.table.num_rows < studies.num_rows:
-            wanted = pa.compute.is_in(
-                studies["source_data_id"], value_set=values.table["source_data_id"].combine_chunks()
-            )
+            wanted = pc.is_in(studies["source_data_id"], value_set=values.table["source_data_id"].combine_chunks())
             studies = studies.filter(wanted)
         if not studies["source_data_id"].equals(values.table["source_data_id"]):
             raise AssertionError("feature rows and studies are out of step")
