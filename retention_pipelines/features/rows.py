@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from retention_pipelines.catalog.features import FEATURE_COLUMNS
 from retention_pipelines.features.options import FeatureOptions
