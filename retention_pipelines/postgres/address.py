@@ -3,14 +3,20 @@
 The password never appears in a message: `masked()` is the one text form of an address that may be shown.
 """
 
+import re
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from retention_pipelines.errors import DatabaseError
 
+Role = Literal["owner", "service", "readonly"]
 _SCHEMES = ("postgres", "postgresql")
+# Only for work on behalf of no tenant in particular, such as sweeps.
+EVERY_TENANT = "*"
+_TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HINT = "Write it as postgresql://user:password@host:5432/database."
 
 
@@ -57,6 +63,22 @@ def masked(url: URL) -> str:
     return shown.render_as_string(hide_password=True) + (f"?host={host}" if isinstance(host, str) else "")
 
 
+def session_settings(*, role: Role | None, tenant: str | None, read_only: bool) -> dict[str, str]:
+    """Server settings of a session that acts as one of our roles, for one tenant, and writes nothing if so asked."""
+    settings: dict[str, str] = {}
+    if role is not None:
+        settings["role"] = f"retention_{role}"
+    if tenant is not None:
+        if tenant != EVERY_TENANT and not _TENANT.fullmatch(tenant):
+            raise DatabaseError(
+                f"{tenant!r} cannot be the name of a tenant.", hint="Use 1 to 64 letters, digits, '_', '.' or '-'."
+            )
+        settings["retention.tenant"] = tenant
+    if read_only:
+        settings["default_transaction_read_only"] = "on"
+    return settings
+
+
 def with_session(url: URL, driver: str, deadlines: Deadlines, settings: dict[str, str]) -> URL:
     """The URL for a driver, with deadlines and server settings for each session; what the URL says itself wins."""
     session = {**deadlines.options(), "timezone": "UTC", **settings}
@@ -66,3 +88,8 @@ def with_session(url: URL, driver: str, deadlines: Deadlines, settings: dict[str
     query: dict[str, str | tuple[str, ...]] = {"connect_timeout": str(deadlines.connect), **url.query}
     query["options"] = f"{options}\t{given}" if isinstance(given, str) else options
     return url.set(drivername=f"postgresql+{driver}", query=query)
+
+
+def conninfo(url: URL) -> str:
+    """The same address for psycopg itself, which does not read SQLAlchemy's spelling."""
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)

@@ -12,7 +12,7 @@ from sqlalchemy import URL
 
 from retention_pipelines.errors import DatabaseError
 from retention_pipelines.postgres import address, embedded
-from retention_pipelines.postgres.address import Deadlines
+from retention_pipelines.postgres.address import Deadlines, Role
 from retention_pipelines.settings import Settings
 
 Kind = Literal["embedded", "external"]
@@ -31,27 +31,38 @@ class Server:
         self._read_only = read_only
         self._hold = hold
 
+    @property
+    def user(self) -> str | None:
+        """User its address names."""
+        return self._url.username
+
     def database_name(self, database: str = RETENTION) -> str:
         """Name on the server of one of our databases."""
         return (self._url.database or RETENTION) if database == RETENTION else database
 
     def address(
-        self, database: str = RETENTION, *, driver: Driver = "psycopg", deadlines: Deadlines | None = None
+        self,
+        database: str = RETENTION,
+        *,
+        driver: Driver = "psycopg",
+        role: Role | None = None,
+        tenant: str | None = None,
+        deadlines: Deadlines | None = None,
     ) -> URL:
-        """Address of a database for SQLAlchemy; every session gets deadlines, UTC, and no writes in read-only mode."""
+        """Address of a database for SQLAlchemy; sessions get deadlines, UTC, the role and tenant asked for.
+
+        In read-only mode sessions cannot write and act as the role `readonly` in our own database, whatever is asked.
+        """
         if deadlines is None:
             deadlines = address.PATIENT if database == DAGSTER else Deadlines()
-        session = {"default_transaction_read_only": "on"} if self._read_only else {}
+        if self._read_only:
+            role = "readonly" if database == RETENTION else None
+        session = address.session_settings(role=role, tenant=tenant, read_only=self._read_only)
         return address.with_session(self._url.set(database=self.database_name(database)), driver, deadlines, session)
 
     def url(self, database: str = RETENTION, driver: Driver = "psycopg") -> str:
         """Address of a database as text, for programs. It holds the password: never show it, show `masked()`."""
         return self.address(database, driver=driver).render_as_string(hide_password=False)
-
-    def dsn(self, database: str = RETENTION, *, deadlines: Deadlines | None = None) -> str:
-        """The same for psycopg itself and other users of libpq. Holds the password."""
-        url = self.address(database, deadlines=deadlines).set(drivername="postgresql")
-        return url.render_as_string(hide_password=False)
 
     def masked(self, database: str = RETENTION) -> str:
         """Address that may be shown."""
@@ -99,9 +110,10 @@ class Server:
         # Its own database may not be there yet, `postgres` may not be open to this user: whichever lets us in.
         failed: psycopg.Error | None = None
         for database in dict.fromkeys((self._url.database or "postgres", "postgres", "template1")):
-            url = self.address().set(database=database, drivername="postgresql")
+            session = address.session_settings(role=None, tenant=None, read_only=self._read_only)
+            url = address.with_session(self._url.set(database=database), "psycopg", Deadlines(), session)
             try:
-                return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
+                return psycopg.connect(address.conninfo(url), autocommit=True)
             except psycopg.OperationalError as error:
                 failed = failed or error
                 if "does not exist" not in str(error) and "permission denied" not in str(error):

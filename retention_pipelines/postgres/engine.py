@@ -1,0 +1,44 @@
+"""Connections to our own database: SQLAlchemy for control queries, psycopg for the hot path.
+
+Both act as one of the three roles and, where rows belong to tenants, for one tenant; both have deadlines.
+"""
+
+import psycopg
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import NullPool
+
+from retention_pipelines.postgres import address
+from retention_pipelines.postgres.address import Deadlines, Role
+from retention_pipelines.postgres.server import Server, unreachable
+
+
+def open_engine(
+    server: Server,
+    *,
+    role: Role = "service",
+    tenant: str | None = None,
+    deadlines: Deadlines | None = None,
+    pool_size: int | None = None,
+) -> Engine:
+    """An engine; dispose of it when done. Without `pool_size` each connection is opened when asked for and closed."""
+    url = server.address(role=role, tenant=tenant, deadlines=deadlines)
+    if pool_size is None:
+        return create_engine(url, poolclass=NullPool)
+    return create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, pool_timeout=10)
+
+
+def connect(
+    server: Server,
+    *,
+    role: Role = "service",
+    tenant: str | None = None,
+    deadlines: Deadlines | None = None,
+    autocommit: bool = False,
+) -> psycopg.Connection[tuple[object, ...]]:
+    """A psycopg connection; use it as a context manager."""
+    try:
+        return psycopg.connect(
+            address.conninfo(server.address(role=role, tenant=tenant, deadlines=deadlines)), autocommit=autocommit
+        )
+    except psycopg.OperationalError as error:
+        raise unreachable(server.masked(), error) from error
