@@ -42,7 +42,7 @@ def refresh(
     months: Collection[str] | None,
     windows: Sequence[TimeWindow] = tuple(TimeWindow),
 ) -> Commit:
-    """Recompute the windows that overlap `months` (None: all) from the newest raw rows; the result is that of a full run.
+    """Recompute the windows that overlap `months` (None: all) from the newest raw rows, as a full run would.
 
     Two updates at once: the later one sees the conflict and computes again, so no older state overwrites a newer one.
     """

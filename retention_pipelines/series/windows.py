@@ -91,20 +91,3 @@ def chunks(windows: Sequence[TouchedWindow], rows_per_month: dict[str, int], bud
     if held:
         found.append(Chunk(windows=tuple(held), months=frozenset(read)))
     return found
-
-
-def hull(windows: Sequence[TouchedWindow]) -> Period:
-    """From the first start to the last end."""
-    return Period(min(w.period.start for w in windows), max(w.period.end for w in windows))
-
-
-__all__ = [
-    "Chunk",
-    "TouchedWindow",
-    "chunks",
-    "hull",
-    "month_period",
-    "months_between",
-    "overlapping",
-    "touched_windows",
-]
