@@ -39,7 +39,7 @@ class Outcome:
 
     done: list[Materialized] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
-    hint: str | None = None
+    hint: str | None = "`retention up` shows the runs with their logs."
     success: bool | None = None
     seconds: float = 0.0
 
@@ -61,9 +61,9 @@ class Outcome:
                 if not self.reasons:
                     self.reasons.append(f"{line['step']} failed: {line['error']}")
             case "end":
-                self.success, self.hint = line["success"], line.get("hint")
-                if line.get("error"):
-                    self.reasons.append(line["error"])
+                self.success = line["success"]
+                if "error" in line:
+                    self.reasons, self.hint = [line["error"]], line["hint"]
         return None
 
 
@@ -131,4 +131,4 @@ def materialize(
         Console().print(_table(outcome))
     if not outcome.success:
         reason = outcome.reasons[0] if outcome.reasons else "A run failed."
-        raise PipelineError(reason, hint=outcome.hint or "`retention up` shows the runs with their logs.")
+        raise PipelineError(reason, hint=outcome.hint)

@@ -33,9 +33,9 @@ class PostgresOfTheProject(DagsterPostgresStorage):
     """Dagster's tables in the database `dagster` of the server the settings name; starts an embedded one if needed."""
 
     def __init__(self, server: Server, inst_data: ConfigurableClassData | None) -> None:
-        # Dagster disposes of the parts of a storage, never of the whole.
-        weakref.finalize(self, server.close)
         super().__init__(server.url(DAGSTER, driver="psycopg2"), inst_data=inst_data)
+        # Dagster keeps and disposes of the parts of a storage, never of the whole.
+        weakref.finalize(self._run_storage, server.close)
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:

@@ -3,7 +3,7 @@ with chosen as (
     select dataset_id, variable, location_grid
     from "rows"
     where layer = 'surface'
-    group by all
+    group by dataset_id, variable, location_grid
     order by count(*) desc, sum(n_years) desc, variable = 'temperature_degc' desc, dataset_id, variable, location_grid
     limit 1
 )
