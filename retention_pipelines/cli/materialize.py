@@ -53,7 +53,9 @@ class Outcome:
                 return f"  {line['step']} ..."
             case "asset":
                 wanted = Materialized.__dataclass_fields__
-                self.done.append(Materialized(**{name: line[name] or 0 for name in wanted if name != "asset"}, asset=line["asset"]))
+                self.done.append(
+                    Materialized(**{name: line[name] or 0 for name in wanted if name != "asset"}, asset=line["asset"])
+                )
             case "check_failed":
                 self.reasons.append(f"The check {line['check']} of {line['asset']} failed: {line['error']}")
             case "failure":

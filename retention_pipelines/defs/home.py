@@ -1,6 +1,6 @@
 """Which `dagster.yaml` counts, and the start of Dagster's own programs with it.
 
-`python -m retention_pipelines.defs.home webserver|daemon …` is `dagster-webserver` or `dagster-daemon` of this
+`python -m retention_pipelines.defs.home webserver|daemon PID …` is `dagster-webserver` or `dagster-daemon` of this
 project: same options, the instance found without DAGSTER_HOME, and an end when the process that started it ends.
 """
 
@@ -11,6 +11,8 @@ import threading
 import time
 import warnings
 from pathlib import Path
+
+from dagster import BetaWarning, SupersessionWarning
 
 from retention_pipelines.errors import RetentionError
 
@@ -30,25 +32,30 @@ def instance_folder() -> Path:
 
 
 def end_with_parent(parent: int, seconds: float = 1.0) -> None:
-    """End this process, as by SIGTERM, once `parent` is gone: a supervisor that is killed leaves nothing running."""
+    """End this process and what it started, as by SIGTERM, once `parent` is gone.
+
+    A supervisor that is killed cannot stop anything any more; so nothing it started waits to be stopped.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(seconds)
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpgrp(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="end_with_parent", daemon=True).start()
 
 
 def main(arguments: list[str]) -> None:
-    """Become the named program of Dagster."""
-    from dagster import BetaWarning
-
-    program, *rest = arguments
+    """Become the named program of Dagster; the second argument is the process that looks after it."""
+    program, parent, *rest = arguments
+    end_with_parent(int(parent))
     os.environ["DAGSTER_HOME"] = str(instance_folder())
-    warnings.simplefilter("ignore", BetaWarning)
-    end_with_parent(os.getppid())
     sys.argv = [f"dagster-{program}", *rest]
+    # Dagster marks partitions and freshness as beta; that belongs in our notes, not in every log.
+    warnings.filterwarnings("ignore", category=BetaWarning)
+    warnings.filterwarnings("ignore", category=SupersessionWarning)
     if program == "webserver":
         from dagster_webserver.cli import main as start
     else:
