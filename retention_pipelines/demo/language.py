@@ -28,7 +28,8 @@ class Texts:
     nothing_ingested: str
     # report
     title: str
-    simulated: str
+    all_simulated: str
+    some_simulated: str
     datasets: str
     deliveries: str
     deliveries_line: str
@@ -84,7 +85,8 @@ ENGLISH = Texts(
     refused_file="Refused: {path}: {error}",
     nothing_ingested="Nothing could be ingested from {what}.",
     title="Report on {root}",
-    simulated="All data in this lake are SIMULATED.",
+    all_simulated="All data in this lake are SIMULATED.",
+    some_simulated="Some data in this lake are SIMULATED: those of files whose names start with simulated_.",
     datasets="Rows per dataset",
     deliveries="Files delivered",
     deliveries_line=(
@@ -146,7 +148,8 @@ PORTUGUESE = Texts(
     refused_file="Recusado: {path}: {error}",
     nothing_ingested="Nada pôde ser ingerido de {what}.",
     title="Relatório sobre {root}",
-    simulated="Todos os dados deste lago são SIMULADOS.",
+    all_simulated="Todos os dados deste lago são SIMULADOS.",
+    some_simulated="Alguns dados deste lago são SIMULADOS: os de ficheiros cujo nome começa por simulated_.",
     datasets="Linhas por conjunto de dados",
     deliveries="Ficheiros entregues",
     deliveries_line=(

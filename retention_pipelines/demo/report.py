@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import duckdb
 
 from retention_pipelines.catalog import DATASETS
-from retention_pipelines.demo.labels import PREFIX
+from retention_pipelines.demo.holdings import holdings
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.duck import set_variables, statement
@@ -99,10 +99,13 @@ class TypeQuality:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything the page shows; `disk_bytes` is measured on disk, None on object storage."""
+    """Everything the page shows.
+
+    `simulated` says how much of the lake is; `disk_bytes` is measured on disk, None on object storage.
+    """
 
     root: str
-    is_simulated: bool
+    simulated: Literal["none", "some", "all"]
     datasets: tuple[DatasetSize, ...]
     deliveries: tuple[Deliveries, ...]
     quarantined: tuple[Quarantined, ...]
@@ -116,6 +119,7 @@ def build_report(con: duckdb.DuckDBPyConnection, settings: Settings) -> Report:
     """Read the report; `con` is what `retention_pipelines.connect()` returns."""
     set_variables(con, cell_deg=settings.cell_deg)
     with Lake(settings) as lake:
+        simulated = holdings(lake).share
         datasets = []
         for name in DATASETS:
             files = lake.table(name).files()
@@ -123,7 +127,7 @@ def build_report(con: duckdb.DuckDBPyConnection, settings: Settings) -> Report:
             datasets.append(DatasetSize(name=name, rows=rows, bytes=sum(f.bytes for f in files), files=len(files)))
     return Report(
         root=settings.lake_root,
-        is_simulated=_is_simulated(con),
+        simulated=simulated,
         datasets=tuple(datasets),
         deliveries=_rows(con, "deliveries", Deliveries),
         quarantined=_rows(con, "quarantined", Quarantined),
@@ -148,11 +152,6 @@ def _rows(con: duckdb.DuckDBPyConnection, name: str, of: Callable[..., T]) -> tu
     answer = con.execute(statement("retention_pipelines.demo", name))
     columns = [column[0] for column in answer.description or ()]
     return tuple(of(**dict(zip(columns, row, strict=True))) for row in answer.fetchall())
-
-
-def _is_simulated(con: duckdb.DuckDBPyConnection) -> bool:
-    ids = con.view("ingested_files").filter("dataset_id is not null").project("dataset_id").distinct().fetchall()
-    return bool(ids) and all(str(row[0]).startswith(PREFIX) for row in ids)
 
 
 def _cycle(con: duckdb.DuckDBPyConnection) -> SeasonalCycle | None:

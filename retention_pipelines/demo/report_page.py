@@ -28,8 +28,8 @@ class StepTime:
 def print_report(report: Report, times: Sequence[StepTime], console: Console, words: Texts) -> None:
     """Print the whole page."""
     _heading(console, words.title.format(root=report.root))
-    if report.is_simulated:
-        console.print(f"[bold]{words.simulated}[/bold]")
+    if report.simulated != "none":
+        console.print(words.all_simulated if report.simulated == "all" else words.some_simulated, style="bold")
     _datasets(report, console, words)
     _deliveries(report, console, words)
     _quarantined(report, console, words)

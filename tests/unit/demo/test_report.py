@@ -51,7 +51,7 @@ def test_an_empty_lake_gives_zeros_and_nothing_invented(lake: Lake, settings: Se
     assert [dataset.name for dataset in report.datasets] == list(DATASETS)
     assert {dataset.rows for dataset in report.datasets} == {0}
     assert report.cycle is None
-    assert not report.is_simulated
+    assert report.simulated == "none"
     assert report.richest == report.quality == report.quarantined == report.deliveries == ()
 
 
@@ -81,7 +81,7 @@ def test_quarantine_and_deliveries_are_counted_by_reason_and_status(lake: Lake, 
     bad = {"dataset_id": "simulated_a", "reason": "zero_position"}
     fill(lake, "quarantine", bad, bad, bad | {"reason": "invalid_date"})
     counts = {"read": 10, "accepted": 6, "quarantined": 3, "duplicates": 1, "role": "records", "reasons": "{}"}
-    fill(lake, "ingested_files", counts | {"status": "ingested", "dataset_id": "simulated_a"})
+    fill(lake, "ingested_files", counts | {"status": "ingested", "path": "raw/simulated_a.csv"})
     report = report_of(lake, settings)
     assert report.quarantined == (
         Quarantined(reason="zero_position", dataset_id="simulated_a", rows=2),
@@ -89,13 +89,13 @@ def test_quarantine_and_deliveries_are_counted_by_reason_and_status(lake: Lake, 
     )
     (delivered,) = report.deliveries
     assert (delivered.read, delivered.accepted, delivered.quarantined, delivered.duplicates) == (10, 6, 3, 1)
-    assert report.is_simulated
+    assert report.simulated == "all"
 
 
-def test_a_lake_with_one_real_set_is_not_called_simulated(lake: Lake, settings: Settings) -> None:
-    for dataset_id in ("simulated_a", "calcofi_bottle"):
-        fill(lake, "ingested_files", {"status": "ingested", "dataset_id": dataset_id, "reasons": "{}"})
-    assert not report_of(lake, settings).is_simulated
+def test_a_lake_with_one_real_file_is_simulated_only_in_part(lake: Lake, settings: Settings) -> None:
+    for path in ("raw/simulated_a.csv", "raw/bottle.csv"):
+        fill(lake, "ingested_files", {"status": "ingested", "role": "records", "path": path, "reasons": "{}"})
+    assert report_of(lake, settings).simulated == "some"
 
 
 def test_the_cycle_shown_is_surface_temperature_of_the_cell_with_the_most_months(

@@ -31,7 +31,7 @@ CYCLE = SeasonalCycle(
 )
 REPORT = Report(
     root="lake",
-    is_simulated=True,
+    simulated="all",
     datasets=(DatasetSize(name="occurrences", rows=12345, bytes=6789, files=3),),
     deliveries=(Deliveries(status="ingested", files=2, read=10, accepted=7, quarantined=2, duplicates=1),),
     quarantined=(Quarantined(reason="zero_position", dataset_id="simulated_x", rows=2),),
@@ -45,7 +45,7 @@ REPORT = Report(
     disk_bytes=1_234_567,
 )
 EMPTY = dataclasses.replace(
-    REPORT, is_simulated=False, deliveries=(), quarantined=(), cycle=None, richest=(), quality=(), disk_bytes=None
+    REPORT, simulated="none", deliveries=(), quarantined=(), cycle=None, richest=(), quality=(), disk_bytes=None
 )
 
 
@@ -62,7 +62,7 @@ def test_the_page_shows_every_figure_of_the_report(words: Texts) -> None:
     for text in ("occurrences", "zero_position", "-12.5_13.5", "-8.0_12.75", "[a] name (8)", "species", "1/2/2",
                  whole(12345, words), size(6789, words), size(1_234_567, words), real(3.25, words, 1)):  # fmt: skip
         assert text in page, text
-    assert words.simulated in page
+    assert words.all_simulated in page
     assert "\x1b" not in page
     assert all(command in page for command, _ in words.next_lines)
 
@@ -72,7 +72,7 @@ def test_what_is_not_there_is_said(words: Texts) -> None:
     page = " ".join(printed(EMPTY, words).split())
     for text in (words.no_quarantine, words.no_cycle, words.no_taxa, words.no_features, words.no_deliveries):
         assert text in page
-    assert words.simulated not in page
+    assert words.all_simulated not in page
 
 
 def test_a_narrow_terminal_gets_every_month_on_a_line_that_fits() -> None:
@@ -118,3 +118,9 @@ def test_both_languages_say_the_same_things() -> None:
                                               (3e12, "3000.0 GB")])  # fmt: skip
 def test_sizes_have_a_readable_unit(number: int, text: str) -> None:
     assert size(int(number), ENGLISH) == text
+
+
+def test_a_mixed_lake_is_said_to_be_mixed() -> None:
+    page = " ".join(printed(dataclasses.replace(REPORT, simulated="some"), ENGLISH).split())
+    assert ENGLISH.some_simulated in page
+    assert ENGLISH.all_simulated not in page
