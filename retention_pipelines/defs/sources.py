@@ -6,15 +6,19 @@ into sorted ones and counts the month, so that what follows reads few files.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from retention_pipelines.defs import plots
 from retention_pipelines.defs.described import Result, attributes, catalog_asset, result
 from retention_pipelines.defs.landing import put_aside, settled_entries
-from retention_pipelines.defs.resources import LakeResource, months_of, now
-from retention_pipelines.warehouse import LakeFile
+from retention_pipelines.defs.resources import RAW_BY_MONTH, LakeResource, months_of, now
+from retention_pipelines.warehouse import Lake, LakeFile
 
 Lakes = dg.ResourceParam[LakeResource]
 # Fewer files than this in a month are not worth a rewrite.
@@ -35,6 +39,51 @@ class IngestConfig(dg.Config):
     settle_seconds: float = 2.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What one look at the landing folder brought: figures for the UI, and touched months by dataset."""
+
+    figures: Mapping[str, Any]
+    months: Mapping[str, Sequence[str]]
+
+
+NOTHING = Delivery(
+    figures={
+        "delivered_files": 0,
+        "rows_read": 0,
+        "rows_accepted": 0,
+        "rows_quarantined": 0,
+        "rows_duplicate": 0,
+        "refused": dg.MetadataValue.json([]),
+    },
+    months={name: () for name in RAW_BY_MONTH},
+)
+
+
+def take_in(lake: Lake, folder: Path, *, settle_seconds: float, at: datetime) -> Delivery:
+    """Ingest what lies complete in the folder, then put it aside."""
+    found = settled_entries(folder, settle_seconds=settle_seconds)
+    if not found:
+        return NOTHING
+    from retention_pipelines.sources.ingest import ingest
+
+    report = ingest([entry.path for entry in found.values()], lake, now=at)
+    bad = [Path(file.path).absolute() for file in report.files if file.status == "refused"]
+    refused = {name for name, entry in found.items() if any(path.is_relative_to(entry.path) for path in bad)}
+    put_aside(folder, found, refused=refused, at=at)
+    return Delivery(
+        figures={
+            "delivered_files": len(report.files),
+            "rows_read": report.read,
+            "rows_accepted": report.accepted,
+            "rows_quarantined": report.quarantined,
+            "rows_duplicate": report.duplicates,
+            "refused": dg.MetadataValue.json(sorted(refused)),
+        },
+        months={name: sorted(report.touched_months(name)) for name in RAW_BY_MONTH},
+    )
+
+
 @dg.multi_asset(
     specs=[
         dg.AssetSpec(**attributes("quarantine", deps=("landing",), code_version="1")),
@@ -45,35 +94,13 @@ class IngestConfig(dg.Config):
 )
 def ingest_landing(context: dg.AssetExecutionContext, config: IngestConfig, lake: Lakes) -> Iterator[Result]:
     """Ingest what lies complete in the landing folder and put it aside."""
-    from retention_pipelines.sources.ingest import ingest
-
-    folder = lake.settings.landing_dir
-    found = settled_entries(folder, settle_seconds=config.settle_seconds)
+    folder = lake.settings.landing_dir.absolute()
     with lake.open() as opened:
-        started = now()
-        report = ingest([entry.path for entry in found.values()], opened, now=started) if found else None
-        refused = {
-            name
-            for name, entry in found.items()
-            for file in (report.files if report else ())
-            if file.status == "refused" and str(file.path).startswith(str(entry.path))
-        }
-        put_aside(folder, found, refused=refused, at=started)
-        months = {
-            name: sorted(report.touched_months(name)) if report else [] for name in ("occurrences", "observations")
-        }
-        figures = {
-            "delivered_files": len(report.files) if report else 0,
-            "rows_read": report.read if report else 0,
-            "rows_accepted": report.accepted if report else 0,
-            "rows_quarantined": report.quarantined if report else 0,
-            "rows_duplicate": report.duplicates if report else 0,
-            "refused": dg.MetadataValue.json(sorted(refused)),
-        }
-        yield result(context, opened, "quarantine", extra=figures)
+        delivery = take_in(opened, folder, settle_seconds=config.settle_seconds, at=now())
+        yield result(context, opened, "quarantine", extra=delivery.figures)
         # The sensor `touched_months` reads this entry.
-        touched = dg.MetadataValue.text(json.dumps(months))
-        yield result(context, opened, "ingested_files", extra=figures | {"touched_months": touched})
+        touched = {"touched_months": dg.MetadataValue.text(json.dumps(delivery.months))}
+        yield result(context, opened, "ingested_files", extra={**delivery.figures, **touched})
 
 
 def _tidy_months(context: dg.AssetExecutionContext, lake: LakeResource, name: str, plot: plots.Plot) -> Result:
