@@ -128,11 +128,11 @@ class EmbeddedServer:
         _make_socket_folder(where, user)
         while True:
             _forget_dead_server(where, end)
-            watchdog = _start_watchdog(where, folder, user)
+            _start_watchdog(where, folder, user)
             while time.monotonic() < end:
                 if self._answers():
                     return
-                if watchdog.poll() is not None:
+                if not _watchdog_runs(where):
                     break
                 time.sleep(0.05)
             else:
@@ -268,7 +268,7 @@ def _forget_dead_server(where: Places, end: float) -> None:
     file.unlink(missing_ok=True)
 
 
-def _start_watchdog(where: Places, folder: Path, user: SystemUser | None) -> subprocess.Popen[bytes]:
+def _start_watchdog(where: Places, folder: Path, user: SystemUser | None) -> None:
     adopted = running_pid(where)
     if where.log.exists() and where.log.stat().st_size > _LOG_BYTES:
         where.log.replace(where.log.with_suffix(".log.old"))
@@ -282,15 +282,27 @@ def _start_watchdog(where: Places, folder: Path, user: SystemUser | None) -> sub
     if adopted is not None:
         start += ["--adopt", str(adopted)]
     with where.log.open("ab") as log:
-        # A session of its own: Ctrl-C in the terminal is for the command, not for the database.
-        return subprocess.Popen(
+        # Returns as soon as it is in the background, in a session of its own: Ctrl-C is for the command alone.
+        subprocess.run(
             [*start, "--", *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=where.home,
-            start_new_session=True,
+            check=False,
         )
+
+
+def _watchdog_runs(where: Places) -> bool:
+    handle = os.open(where.home / "watchdog.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(handle)
 
 
 def _as_user(user: SystemUser | None) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine, inspect, literal, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -97,6 +98,14 @@ def differences(server: Server) -> list[Any]:
         return list(compare_metadata(_context(connection, compare_type=True), METADATA))
 
 
+def filled_tables(server: Server) -> list[str]:
+    """Names of our tables that hold rows."""
+    with _connection(server) as connection:
+        names = set(inspect(connection).get_table_names(schema="public")) & set(METADATA.tables)
+        tables = [METADATA.tables[name] for name in sorted(names)]
+        return [one.name for one in tables if connection.execute(select(literal(1)).select_from(one).limit(1)).first()]
+
+
 def run_file(connection: Connection, name: str) -> None:
     """Run the statements of a file of `migrations/sql` in the connection's transaction."""
     path = files("retention_pipelines.postgres").joinpath("migrations", "sql", f"{name}.sql")
@@ -124,6 +133,11 @@ def _migrate(server: Server, run: Any) -> Migration:
             run(config)
             after = _context(connection).get_current_revision()
             connection.commit()
+        except CommandError as error:
+            known = ", ".join(one.revision for one in ScriptDirectory(str(folder)).walk_revisions())
+            raise DatabaseError(
+                f"There is no such state of the tables: {error}.", hint=f"Known are head, base, {known}."
+            ) from None
         except (psycopg.Error, DBAPIError) as error:
             raise _failed(server, error) from error
     return Migration(database=server.database_name(), before=before, after=after)

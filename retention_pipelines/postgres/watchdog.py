@@ -66,12 +66,16 @@ class Watchdog:
         self.started = 0.0
 
     def run(self) -> int:
-        """Run until the last client is gone (0), the server cannot be kept up (1) or another watchdog is there (2)."""
+        """Run in the background until the last client is gone; 2 where another watchdog is there already."""
         lock = os.open(self.home / "watchdog.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return 2
+        # On its own from here, so that whoever started it has no child to look after; the lock goes along.
+        if os.fork():
+            return 0
+        os.setsid()
         clients = os.open(self.home / "clients.lock", os.O_RDWR | os.O_CREAT, 0o600)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, _on_signal)
