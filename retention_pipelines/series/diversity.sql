@@ -1,9 +1,6 @@
 -- Diversity of the touched windows from records and from abundance.
--- Reads: source, touched_window. Variable: cell_deg.
-with touched as (
-    select time_window, make_timestamp(epoch_us(window_start)) as window_start from touched_window
-),
-record as (
+-- Reads: source, touched_window, window_day. Variable: cell_deg.
+with record as (
     select
         dataset_id,
         cell_index(decimal_latitude, getvariable('cell_deg'))::integer as lat_number,
@@ -18,43 +15,37 @@ record as (
     where occurrence_status = 'present' and not is_subtotal and trim(scientific_name) != ''
     group by all
 ),
-placed as (
-    select record.*, lengths.time_window, window_start(first_day, lengths.time_window) as window_start
-    from record
-    cross join (select distinct time_window from touched) as lengths
-    where window_start(first_day, lengths.time_window) = window_start(last_day, lengths.time_window)
-),
 taxon_total as (
-    select dataset_id, lat_number, lon_number, time_window, window_start, taxon,
-        sum(n_records) as n_records, sum(n_counted) as n_counted, fsum(abundance) as abundance
-    from placed
-    semi join touched using (time_window, window_start)
+    select dataset_id, lat_number, lon_number, window_number, taxon,
+        sum(n_records)::bigint as n_records, sum(n_counted)::bigint as n_counted, fsum(abundance) as abundance
+    from record as r
+    join window_day as d on d.day = r.first_day and r.last_day < d.end_day
     group by all
 ),
 count_of as (
-    select dataset_id, 'records' as basis, lat_number, lon_number, time_window, window_start, taxon,
+    select dataset_id, 'records' as basis, lat_number, lon_number, window_number, taxon,
         n_records, n_records::double as n_i
     from taxon_total
     union all
-    select dataset_id, 'abundance', lat_number, lon_number, time_window, window_start, taxon,
+    select dataset_id, 'abundance', lat_number, lon_number, window_number, taxon,
         n_counted, abundance
     from taxon_total
     where abundance > 0
 ),
 community as (
-    select dataset_id, basis, lat_number, lon_number, time_window, window_start,
-        sum(n_records) as n_records, fsum(n_i) as total, count(*) as richness,
+    select dataset_id, basis, lat_number, lon_number, window_number,
+        sum(n_records)::bigint as n_records, fsum(n_i) as total, count(*) as richness,
         arg_min(taxon, (-n_i, taxon)) as dominant_taxon, max(n_i) as largest
     from count_of
     group by all
 ),
 index_of as (
-    select dataset_id, basis, lat_number, lon_number, time_window, window_start,
+    select dataset_id, basis, lat_number, lon_number, window_number,
         -- One taxon has p = 1 and ln p = 0: greatest() only turns -0.0 into 0.
         greatest(0.0, -fsum(n_i / total * ln(n_i / total))) as shannon,
         fsum((n_i / total) ** 2) as simpson_d
     from count_of
-    join community using (dataset_id, basis, lat_number, lon_number, time_window, window_start)
+    join community using (dataset_id, basis, lat_number, lon_number, window_number)
     group by all
 )
 select
@@ -63,16 +54,14 @@ select
     getvariable('cell_deg') as cell_deg,
     round(cell_corner(lat_number, getvariable('cell_deg')) + getvariable('cell_deg') / 2, 9) as center_lat,
     round(cell_corner(lon_number, getvariable('cell_deg')) + getvariable('cell_deg') / 2, 9) as center_lon,
-    time_window,
-    window_label(window_start, time_window) as window_label,
-    make_timestamptz(epoch_us(window_start)) as window_start,
-    make_timestamptz(epoch_us(window_end(window_start, time_window))) as window_end,
+    time_window, window_label, window_start, window_end,
     n_records, total, richness, shannon, simpson_d,
     1 - simpson_d as gini_simpson,
     1 / simpson_d as inverse_simpson,
     if(richness < 2, null, shannon / ln(richness)) as pielou,
     dominant_taxon,
     largest / total as dominant_share,
-    strftime(window_start, '%Y') as year
+    year
 from community
-join index_of using (dataset_id, basis, lat_number, lon_number, time_window, window_start)
+join index_of using (dataset_id, basis, lat_number, lon_number, window_number)
+join touched_window using (window_number)

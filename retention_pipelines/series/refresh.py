@@ -14,7 +14,7 @@ from retention_pipelines.errors import CommitConflict
 from retention_pipelines.period import TimeWindow
 from retention_pipelines.series.windows import TouchedWindow, chunks, touched_windows
 from retention_pipelines.warehouse import Commit, Lake, LakeFile
-from retention_pipelines.warehouse.duck import bind
+from retention_pipelines.warehouse.duck import bind, statement
 
 ROWS_PER_CHUNK = 8_000_000
 _TRIES = 8
@@ -24,8 +24,8 @@ _TRIES = 8
 class WindowedSeries:
     """A series table and how its rows are computed.
 
-    `rows` gets the connection's lake and returns a SELECT over the temp views `source` (raw rows of the chunk's
-    months) and `touched_window` (time_window, window_start). `settings` are columns that hold the configuration a
+    `rows` gets the lake and returns a SELECT over `source` (raw rows of the chunk's months), `touched_window` and
+    `window_day`. `settings` are columns that hold the configuration a
     row was computed with: one table holds rows of one configuration only, another one means a full recompute.
     """
 
@@ -73,29 +73,48 @@ def _refresh_once(
     replaced = live if everything else [file for file in live if _may_hold(file, wanted)]
 
     adds: list[AddAction] = []
-    kept = None if everything or not replaced else table.scan_files(replaced)
+    kept = _kept_rows(lake, table.scan_files(replaced), wanted) if replaced and not everything else None
     for chunk in chunks(wanted, rows_per_month, ROWS_PER_CHUNK):
         bind(lake.con, "source", source.scan_files([file for file in raw if file.partition["month"] in chunk.months]))
         _bind_windows(lake, chunk.windows)
-        adds += table.write_files(series.rows(lake, windows))
-    if kept is not None:
-        _bind_windows(lake, wanted)
-        adds += table.write_files(f"from {kept} anti join touched_window using (time_window, window_start)")
+        rows = series.rows(lake, windows)
+        # What stays of the replaced files goes into the same new files as the first rows.
+        adds += table.write_files(f"({rows}) union all by name ({kept})" if kept else rows)
+        kept = None
+    if kept:
+        adds += table.write_files(kept)
     if not adds and not replaced:
         return Commit(version=delta.version())
     return table.commit(delta, adds, replaced, op=f"update:{series.target}", transactions=[f"update:{series.target}"])
 
 
 def _bind_windows(lake: Lake, windows: Sequence[TouchedWindow]) -> None:
+    """Temp tables `touched_window` (a numbered row per window) and `window_day` (a row per window and day in it)."""
+    starts = [window.period.start for window in windows]
     rows = pa.table(
         {
+            "window_number": pa.array(range(len(windows)), pa.int32()),
             "time_window": pa.array([window.time_window.value for window in windows], pa.string()),
-            "window_start": pa.array([window.period.start for window in windows], pa.timestamp("us", "UTC")),
+            "window_label": pa.array([window.label for window in windows], pa.string()),
+            "window_start": pa.array(starts, pa.timestamp("us", "UTC")),
+            "window_end": pa.array([window.period.end for window in windows], pa.timestamp("us", "UTC")),
+            "first_day": pa.array([start.date() for start in starts], pa.date32()),
+            "end_day": pa.array([window.period.end.date() for window in windows], pa.date32()),
+            "year": pa.array([window.year for window in windows], pa.string()),
         }
     )
-    lake.con.register("_touched_window_rows", rows)
-    lake.con.execute("create or replace temp table touched_window as from _touched_window_rows")
-    lake.con.unregister("_touched_window_rows")
+    lake.con.register("touched_window_row", rows)
+    lake.con.execute("create or replace temp table touched_window as from touched_window_row")
+    lake.con.unregister("touched_window_row")
+    lake.con.execute(statement("retention_pipelines.series", "window_day"))
+
+
+def _kept_rows(lake: Lake, replaced: str, windows: Sequence[TouchedWindow]) -> str:
+    """A SELECT of the rows in files to be replaced that belong to other windows than those computed again."""
+    bind(lake.con, "replaced_row", replaced)
+    _bind_windows(lake, windows)
+    lake.con.execute("create or replace temp table replaced_window as from touched_window")
+    return "from replaced_row anti join replaced_window using (time_window, window_start)"
 
 
 def _computed_with(file: LakeFile, settings: dict[str, float]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from retention_pipelines.errors import SeriesError
-from retention_pipelines.period import Period, TimeWindow, first_of_month, window_of
+from retention_pipelines.period import Period, TimeWindow, first_of_month, window_label, window_of
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -23,6 +23,11 @@ class TouchedWindow:
     def year(self) -> str:
         """Value of the partition column `year`."""
         return f"{self.period.start.year:04d}"
+
+    @property
+    def label(self) -> str:
+        """Name of the window."""
+        return window_label(self.period.start, self.time_window)
 
 
 def month_period(month: str) -> Period:
