@@ -54,6 +54,11 @@ class Settings(BaseSettings):
         default="full",
         description="full, or read_only: reads everything and writes nothing.",
     )
+    memory_limit_mb: int | None = Field(
+        default=None,
+        ge=256,
+        description="Megabytes DuckDB may use before it spills to disk. Unset: half of this machine's memory.",
+    )
     zones_file: Path | None = Field(
         default=None,
         description="GeoJSON polygons with a `name` property: named zones of the spatial features.",

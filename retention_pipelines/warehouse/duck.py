@@ -3,14 +3,26 @@
 Every connection of the project is made here: UTC, the project's macros, no extension from the network.
 """
 
+import os
+import uuid
 from collections.abc import Iterable
 from importlib.resources import files
 
 import duckdb
 
 
-def open_connection(path: str = ":memory:", *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection in UTC with the macros of `macros.sql`; never installs or loads an extension by itself."""
+def open_connection(
+    path: str = ":memory:",
+    *,
+    read_only: bool = False,
+    spill_dir: str | None = None,
+    memory_limit_mb: int | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection in UTC with the macros of `macros.sql`; never installs or loads an extension by itself.
+
+    Sorts and joins that need more than `memory_limit_mb` (half of the memory by default) go to a folder of this
+    connection's own under `spill_dir`.
+    """
     con = duckdb.connect(
         path,
         read_only=read_only,
@@ -18,6 +30,10 @@ def open_connection(path: str = ":memory:", *, read_only: bool = False) -> duckd
     )
     # Delta refuses the spelling 'Etc/UTC'.
     con.execute("set timezone = 'UTC'")
+    con.execute(f"set memory_limit = '{f'{memory_limit_mb}MB' if memory_limit_mb else '50%'}'")
+    if spill_dir is not None:
+        # Two processes in one folder would write to the same files.
+        con.execute(f"set temp_directory = {quote_text(f'{spill_dir}/{os.getpid()}-{uuid.uuid4().hex[:8]}')}")
     if not read_only:
         con.execute(files("retention_pipelines.warehouse").joinpath("macros.sql").read_text(encoding="utf-8"))
     return con

@@ -1,72 +1,141 @@
-"""The lake as a whole: its tables, and the state of all of them that readers see."""
+"""The lake as a whole: its tables, transactions over several of them, and the state that readers see."""
 
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Self
 
 import duckdb
+from obstore.fsspec import FsspecStore
 
 from retention_pipelines.catalog import DATASETS, dataset
 from retention_pipelines.settings import Settings
+from retention_pipelines.warehouse.archive import move_rows
 from retention_pipelines.warehouse.duck import open_connection, quote_name
-from retention_pipelines.warehouse.table import Table
+from retention_pipelines.warehouse.journal import Journal
+from retention_pipelines.warehouse.objects import StoreObjects, open_objects, store_options
+from retention_pipelines.warehouse.published import MANIFEST, Folder, Manifest, parse_manifest, publish_to_store
+from retention_pipelines.warehouse.table import Commit, Table
+from retention_pipelines.warehouse.transactions import Transactions
 
 
 class Lake:
     """All datasets under one root; `con` is the DuckDB connection its tables write and read with.
 
-    Not for several threads at once: open one per thread.
+    Not for several threads at once: open one per thread. Opening takes back what a process that died in a transaction
+    left; in the mode read_only nothing is written.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.root = settings.lake_root if not settings.lake_is_local else str(Path(settings.lake_root).absolute())
-        self.con = open_connection()
+        self.con = open_connection(
+            spill_dir=str(settings.state_dir.absolute() / "spill"), memory_limit_mb=settings.memory_limit_mb
+        )
+        register_store(self.con, settings)
+        self._objects = open_objects(self.root, settings.storage_options)
+        self._transactions = Transactions(Journal(self.root, self._objects), self._roll_back)
         self._tables: dict[str, Table] = {}
+        if settings.mode == "full":
+            self._transactions.recover()
 
     def table(self, name: str) -> Table:
-        """The table of a dataset, created empty if it is not there yet."""
-        if name not in self._tables:
-            self._tables[name] = Table(
-                dataset(name), f"{self.root}/_lake/{name}", self.con, self.settings.storage_options
+        """The table of a dataset; it is created by its first write."""
+        return self._open(name, f"{self.root}/_lake/{name}", name)
+
+    def archive_table(self, name: str) -> Table:
+        """The table that holds a dataset's archived rows."""
+        return self._open(name, f"{self.root}/_archive/{name}", f"archive of {name}")
+
+    def _open(self, name: str, root: str, key: str) -> Table:
+        if key not in self._tables:
+            self._tables[key] = Table(
+                dataset(name),
+                root,
+                self.con,
+                self.settings.storage_options,
+                transactions=self._transactions if key == name else None,
+                read_only=self.settings.mode == "read_only",
             )
-        return self._tables[name]
+        return self._tables[key]
 
-    def create_views(self, con: duckdb.DuckDBPyConnection | None = None) -> None:
-        """Views of every dataset, pinned to what is published, on a connection (this lake's own by default)."""
-        target = con or self.con
-        for name in DATASETS:
-            target.execute(f"create or replace temp view {quote_name(name)} as select * from {self.table(name).scan()}")
+    # -- writing over several tables ------------------------------------------------------------------------------
 
-    def publish(self) -> dict[str, int]:
-        """Show the current state of every table to readers, all at once; returns the version of each."""
-        return {name: self.table(name).version() for name in DATASETS}
-
-    @contextmanager
-    def transaction(self, name: str) -> Iterator[str]:
+    def transaction(self, name: str) -> AbstractContextManager[str]:
         """Several commits over several tables that are seen together or not at all.
 
-        Yields the `op` every append inside must be given: `with lake.transaction("ingest:<sha>") as op:`. An exception
-        undoes every commit of it; success publishes. One transaction at a time per lake, so read and parse before it;
-        look for duplicates inside it.
+        Yields the `op` to give to every commit inside: `with lake.transaction("ingest:<sha>") as op:`. An exception, or
+        the death of this process, takes every commit back; success publishes. One transaction at a time per lake,
+        others wait: read and parse before it, look for duplicates inside it.
         """
-        op = f"{name}#{uuid.uuid4().hex}"
-        before = {dataset: self.table(dataset).version() for dataset in DATASETS}
-        try:
-            yield op
-        except BaseException:
-            for dataset, version in before.items():
-                self.table(dataset).undo_operation(op, since=version)
-            raise
-        self.publish()
+        return self._transactions.run(name, self.publish)
+
+    def _roll_back(self, table: str, transaction: str, version: int) -> None:
+        self.table(table).roll_back(transaction, since=version)
+
+    def archive(self, name: str, where: str, *, run: str) -> Commit:
+        """Move the rows that match into the dataset's archive; safe to repeat with the same `run` after a crash.
+
+        The order of the two commits is what makes it safe: rows are in both for a moment, never in none.
+        """
+        return move_rows(self.table(name), self.archive_table(name), where, run=f"archive:{run}")
+
+    def unarchive(self, name: str, where: str, *, run: str) -> Commit:
+        """Move rows back from the archive; the inverse of `archive`."""
+        return move_rows(self.archive_table(name), self.table(name), where, run=f"unarchive:{run}")
+
+    # -- what readers see -------------------------------------------------------------------------------------------
+
+    def publish(self) -> dict[str, int]:
+        """Show the current state of every table to readers, all at once; returns the version of each.
+
+        Tables that an unfinished transaction has touched stay at what was shown before; its end publishes them.
+        """
+        self._transactions.recover()
+        versions = self._versions_fit_to_show()
+        if isinstance(self._objects, StoreObjects):
+            manifest = publish_to_store(self._objects, versions)
+        else:
+            manifest = Folder(self.root, {name: self.table(name) for name in DATASETS}).publish(versions)
+        return dict(manifest.versions)
+
+    def _versions_fit_to_show(self) -> Mapping[str, int]:
+        while True:
+            before = self._transactions.unfinished()
+            heads = {name: self.table(name).version() for name in DATASETS}
+            after = self._transactions.unfinished()
+            # A version read before a table appears in the marker holds nothing of that transaction.
+            if (before and before.op) == (after and after.op):
+                touched = after.tables if after else {}
+                return {name: version for name, version in heads.items() if version >= 0 and name not in touched}
+
+    def published(self) -> Manifest:
+        """The versions readers see."""
+        return parse_manifest(self._objects.read(MANIFEST))
+
+    def create_views(self, con: duckdb.DuckDBPyConnection | None = None) -> None:
+        """Views of every dataset, pinned to what is published, on a connection (this lake's own by default).
+
+        A dataset that was never published is an empty view.
+        """
+        target = con or self.con
+        manifest = self.published()
+        for name in DATASETS:
+            rows = self.table(name).scan(version=manifest.versions.get(name, -1))
+            target.execute(f"create or replace temp view {quote_name(name)} as select * from {rows}")
 
     def close(self) -> None:
         """Close the connection."""
         self.con.close()
 
-    def __enter__(self) -> "Lake":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def register_store(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Let DuckDB read and write the lake's object store through obstore; no extension needed."""
+    if settings.storage_options is not None:
+        con.register_filesystem(FsspecStore("s3", **store_options(settings.storage_options)))

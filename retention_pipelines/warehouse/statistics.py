@@ -5,7 +5,7 @@ Only top-level primitives: one statistic of a wrong type makes the whole table u
 
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 _WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
@@ -21,6 +21,21 @@ def _milliseconds(text: str, *, round_up: bool) -> str:
     rest = instant.microsecond % 1000
     instant += timedelta(milliseconds=1 if round_up and rest else 0) - timedelta(microseconds=rest)
     return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant.microsecond // 1000:03d}{'Z' if is_utc else ''}"
+
+
+def restored_statistics(
+    rows: int, minimum: Mapping[str, Any], maximum: Mapping[str, Any], nulls: Mapping[str, int]
+) -> str:
+    """JSON statistics of a file that is put back, from what the log said of it."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+        return value.isoformat() if isinstance(value, date) else value
+
+    values = [{name: plain(value) for name, value in side.items() if value is not None} for side in (minimum, maximum)]
+    counts = {name: count for name, count in nulls.items() if count is not None}
+    return json.dumps({"numRecords": rows, "minValues": values[0], "maxValues": values[1], "nullCount": counts})
 
 
 def delta_statistics(rows: int, columns: Mapping[str, Mapping[str, str]], types: Mapping[str, str]) -> str:

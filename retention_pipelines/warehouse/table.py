@@ -1,59 +1,47 @@
 """One dataset of the lake: DuckDB writes and reads the Parquet files, the Delta log commits them.
 
-What belongs here: commits and what they are made of. What does not: what readers see (`published.py`), which
-datasets exist (the catalog). deltalake's own delete, merge and optimize are never used: they cost twice the CPU and
-six times the memory, and mixed with our commits they duplicate rows (hazard H1).
+What belongs here: what can be done to a table. What does not: how a commit lands (`commit.py`), what readers see
+(`published.py`), several tables together (`lake.py`). deltalake's own delete, merge and optimize are never used: they
+cost twice the CPU and six times the memory, and mixed with our commits they duplicate rows (hazard H1).
 """
 
-import json
 import os
-import random
-import re
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
 
 import duckdb
-import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.schema import Schema
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake.transaction import AddAction
 
 from retention_pipelines.catalog import Dataset
-from retention_pipelines.errors import CommitConflict, LakeError, PartitionValueError
-from retention_pipelines.warehouse.duck import quote_name, quote_text, quote_texts
-from retention_pipelines.warehouse.statistics import delta_statistics
+from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow
+from retention_pipelines.warehouse.commit import TRIES, Change, Commit, pause, sync_log, try_commit
+from retention_pipelines.warehouse.duck import quote_name
+from retention_pipelines.warehouse.faults import storage_faults
+from retention_pipelines.warehouse.files import Keep, LakeFile, live_files, scan_text, write_parquet
+from retention_pipelines.warehouse.log import DeltaLog, LogEntry
+from retention_pipelines.warehouse.objects import open_objects
+from retention_pipelines.warehouse.statistics import restored_statistics
 
-_PARTITION_VALUE = re.compile(r"[A-Za-z0-9_.-]+")
-_TRIES = 40
-Keep = Callable[["LakeFile"], bool]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LakeFile:
-    """A live Parquet file of a table."""
-
-    path: str
-    bytes: int
-    rows: int
-    partition: Mapping[str, str]
-    minimum: Mapping[str, Any] = field(default_factory=dict)
-    maximum: Mapping[str, Any] = field(default_factory=dict)
+RESTORE_WINDOW_HOURS = 7 * 24
 
 
-@dataclass(frozen=True, kw_only=True)
-class Commit:
-    """What one commit did; `version` is unchanged where there was nothing to do."""
+class Bystanders(Protocol):
+    """What a table needs to know of transactions over several tables."""
 
-    version: int
-    rows_added: int = 0
-    rows_removed: int = 0
-    bytes_added: int = 0
-    bytes_removed: int = 0
-    partitions: tuple[tuple[str, ...], ...] = ()
+    def own(self, table: str, version: int) -> str | None:
+        """The transaction this process is in, after noting that it is about to commit to a table."""
+
+    def hidden(self, table: str) -> tuple[str, int] | None:
+        """Someone else's unfinished transaction and the table's version before it."""
+
+    def settle(self, table: str) -> None:
+        """Wait until nobody else's transaction has the table in hand."""
 
 
 class Table:
@@ -65,121 +53,141 @@ class Table:
         root: str,
         con: duckdb.DuckDBPyConnection,
         storage_options: dict[str, str] | None = None,
+        *,
+        transactions: Bystanders | None = None,
+        read_only: bool = False,
     ) -> None:
         self.dataset = dataset
         self.name = dataset.name
         self.root = root.rstrip("/")
         self.con = con
         self._storage_options = storage_options
+        self._transactions = transactions
+        self._read_only = read_only
         self._local = "://" not in self.root
-        if self._local:
-            os.makedirs(self.root, exist_ok=True)
-        if not DeltaTable.is_deltatable(self.root, storage_options=storage_options):
-            self._create()
-
-    def _create(self) -> None:
-        columns = ", ".join(f"null::{kind} as {quote_name(name)}" for name, kind in self.dataset.types.items())
-        schema = self.con.sql(f"select {columns} limit 0").to_arrow_table().schema
-        DeltaTable.create(
-            self.root,
-            schema=Schema.from_arrow(schema),
-            partition_by=list(self.dataset.partition_by),
-            mode="ignore",
-            storage_options=self._storage_options,
-            configuration={
-                "delta.deletedFileRetentionDuration": "interval 7 days",
-                "delta.logRetentionDuration": "interval 30 days",
-                "delta.checkpointInterval": "50",
-            },
-        )
+        self._objects = open_objects(self.root, storage_options)
+        self._log = DeltaLog(self._objects)
+        self._reader: DeltaTable | None = None
+        self._listing: tuple[int, list[LakeFile]] | None = None
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     def delta(self, version: int | None = None) -> DeltaTable:
-        """The Delta table at its head or at an older version."""
-        return DeltaTable(self.root, version=version, storage_options=self._storage_options)
+        """The Delta table at its head or at an older version; created empty if it is not there yet."""
+        try:
+            return DeltaTable(self.root, version=version, storage_options=self._storage_options)
+        except TableNotFoundError:
+            self._require_writable()
+            self._create()
+            return DeltaTable(self.root, version=version, storage_options=self._storage_options)
+        except DeltaError as error:
+            if version is None:
+                raise
+            raise OutsideRestoreWindow(
+                f"{self.name} has no version {version} in its log.",
+                hint="`retention lake history` lists the versions; entries are kept for 30 days.",
+            ) from error
+
+    def _create(self) -> None:
+        columns = ", ".join(f"null::{kind} as {quote_name(name)}" for name, kind in self.dataset.types.items())
+        schema = self.con.sql(f"select {columns} limit 0").to_arrow_table().schema
+        with storage_faults(self.root):
+            if self._local:
+                os.makedirs(self.root, exist_ok=True)
+            DeltaTable.create(
+                self.root,
+                schema=Schema.from_arrow(schema),
+                partition_by=list(self.dataset.partition_by),
+                mode="ignore",
+                storage_options=self._storage_options,
+                configuration={
+                    "delta.deletedFileRetentionDuration": "interval 7 days",
+                    "delta.logRetentionDuration": "interval 30 days",
+                    "delta.checkpointInterval": "50",
+                },
+            )
+
+    def _head(self) -> DeltaTable | None:
+        """A handle for reading that is kept and brought up to date; writers open their own with `delta()`."""
+        if self._reader is None:
+            try:
+                self._reader = DeltaTable(self.root, storage_options=self._storage_options)
+            except TableNotFoundError:
+                return None
+        else:
+            self._reader.update_incremental()
+        return self._reader
 
     def version(self) -> int:
-        """Number of the last commit."""
-        return self.delta().version()
+        """Number of the last commit; -1 while the table has never been written."""
+        head = self._head()
+        return -1 if head is None else head.version()
+
+    def version_at(self, instant: datetime) -> int:
+        """The version that was the newest at an instant; -1 before the first."""
+        if instant.tzinfo is None:
+            raise LakeError("An instant needs a time zone.", hint="For example 2026-09-01T00:00:00Z.")
+        older = [entry.version for entry in self.history() if entry.committed_at <= instant]
+        return older[0] if older else -1
 
     def files(self, keep: Keep = lambda _: True, *, version: int | None = None) -> list[LakeFile]:
-        """Live files with their statistics, for those `keep` accepts."""
-        return self._files(self.delta(version), keep)
+        """Live files with their statistics, for those `keep` accepts.
 
-    def _files(self, delta: DeltaTable, keep: Keep = lambda _: True) -> list[LakeFile]:
-        rows = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
-        found = []
-        for row in rows:
-            file = LakeFile(
-                path=row["path"],
-                bytes=row["size_bytes"],
-                rows=row["num_records"],
-                partition={key: row[f"partition.{key}"] for key in self.dataset.partition_by},
-                minimum={key[4:]: value for key, value in row.items() if key.startswith("min.")},
-                maximum={key[4:]: value for key, value in row.items() if key.startswith("max.")},
-            )
-            if keep(file):
-                found.append(file)
-        return found
+        Without `version` the newest state, without what someone else's unfinished transaction did to it.
+        """
+        if version is not None:
+            found = live_files(self.delta(version), self.dataset.partition_by) if version >= 0 else []
+            return [file for file in found if keep(file)]
+        while True:
+            before = self._transactions and self._transactions.hidden(self.name)
+            head = self._head()
+            live = [] if head is None else self._live(head)
+            after = self._transactions and self._transactions.hidden(self.name)
+            if before == after:
+                return [file for file in (self._without(live, *after) if after else live) if keep(file)]
+
+    def _live(self, delta: DeltaTable) -> list[LakeFile]:
+        if self._listing is None or self._listing[0] != delta.version():
+            self._listing = (delta.version(), live_files(delta, self.dataset.partition_by))
+        return self._listing[1]
+
+    def _without(self, live: Sequence[LakeFile], transaction: str, version: int) -> list[LakeFile]:
+        entries = self._standing(transaction, since=version)
+        added = {path for entry in entries for path in entry.added}
+        removed = {path for entry in entries for path in entry.removed}
+        kept = [file for file in live if file.path not in added]
+        if removed:
+            kept += [file for file in self.files(version=version) if file.path in removed]
+        return kept
 
     def scan(self, *, version: int | None = None, keep: Keep | None = None) -> str:
         """FROM-clause text that reads one version, pinned; with `keep` only those files."""
-        return self.scan_files(self.files(keep or (lambda _: True), version=version))
+        files = self.files(keep or (lambda _: True), version=version)
+        if version is not None:
+            self._require_present(files, version)
+        return self.scan_files(files)
 
-    def scan_files(self, files: Sequence[LakeFile]) -> str:
+    def scan_files(self, files: Iterable[LakeFile]) -> str:
         """FROM-clause text over given files; no rows but the right columns when there are none."""
-        if not files:
-            columns = ", ".join(f"null::{kind} as {quote_name(name)}" for name, kind in self.dataset.types.items())
-            return f"(select {columns} limit 0)"
-        paths = quote_texts(f"{self.root}/{file.path}" for file in files)
-        options = "hive_partitioning = true, hive_types_autocast = false, union_by_name = true"
-        columns = ", ".join(quote_name(name) for name in self.dataset.column_names)
-        return f"(select {columns} from read_parquet([{paths}], {options}))"
+        return scan_text(self.dataset, self.root, files)
 
-    def history(self) -> list[dict[str, Any]]:
-        """Commits, newest first, with `fs_op` where this package made them."""
-        return self.delta().history()
+    def history(self, limit: int | None = None) -> list[LogEntry]:
+        """Commits, newest first, as far back as the log is kept (30 days)."""
+        entries: list[LogEntry] = []
+        version = self.version()
+        while len(entries) != limit and (entry := self._log.read(version)) is not None:
+            entries.append(entry)
+            version -= 1
+        return entries
 
     # -- writing ------------------------------------------------------------------------------------------------
 
     def write_files(self, select: str) -> list[AddAction]:
-        """Write rows as files that nobody sees until they are committed; a crash leaves orphans that vacuum collects."""
-        types = self.dataset.types
-        columns = ", ".join(f"{quote_name(name)}::{kind} as {quote_name(name)}" for name, kind in types.items())
-        order = ", ".join(quote_name(name) for name in self.dataset.order)
-        query = f"select {columns} from ({select})" + (f" order by {order}" if order else "")
-        options = "FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, RETURN_STATS"
-        if self.dataset.partition_by:
-            keys = ", ".join(quote_name(key) for key in self.dataset.partition_by)
-            target = quote_text(self.root)
-            options += f", PARTITION_BY ({keys}), APPEND, FILENAME_PATTERN 'part-{{uuidv7}}'"
-        else:
-            target = quote_text(f"{self.root}/part-{uuid.uuid4()}.parquet")
-        written = self.con.execute(f"COPY ({query}) TO {target} ({options})").fetchall()
-        actions = []
-        for name, rows, size, _, statistics, keys, *_ in written:
-            if rows == 0:
-                continue
-            for key, value in (keys or {}).items():
-                if value is None or not _PARTITION_VALUE.fullmatch(value):
-                    raise PartitionValueError(
-                        f"{value!r} cannot be a value of the partition column {key} of {self.name}.",
-                        hint="Use only letters, digits, '_', '.' and '-'.",
-                    )
-            if self._local:
-                _fsync(name)
-            actions.append(
-                AddAction(
-                    path=name[len(self.root) + 1 :],
-                    size=size,
-                    partition_values=dict(keys or {}),
-                    modification_time=int(time.time() * 1000),
-                    data_change=True,
-                    stats=delta_statistics(rows, statistics, types),
-                )
-            )
-        return actions
+        """Write rows as files that nobody sees until they are committed; a crash leaves orphans for vacuum."""
+        self._require_writable()
+        if self._local:
+            os.makedirs(self.root, exist_ok=True)
+        return write_parquet(self.con, self.dataset, self.root, select)
 
     def commit(
         self,
@@ -189,133 +197,127 @@ class Table:
         *,
         op: str,
         transactions: Sequence[str] = (),
+        undoes: str | None = None,
     ) -> Commit:
         """Commit files against the state `delta` was opened at.
 
-        `transactions` are ids of which no two open commits may hold the same: an optimistic lock. A commit with
-        removes holds "rewrite", so two rewrites never both land (hazard H1). Raises CommitConflict when the inputs
-        are gone; the caller reads again and redoes its work.
+        `transactions` are ids of which no two open commits may hold the same: an optimistic lock. Raises
+        CommitConflict when another commit held one of them or the files to remove are gone; the caller reads again and
+        redoes its work.
         """
         if not adds and not removes and not transactions:
             return Commit(version=delta.version())
-        now = int(time.time() * 1000)
+        self._require_writable()
+        metadata = {"fs_op": op} | ({"fs_undoes": undoes} if undoes else {})
+        if self._transactions:
+            if removes:
+                self._transactions.settle(self.name)
+            own = self._transactions.own(self.name, delta.version())
+            metadata |= {"fs_transaction": own} if own else {}
+        change = Change(
+            adds=adds,
+            removes=removes,
+            metadata=metadata,
+            transactions=transactions,
+            partition_by=self.dataset.partition_by,
+        )
         needed = {file.path for file in removes}
-        keys = [*transactions, "rewrite"] if removes else list(transactions)
-        actions = [
-            *adds,
-            *(
-                RemoveAction(
-                    path=file.path,
-                    data_change=True,
-                    deletion_timestamp=now,
-                    size=file.bytes,
-                    partition_values=dict(file.partition),
-                )
-                for file in removes
-            ),
-        ]
-        receipt = uuid.uuid4().hex
-        error: Exception | None = None
-        for attempt in range(_TRIES):
-            try:
-                delta.create_write_transaction(
-                    actions,
-                    mode="append",
-                    schema=delta.schema(),
-                    partition_by=list(self.dataset.partition_by),
-                    commit_properties=CommitProperties(
-                        custom_metadata={"fs_op": op, "fs_commit": receipt},
-                        app_transactions=[Transaction(key, (delta.transaction_version(key) or 0) + 1) for key in keys]
-                        or None,
-                    ),
-                )
-            except (CommitFailedError, DeltaError) as failure:
-                error = failure
-            landed, head = self._landed(delta, receipt)
+        for attempt in range(TRIES):
+            landed = try_commit(delta, self._log, change)
             if landed is not None:
                 if self._local:
-                    _fsync(f"{self.root}/_delta_log/{landed:020d}.json")
-                    _fsync(f"{self.root}/_delta_log")
-                return self._describe(landed, adds, removes)
-            delta = head
-            if transactions or not needed <= {file.path for file in self._files(delta)}:
-                raise CommitConflict(f"{self.name}: another writer committed first ({op}).") from error
-            time.sleep(random.uniform(0, 0.02 * (attempt + 1)))  # noqa: S311 - jitter
-        raise CommitConflict(f"{self.name}: gave up after {_TRIES} tries ({op}).") from error
-
-    def _landed(self, delta: DeltaTable, receipt: str) -> tuple[int | None, DeltaTable]:
-        """Version of our commit, if it is in the log: an error does not mean it did not land (hazard H4)."""
-        head = self.delta()
-        recent = head.history(head.version() - delta.version() + 1)
-        return next((entry["version"] for entry in recent if entry.get("fs_commit") == receipt), None), head
-
-    def _describe(self, version: int, adds: Sequence[AddAction], removes: Sequence[LakeFile]) -> Commit:
-        keys = self.dataset.partition_by
-        partitions = {tuple(add.partition_values.get(key) or "" for key in keys) for add in adds}
-        partitions |= {tuple(file.partition[key] for key in keys) for file in removes}
-        return Commit(
-            version=version,
-            rows_added=sum(json.loads(add.stats)["numRecords"] for add in adds),
-            rows_removed=sum(file.rows for file in removes),
-            bytes_added=sum(add.size for add in adds),
-            bytes_removed=sum(file.bytes for file in removes),
-            partitions=tuple(sorted(partitions)),
-        )
+                    sync_log(self.root, landed)
+                return change.describe(landed)
+            delta = self.delta()
+            if transactions or not needed <= {file.path for file in self._live(delta)}:
+                raise CommitConflict(f"{self.name}: another writer committed first ({op}).", hint="Run it again.")
+            # The inputs are still there (hazard H2: deltalake refuses more than it must): the same files again.
+            pause(attempt, 0.02)
+        raise CommitConflict(f"{self.name}: gave up after {TRIES} tries ({op}).", hint="Try again with fewer writers.")
 
     def _redo(self, work: Callable[[], Commit]) -> Commit:
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             try:
                 return work()
             except CommitConflict:
-                time.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311 - jitter
-        raise CommitConflict(
-            f"{self.name}: gave up after {_TRIES} tries.", hint="Try again when fewer writers are busy."
-        )
+                pause(attempt, 0.05)
+        raise CommitConflict(f"{self.name}: gave up after {TRIES} tries.", hint="Try again with fewer writers.")
 
     def append(self, select: str, *, op: str = "append", transaction: str | None = None) -> Commit:
         """Add the rows of a query. With `transaction`, a second append of the same id adds nothing."""
-        delta = self.delta()
-        if transaction is not None and delta.transaction_version(transaction):
-            return Commit(version=delta.version())
-        return self.commit(delta, self.write_files(select), op=op, transactions=[transaction] if transaction else [])
+        adds: list[AddAction] | None = None
 
-    def append_new(self, select: str, *, key: str, within: str, op: str = "append_new") -> Commit:
+        def once() -> Commit:
+            nonlocal adds
+            delta = self.delta()
+            if transaction is not None and self.has_done(transaction, delta):
+                return Commit(version=delta.version())
+            adds = self.write_files(select) if adds is None else adds
+            return self.commit(delta, adds, op=op, transactions=[transaction] if transaction else [])
+
+        return self._redo(once)
+
+    def has_done(self, transaction: str, delta: DeltaTable | None = None) -> bool:
+        """Whether a commit with that id landed and was not taken back: taking back raises its number by one."""
+        return ((delta or self.delta()).transaction_version(transaction) or 0) % 2 == 1
+
+    def append_new(self, select: str, *, key: str | Sequence[str], within: str, op: str = "append_new") -> Commit:
         """Add the rows whose `key` is not in the table yet, exactly once with any number of writers.
 
-        `within` is the partition column inside which keys are compared: equal keys must have equal `within`.
+        `within` is the partition column inside which keys are compared: equal keys must have equal `within`. `key` is
+        one column or several.
         """
         batch = f"_batch_{uuid.uuid4().hex}"
-        identity, place = quote_name(key), quote_name(within)
+        identity = ", ".join(quote_name(name) for name in ([key] if isinstance(key, str) else key))
+        place = quote_name(within)
         self.con.execute(f"create temp table {batch} as select distinct on ({identity}) * from ({select})")
         try:
             places = {row[0] for row in self.con.execute(f"select distinct {place} from {batch}").fetchall()}
+            ids = [f"append:{value}" for value in sorted(places)]
 
             def once() -> Commit:
+                if self._transactions:
+                    self._transactions.settle(self.name)
                 delta = self.delta()
-                files = self._files(delta, lambda file: file.partition[within] in places)
-                fresh = f"select * from {batch} anti join (select {identity} from {self.scan_files(files)}) using ({identity})"
-                adds = self.write_files(fresh)
-                if not adds:
-                    return Commit(version=delta.version())
-                return self.commit(delta, adds, op=op, transactions=[f"append:{value}" for value in sorted(places)])
+                seen = self.scan_files(file for file in self._live(delta) if file.partition[within] in places)
+                adds = self.write_files(
+                    f"select * from {batch} anti join (select {identity} from {seen}) using ({identity})"
+                )
+                if adds:
+                    return self.commit(delta, adds, op=op, transactions=ids)
+                head = self.delta()
+                if any(head.transaction_version(i) != delta.transaction_version(i) for i in ids):
+                    # What made these rows known may have been taken back meanwhile.
+                    raise CommitConflict(f"{self.name}: another writer committed first ({op}).")
+                return Commit(version=delta.version())
 
             return self._redo(once) if places else Commit(version=self.version())
         finally:
             self.con.execute(f"drop table if exists {batch}")
 
     def rewrite(
-        self, transform: Callable[[str], str], *, keep: Keep = lambda _: True, op: str, min_files: int = 1
+        self,
+        transform: Callable[[str], str],
+        *,
+        keep: Keep = lambda _: True,
+        op: str,
+        min_files: int = 1,
+        transactions: Sequence[str] = (),
     ) -> Commit:
-        """Replace each partition by a query over it; `transform` maps FROM text to a SELECT."""
+        """Replace the files `keep` accepts, partition by partition, by a query over them.
+
+        `transform` maps FROM text to a SELECT. Partitions with fewer than `min_files` such files stay as they are.
+        """
 
         def once() -> Commit:
             delta = self.delta()
             groups: dict[tuple[str, ...], list[LakeFile]] = {}
-            for file in self._files(delta, keep):
+            for file in filter(keep, self._live(delta)):
                 groups.setdefault(tuple(file.partition.values()), []).append(file)
             chosen = [files for files in groups.values() if len(files) >= min_files]
             adds = [add for files in chosen for add in self.write_files(transform(self.scan_files(files)))]
-            return self.commit(delta, adds, [file for files in chosen for file in files], op=op)
+            removes = [file for files in chosen for file in files]
+            return self.commit(delta, adds, removes, op=op, transactions=transactions)
 
         return self._redo(once)
 
@@ -328,48 +330,180 @@ class Table:
 
         def once() -> Commit:
             delta = self.delta()
-            files = self._files(delta, lambda file: tuple(file.partition.values()) in wanted)
+            files = [file for file in self._live(delta) if tuple(file.partition.values()) in wanted]
             kept = f"select * from {self.scan_files(files)} where not coalesce({where}, false)"
-            return self.commit(delta, self.write_files(f"{kept} union all by name ({select})"), files, op=op)
+            adds = self.write_files(f"{kept} union all by name ({select})")
+            return self.commit(delta, adds, files, op=op)
 
         return self._redo(once)
 
+    def matching_files(self, where: str, files: Sequence[LakeFile]) -> list[LakeFile]:
+        """Those files that hold a row that matches."""
+        return self._files_of(
+            f"{scan_text(self.dataset, self.root, files, named=True)} where coalesce({where}, false)", files
+        )
+
+    def files_with(self, keys: str, identity: str, files: Sequence[LakeFile]) -> list[LakeFile]:
+        """Those files that hold a row whose `identity` columns are in the table `keys`."""
+        rows = scan_text(self.dataset, self.root, files, named=True)
+        return self._files_of(f"{rows} semi join {keys} using ({identity})", files)
+
+    def _files_of(self, rows: str, files: Sequence[LakeFile]) -> list[LakeFile]:
+        found = self.con.execute(f"select distinct filename from {rows}").fetchall()
+        paths = {row[0][len(self.root) + 1 :] for row in found}
+        return [file for file in files if file.path in paths]
+
     def delete(self, where: str, *, keep: Keep = lambda _: True, op: str) -> Commit:
-        """Remove the rows that match; only files `keep` accepts are looked at."""
-        return self.rewrite(lambda rows: f"select * from {rows} where not coalesce({where}, false)", keep=keep, op=op)
+        """Remove the rows that match; only files `keep` accepts are looked at, only files with a match rewritten."""
+
+        def once() -> Commit:
+            delta = self.delta()
+            files = self.matching_files(where, [file for file in self._live(delta) if keep(file)])
+            kept = f"select * from {self.scan_files(files)} where not coalesce({where}, false)"
+            return self.commit(delta, self.write_files(kept) if files else [], files, op=op)
+
+        return self._redo(once)
 
     def drop_partitions(self, keep: Keep, *, op: str) -> Commit:
         """Remove whole files that `keep` accepts, as a metadata commit."""
 
         def once() -> Commit:
             delta = self.delta()
-            return self.commit(delta, [], self._files(delta, keep), op=op)
+            return self.commit(delta, [], [file for file in self._live(delta) if keep(file)], op=op)
 
         return self._redo(once)
 
-    def compact(self, *, min_files: int = 8) -> Commit:
-        """Merge partitions of at least `min_files` files into one sorted file each."""
-        return self.rewrite(lambda rows: f"select * from {rows}", op="compact", min_files=min_files)
+    def compact(self, *, min_files: int = 8, below_bytes: int = 256_000_000) -> Commit:
+        """Merge files smaller than `below_bytes` of partitions with at least `min_files` of them, sorted."""
+        return self.rewrite(
+            lambda rows: f"select * from {rows}",
+            keep=lambda file: file.bytes < below_bytes,
+            op="compact",
+            min_files=min_files,
+        )
 
-    def undo_operation(self, op: str, *, since: int) -> None:
-        """Take back the files that commits of `op` added after version `since`."""
-        delta = self.delta()
-        recent = delta.history(delta.version() - since) if delta.version() > since else []
-        added = set()
-        for entry in recent:
-            if entry.get("fs_op") == op:
-                with open(f"{self.root}/_delta_log/{entry['version']:020d}.json", encoding="utf-8") as log:
-                    added |= {action["add"]["path"] for action in map(json.loads, log) if "add" in action}
-        if added:
-            self.drop_partitions(lambda file: file.path in added, op=f"undo:{op}")
+    # -- taking back --------------------------------------------------------------------------------------------
 
+    def undo(self, version: int) -> Commit:
+        """Take back one commit and keep everything committed after it (a restore would not)."""
+        entry = self._log.read(version)
+        if entry is None or version == 0:
+            raise OutsideRestoreWindow(
+                f"{self.name} has no commit {version} that can be undone.",
+                hint="`retention lake history` lists the commits; entries are kept for 30 days.",
+            )
+        return self._redo_once_settled(lambda: self._undo(entry))
 
-def _fsync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def _redo_once_settled(self, work: Callable[[], Commit]) -> Commit:
+        if self._transactions:
+            self._transactions.settle(self.name)
+        return work()
+
+    def _undo(self, entry: LogEntry) -> Commit:
+        for attempt in range(TRIES):
+            delta = self.delta()
+            live = {file.path: file for file in self._live(delta)}
+            if not live.keys() >= set(entry.added):
+                raise CommitConflict(
+                    f"{self.name}: a later commit rewrote files that version {entry.version} added.",
+                    hint=f"Use `retention lake restore {self.name} --version {entry.version - 1}`, "
+                    "which also takes back what came later.",
+                )
+            removed = set(entry.removed) - live.keys()
+            back = [file for file in self.files(version=entry.version - 1) if file.path in removed] if removed else []
+            self._require_present(back, entry.version - 1)
+            # Raising the ids of the undone commit lets it be done again, and makes writers that saw it look again.
+            try:
+                return self.commit(
+                    delta,
+                    [self._put_back(file) for file in back],
+                    [live[path] for path in entry.added],
+                    op=f"undo:{entry.version}",
+                    transactions=self._ids_to_raise(entry),
+                    undoes=entry.receipt,
+                )
+            except CommitConflict:
+                pause(attempt, 0.05)
+        raise CommitConflict(f"{self.name}: gave up undoing version {entry.version}.", hint="Try again.")
+
+    def _ids_to_raise(self, entry: LogEntry) -> list[str]:
+        values = {value for path in entry.added for value in self._partition_values(path)}
+        return sorted({*entry.ids, *(f"append:{value}" for value in values)})
+
+    @staticmethod
+    def _partition_values(path: str) -> list[str]:
+        return [part.partition("=")[2] for part in path.split("/")[:-1]]
+
+    def _put_back(self, file: LakeFile) -> AddAction:
+        return AddAction(
+            path=file.path,
+            size=file.bytes,
+            partition_values=dict(file.partition),
+            modification_time=int(time.time() * 1000),
+            data_change=True,
+            stats=restored_statistics(file.rows, file.minimum, file.maximum, file.nulls),
+        )
+
+    def restore(self, version: int) -> Commit:
+        """Go back to an earlier version, as a new commit; what came after it is taken back with it."""
+
+        def once() -> Commit:
+            delta = self.delta()
+            live = {file.path: file for file in self._live(delta)}
+            then = {file.path: file for file in self.files(version=version)}
+            back = [file for path, file in then.items() if path not in live]
+            gone = [file for path, file in live.items() if path not in then]
+            self._require_present(back, version)
+            return self.commit(delta, [self._put_back(file) for file in back], gone, op=f"restore:{version}")
+
+        return self._redo_once_settled(lambda: self._redo(once))
+
+    def roll_back(self, transaction: str, *, since: int) -> None:
+        """Take back every commit of a dead transaction, newest first; safe to repeat."""
+        for entry in reversed(self._standing(transaction, since=since)):
+            self._undo(entry)
+
+    def _standing(self, transaction: str, *, since: int) -> list[LogEntry]:
+        entries = self._log.after(since)
+        undone = {entry.undoes for entry in entries}
+        return [
+            entry
+            for entry in entries
+            if entry.transaction == transaction and entry.receipt not in undone and entry.undoes is None
+        ]
+
+    def vacuum(self, *, keep_versions: Collection[int] = (), older_than_hours: int = RESTORE_WINDOW_HOURS) -> list[str]:
+        """Delete files that no version of the last 7 days, and none of `keep_versions`, needs; returns their paths.
+
+        A shorter time than the restore window is refused: it would delete files of writers in flight (hazard H5).
+        """
+        self._require_writable()
+        if older_than_hours < RESTORE_WINDOW_HOURS:
+            raise LakeError(
+                f"Vacuum keeps at least {RESTORE_WINDOW_HOURS} hours, {older_than_hours} is too short.",
+                hint="Readers, writers and undo rely on files of the last 7 days.",
+            )
+        if self.version() < 0:
+            return []
+        keep = sorted(version for version in set(keep_versions) if version >= 0)
+        deleted: list[str] = self.delta().vacuum(
+            retention_hours=older_than_hours, dry_run=False, full=True, keep_versions=keep or None
+        )
+        return deleted
+
+    # -- guards -------------------------------------------------------------------------------------------------
+
+    def _require_writable(self) -> None:
+        if self._read_only:
+            raise LakeError(f"{self.name} cannot be written: the mode is read_only.", hint="Set RETENTION_MODE=full.")
+
+    def _require_present(self, files: Iterable[LakeFile], version: int) -> None:
+        gone = next((file for file in files if not self._objects.exists(file.path)), None)
+        if gone is not None:
+            raise OutsideRestoreWindow(
+                f"{self.name} cannot go back to version {version}: its files were vacuumed.",
+                hint=f"Files are kept for {RESTORE_WINDOW_HOURS // 24} days after they were replaced.",
+            )
 
 
 __all__ = ["Commit", "LakeError", "LakeFile", "Table"]

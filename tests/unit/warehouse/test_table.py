@@ -1,0 +1,182 @@
+"""What a table promises, in a folder and in a bucket alike."""
+
+from datetime import timedelta
+
+import pytest
+
+from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow
+from retention_pipelines.warehouse import Lake, Table
+from tests.unit.warehouse.rows import observations
+
+
+def keys(table: Table, version: int | None = None) -> list[str]:
+    text = f"select record_hash from {table.scan(version=version)} order by 1"
+    return [row[0] for row in table.con.execute(text).fetchall()]
+
+
+@pytest.fixture
+def table(any_lake: Lake) -> Table:
+    return any_lake.table("observations")
+
+
+def test_a_table_that_was_never_written_reads_as_empty(table: Table) -> None:
+    assert (keys(table), table.version(), table.files()) == ([], -1, [])
+
+
+def test_appended_rows_are_read_back(table: Table) -> None:
+    commit = table.append(observations("ab"))
+    table.append(observations("c", month="2020-02"))
+    assert keys(table) == ["a", "b", "c"]
+    assert (commit.rows_added, commit.partitions) == (2, (("2020-01",),))
+
+
+def test_an_append_with_a_transaction_id_happens_once(table: Table) -> None:
+    for _ in range(3):
+        table.append(observations("ab"), transaction="delivery-1")
+    assert keys(table) == ["a", "b"]
+
+
+def test_an_append_that_was_undone_may_happen_again_under_its_id(table: Table) -> None:
+    first = table.append(observations("ab"), transaction="delivery-1")
+    table.undo(first.version)
+    assert keys(table) == []
+    table.append(observations("ab"), transaction="delivery-1")
+    table.append(observations("ab"), transaction="delivery-1")
+    assert keys(table) == ["a", "b"]
+
+
+def test_append_new_adds_only_unknown_keys(table: Table) -> None:
+    table.append_new(observations("ab"), key="record_hash", within="month")
+    again = table.append_new(observations("bbc"), key="record_hash", within="month")
+    same = table.append_new(observations("abc"), key=["record_hash", "variable"], within="month")
+    assert keys(table) == ["a", "b", "c"]
+    assert (again.rows_added, same.rows_added) == (1, 0)
+
+
+def test_delete_rewrites_only_files_with_a_match(table: Table) -> None:
+    table.append(observations("ab"))
+    table.append(observations("cd"))
+    before = {file.path for file in table.files()}
+    commit = table.delete("record_hash = 'a'", op="delete:test")
+    assert keys(table) == ["b", "c", "d"]
+    assert len(before & {file.path for file in table.files()}) == 1
+    assert (commit.rows_added, commit.rows_removed) == (1, 2)
+
+
+def test_delete_without_a_match_commits_nothing(table: Table) -> None:
+    version = table.append(observations("ab")).version
+    assert table.delete("record_hash = 'z'", op="delete:test").version == version
+
+
+def test_rewrite_maps_every_row(table: Table) -> None:
+    table.append(observations("ab"))
+    table.rewrite(lambda rows: f"select * replace (value * 2 as value) from {rows}", op="double")
+    assert table.con.execute(f"select sum(value) from {table.scan()}").fetchall() == [(6.0,)]
+
+
+def test_replace_changes_only_matching_rows_of_the_given_partitions(table: Table) -> None:
+    table.append(observations("ab"))
+    table.append(observations("a", month="2020-02"))
+    table.replace(observations("x"), where="record_hash = 'a'", partitions=[("2020-01",)], op="replace:test")
+    assert keys(table) == ["a", "b", "x"]
+
+
+def test_drop_partitions_removes_whole_files(table: Table) -> None:
+    table.append(observations("a"))
+    table.append(observations("b", month="2020-02"))
+    commit = table.drop_partitions(lambda file: file.partition["month"] < "2020-02", op="drop:test")
+    assert keys(table) == ["b"]
+    assert (commit.rows_removed, commit.partitions) == (1, (("2020-01",),))
+
+
+def test_compact_merges_small_files_and_keeps_the_rows(table: Table) -> None:
+    for key in "abcd":
+        table.append(observations(key))
+    table.append(observations("e", month="2020-02"))
+    table.compact(min_files=3)
+    assert keys(table) == ["a", "b", "c", "d", "e"]
+    assert len(table.files()) == 2
+
+
+def test_undo_takes_back_one_commit_and_keeps_later_appends(table: Table) -> None:
+    table.append(observations("ab"))
+    deleted = table.delete("record_hash = 'a'", op="delete:test")
+    table.append(observations("c"))
+    table.undo(deleted.version)
+    assert keys(table) == ["a", "b", "c"]
+    assert {file.maximum["record_hash"] for file in table.files()} == {"b", "c"}
+
+
+def test_undo_of_files_that_were_rewritten_since_says_what_to_use(table: Table) -> None:
+    first = table.append(observations("a"))
+    table.append(observations("b"))
+    table.compact(min_files=2)
+    with pytest.raises(CommitConflict, match="restore observations --version 0"):
+        table.undo(first.version)
+
+
+def test_restore_goes_back_and_can_be_undone(table: Table) -> None:
+    table.append(observations("a"))
+    version = table.append(observations("b")).version
+    table.delete("record_hash = 'a'", op="delete:test")
+    table.append(observations("c"))
+    restored = table.restore(version)
+    assert keys(table) == ["a", "b"]
+    table.undo(restored.version)
+    assert keys(table) == ["b", "c"]
+
+
+def test_time_travel_reads_a_version_and_an_instant(table: Table) -> None:
+    version = table.append(observations("a")).version
+    table.append(observations("b"))
+    entry = next(entry for entry in table.history() if entry.version == version)
+    assert keys(table, version=version) == ["a"]
+    assert table.version_at(entry.committed_at) == version
+    assert table.version_at(entry.committed_at - timedelta(days=1)) == -1
+
+
+def test_time_travel_to_a_version_that_never_was_is_a_clear_error(table: Table) -> None:
+    table.append(observations("a"))
+    with pytest.raises(OutsideRestoreWindow, match="no version 99"):
+        table.scan(version=99)
+
+
+def test_history_names_what_each_commit_did(table: Table) -> None:
+    table.append(observations("a"), op="ingest:1")
+    table.delete("true", op="policy:2")
+    assert [entry.op for entry in table.history()] == ["policy:2", "ingest:1", "CREATE TABLE"]
+    assert [entry.op for entry in table.history(limit=1)] == ["policy:2"]
+
+
+def test_vacuum_keeps_what_the_last_seven_days_need(table: Table) -> None:
+    version = table.append(observations("ab")).version
+    table.delete("record_hash = 'a'", op="delete:test")
+    assert table.vacuum(keep_versions=[version]) == []
+    assert keys(table, version=version) == ["a", "b"]
+
+
+def test_vacuum_refuses_a_window_shorter_than_writers_and_readers_need(table: Table) -> None:
+    with pytest.raises(LakeError, match="at least 168 hours"):
+        table.vacuum(older_than_hours=0)
+
+
+def test_archive_moves_rows_and_unarchive_brings_them_back(any_lake: Lake) -> None:
+    table, archive = any_lake.table("observations"), any_lake.archive_table("observations")
+    table.append(observations("abc"))
+    any_lake.archive("observations", "record_hash < 'c'", run="1")
+    assert (keys(table), keys(archive)) == (["c"], ["a", "b"])
+    any_lake.unarchive("observations", "record_hash = 'a'", run="1")
+    assert (keys(table), keys(archive)) == (["a", "c"], ["b"])
+    any_lake.archive("observations", "record_hash = 'a'", run="2")
+    assert (keys(table), keys(archive)) == (["c"], ["a", "b"])
+
+
+def test_an_archive_that_stopped_half_way_is_finished_by_the_same_run(any_lake: Lake) -> None:
+    table, archive = any_lake.table("observations"), any_lake.archive_table("observations")
+    table.append(observations("abc"))
+    # What a crash after the first of the two commits leaves behind.
+    archive.append(f"select * from {table.scan()} where record_hash < 'c'", op="archive:1", transaction="archive:1")
+    table.append(observations("0"))  # matches, but came after: stays
+    for _ in range(2):
+        any_lake.archive("observations", "record_hash < 'c'", run="1")
+    assert (keys(table), keys(archive)) == (["0", "c"], ["a", "b"])
