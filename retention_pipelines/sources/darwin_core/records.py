@@ -1,0 +1,159 @@
+"""Parts of a Darwin Core data set to staging tables.
+
+What belongs here: joining occurrences, events and facts, in the statements beside this file. What does not: finding
+and loading parts (`archive.py`, `flat.py`, `parts.py`). Every row of every part is staged once: occurrences as
+occurrences, events and facts as rows without values, but what measures the ocean at an event is an observation.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import duckdb
+import pyarrow as pa
+
+from retention_pipelines.sources.cf import Reading, read_as
+from retention_pipelines.sources.darwin_core.parts import Part
+from retention_pipelines.sources.darwin_core.terms import TERMS
+from retention_pipelines.sources.staging import RawFile, Staged, fresh_name, record_hash
+from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
+
+_PACKAGE = "retention_pipelines.sources.darwin_core"
+_NO_TERMS = pa.schema([("source_row", pa.int64()), *((name, pa.string()) for name in ("part_key", *TERMS, "extra"))])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """Parts that belong together, and what holds for all their records."""
+
+    dataset_id: str
+    parts: tuple[Part, ...]
+    licence: str | None = None
+    citation: str | None = None
+
+    def of_kind(self, kind: str) -> Part | None:
+        """The part of a kind."""
+        return next((part for part in self.parts if part.kind == kind), None)
+
+
+def stage(con: duckdb.DuckDBPyConnection, data: DataSet, wanted: Sequence[str] | None = None) -> Iterator[Staged]:
+    """Staging tables of the parts (of the kinds in `wanted`; all by default)."""
+    con.execute(statement(_PACKAGE, "macros"))
+    event, occurrence, fact = (data.of_kind(kind) for kind in ("event", "occurrence", "measurement"))
+    set_variables(
+        con,
+        has_events=event is not None,
+        core_is_event=event is not None,
+        licence=data.licence,
+        citation=data.citation,
+    )
+    for name, part in (("dwc_event", event), ("dwc_occurrence", occurrence), ("dwc_fact", fact)):
+        if part is None:
+            con.from_arrow(_NO_TERMS.empty_table()).create_view(name, replace=True)
+        else:
+            bind(con, name, quote_name(part.terms))
+    made: list[str] = []
+
+    def make(name: str, shown_as: str) -> str:
+        table = fresh_name("darwin_core")
+        con.sql(statement(_PACKAGE, name)).create(table)
+        bind(con, shown_as, quote_name(table))
+        made.append(table)
+        return table
+
+    make("events", "dwc_event_found")
+    make("occurrence_keys", "dwc_occurrence_key")
+    _name_quantities(con)
+    make("facts", "dwc_facts")
+    occurrences = make("occurrences", "dwc_occurrence_rows")
+    kinds = set(wanted or ("event", "occurrence", "measurement"))
+    source_type = "survey" if event is not None or _has_events(con) else "other"
+    if occurrence is not None and "occurrence" in kinds:
+        yield _finish(con, data, occurrence, occurrences, "occurrences", source_type)
+    if event is not None and "event" in kinds:
+        all_events = make("event_rows", "dwc_event_rows")
+        empty = make("empty_events", "dwc_empty_events") if occurrence is not None else None
+        yield from _stage_events(con, data, event, all_events, empty, source_type)
+    if fact is not None and "measurement" in kinds:
+        facts = make("fact_rows", "dwc_fact_rows")
+        yield _finish(con, data, fact, facts, "observations", source_type)
+
+
+def _has_events(con: duckdb.DuckDBPyConnection) -> bool:
+    return bool(con.sql("select 1 from dwc_occurrence where eventID is not null limit 1").fetchall())
+
+
+def _name_quantities(con: duckdb.DuckDBPyConnection) -> None:
+    """Which names and units of facts about events are quantities of the ocean."""
+    pairs = con.sql("select distinct measurementType, measurementUnit from dwc_fact").fetchall()
+    found = [
+        (name, unit, reading)
+        for name, unit in pairs
+        if name and isinstance(reading := read_as(name, unit=unit), Reading)
+    ]
+    table = pa.table(
+        {
+            "name": pa.array([name for name, _, _ in found], pa.string()),
+            "unit": pa.array([unit for _, unit, _ in found], pa.string()),
+            "variable": pa.array([reading.variable for *_, reading in found], pa.string()),
+            "standard_name": pa.array([reading.standard_name for *_, reading in found], pa.string()),
+            "at_surface": pa.array([reading.at_surface for *_, reading in found], pa.bool_()),
+            "scale": pa.array([reading.conversion.scale for *_, reading in found], pa.float64()),
+            "offset": pa.array([reading.conversion.offset for *_, reading in found], pa.float64()),
+        }
+    )
+    name = fresh_name("darwin_core_quantities")
+    con.from_arrow(table).create(name)
+    bind(con, "dwc_quantity_name", quote_name(name))
+
+
+def _stage_events(
+    con: duckdb.DuckDBPyConnection, data: DataSet, event: Part, rows: str, empty: str | None, source_type: str
+) -> Iterator[Staged]:
+    """Events in two tables: those at which nothing was found are records, the others are only counted."""
+    everything = con.table(rows)
+    if empty is not None and con.table(empty).count("*").fetchall()[0][0]:
+        yield _finish(con, data, event, empty, "occurrences", source_type)
+        others = fresh_name("darwin_core")
+        everything.set_alias("r").join(con.table(empty).set_alias("e"), "source_row", how="anti").create(others)
+        rows = others
+    no_values = duckdb.SQLExpression("[]").cast("STRUCT(variable VARCHAR)[]").alias("measurements")
+    counted = fresh_name("darwin_core")
+    con.table(rows).select(duckdb.StarExpression(), no_values).create(counted)
+    if con.table(counted).count("*").fetchall()[0][0]:
+        yield _finish(con, data, event, counted, "observations", source_type)
+
+
+def _finish(
+    con: duckdb.DuckDBPyConnection,
+    data: DataSet,
+    part: Part,
+    rows: str,
+    dataset: Literal["occurrences", "observations"],
+    source_type: str,
+) -> Staged:
+    """Add the hash of the raw row and what made rows unreadable."""
+    hashes = con.table(part.table.relation).select(
+        duckdb.ColumnExpression("source_row"), record_hash(data.dataset_id, part.table.columns)
+    )
+    hashes.create_view("dwc_hashes", replace=True)
+    bind(con, "dwc_rows", quote_name(rows))
+    bind(con, "dwc_unreadable", quote_name(part.table.unreadable))
+    relation = fresh_name("darwin_core_staged")
+    con.sql(statement(_PACKAGE, "finish")).create(relation)
+    lookups: tuple[RawFile, ...] = tuple(
+        other.file for other in data.parts if other is not part and other.file is not None and part.file is not None
+    )
+    return Staged(
+        relation=relation,
+        raw=part.table.relation,
+        dataset=dataset,
+        dataset_id=data.dataset_id,
+        source_type=source_type,
+        read=con.table(relation).count("*").fetchall()[0][0],
+        member=part.member,
+        licence=data.licence,
+        citation=data.citation,
+        lookups=lookups,
+        flags=part.flags,
+    )

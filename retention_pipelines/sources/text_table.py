@@ -1,0 +1,199 @@
+"""Delimited text into a table of raw columns as text, whatever its dialect, with no row lost.
+
+What belongs here: delimiter, quotes, encoding, header, rows of the wrong width. What does not: what columns mean.
+DuckDB's reader does the work; only a file with rows it cannot read goes through Python's, which keeps those too.
+"""
+
+import codecs
+import csv
+import io
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from retention_pipelines.errors import FileRefused
+from retention_pipelines.sources.staging import fresh_name
+
+_DELIMITERS = (",", "\t", ";", "|")
+_ROW_NUMBER = duckdb.SQLExpression("row_number() over ()").alias("source_row")
+# A field of a raw file may be long (a polygon, a reference list).
+_LONGEST_FIELD = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How a file is written; `skip` is the number of lines before the first data row, header included."""
+
+    delimiter: str = ","
+    quote: str = '"'
+    encoding: str = "utf-8"
+    skip: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTable:
+    """Raw columns as VARCHAR beside `source_row`; `unreadable` is a table of `source_row, detail` of broken rows."""
+
+    relation: str
+    unreadable: str
+    columns: tuple[str, ...]
+    rows: int
+    dialect: Dialect
+
+
+def header(text: str) -> tuple[list[str], str] | None:
+    """Column names of the first line and the delimiter that gives most of them; None where there is only one."""
+    line = text.lstrip("\ufeff").split("\n", 1)[0].rstrip("\r")
+    found = [(next(csv.reader([line], delimiter=delimiter), []), delimiter) for delimiter in _DELIMITERS]
+    names, delimiter = max(found, key=lambda one: len(one[0]))
+    return ([name.strip() for name in names], delimiter) if len(names) > 1 else None
+
+
+def reader(lines: Iterable[str], dialect: Dialect) -> Iterator[list[str]]:
+    """Python's reader in a dialect."""
+    if not dialect.quote:
+        return csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE)
+    return csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote)
+
+
+def encoding_of(path: Path) -> str:
+    """UTF-8 where all bytes are, by its byte-order mark UTF-16, else Windows-1252 as spreadsheets write it."""
+    with path.open("rb") as file:
+        start = file.read(4)
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        file.seek(0)
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            while chunk := file.read(1 << 20):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "cp1252"
+    return "utf-8"
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Names that can be columns side by side: blank ones are numbered, repeated ones counted."""
+    taken = {"source_row"}
+    result = []
+    for number, name in enumerate(names, start=1):
+        base = candidate = name.strip() or f"column_{number}"
+        count = 1
+        while candidate.casefold() in taken:
+            count += 1
+            candidate = f"{base}_{count}"
+        taken.add(candidate.casefold())
+        result.append(candidate)
+    return result
+
+
+def load(con: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[str], dialect: Dialect) -> TextTable:
+    """Read a file whose columns are known. Raises FileRefused where its bytes are not text of that encoding."""
+    names = unique(columns)
+    with tempfile.TemporaryDirectory() as folder:
+        local = _as_utf8(path, dialect.encoding, Path(folder))
+        tries = [dialect]
+        if dialect.delimiter == "\t" and dialect.quote:
+            # GBIF and OBIS write tab-separated text without quoting, where a quote is a character like any other.
+            tries.append(replace(dialect, quote=""))
+        for attempt in tries:
+            relation, unreadable = fresh_name("text"), fresh_name("text_unreadable")
+            try:
+                _read(con, local, names, attempt).create(relation)
+            except duckdb.Error:
+                con.execute("drop table if exists " + relation)
+                continue
+            con.from_arrow(_no_rows()).create(unreadable)
+            rows = con.table(relation).count("*").fetchall()[0][0]
+            return TextTable(relation=relation, unreadable=unreadable, columns=tuple(names), rows=rows, dialect=attempt)
+        return _row_by_row(con, local, names, dialect)
+
+
+def _read(
+    con: duckdb.DuckDBPyConnection, path: Path, names: Sequence[str], dialect: Dialect
+) -> duckdb.DuckDBPyRelation:
+    table = con.read_csv(
+        str(path),
+        columns=dict.fromkeys(names, "VARCHAR"),
+        auto_detect=False,
+        header=False,
+        skiprows=dialect.skip,
+        sep=dialect.delimiter,
+        quotechar=dialect.quote,
+        escapechar=dialect.quote,
+        max_line_size=_LONGEST_FIELD,
+    )
+    return table.select(_ROW_NUMBER, duckdb.StarExpression())
+
+
+def _as_utf8(path: Path, encoding: str, folder: Path) -> Path:
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError:
+        raise FileRefused(f"{path.name} is said to be in {encoding!r}, which is no known encoding.") from None
+    if name in {"utf-8", "ascii"}:
+        return path
+    target = folder / "text.csv"
+    try:
+        with path.open(encoding=name, newline="") as source, target.open("w", encoding="utf-8", newline="") as copy:
+            while chunk := source.read(1 << 20):
+                copy.write(chunk)
+    except UnicodeError as error:
+        raise FileRefused(f"{path.name} is not text in {encoding}: {error}.") from error
+    return target
+
+
+def _row_by_row(con: duckdb.DuckDBPyConnection, path: Path, names: Sequence[str], dialect: Dialect) -> TextTable:
+    """Read with Python's reader: slower, and every broken row keeps its place and what it holds."""
+    good: list[list[str | None]] = []
+    broken: list[tuple[int, str]] = []
+    csv.field_size_limit(_LONGEST_FIELD)
+    width = len(names)
+    for number, (fields, complaint) in enumerate(_records(path, dialect), start=1):
+        if complaint is None and len(fields) != width:
+            complaint = f"The row has {len(fields)} fields, the header {width}."
+        if complaint is not None:
+            rest = f" After the last column: {fields[width:]}." if len(fields) > width else ""
+            broken.append((number, complaint + rest))
+        good.append([number, *(fields[:width] + [""] * width)[:width]])  # type: ignore[list-item]
+    columns = list(zip(*good, strict=True)) or [()] * (width + 1)
+    table = pa.table(
+        {"source_row": pa.array(columns[0], pa.int64())}
+        | {
+            name: pa.array([value or None for value in column], pa.string())
+            for name, column in zip(names, columns[1:], strict=True)
+        }
+    )
+    relation, unreadable = fresh_name("text"), fresh_name("text_unreadable")
+    con.from_arrow(table).create(relation)
+    con.from_arrow(
+        pa.table(
+            {
+                "source_row": pa.array([row for row, _ in broken], pa.int64()),
+                "detail": pa.array([why for _, why in broken], pa.string()),
+            }
+        )
+    ).create(unreadable)
+    return TextTable(relation=relation, unreadable=unreadable, columns=tuple(names), rows=len(good), dialect=dialect)
+
+
+def _records(path: Path, dialect: Dialect) -> Iterator[tuple[list[str], str | None]]:
+    """Data rows with a complaint about bytes that are no text; empty lines are no rows."""
+    with path.open("rb") as binary:
+        text = io.TextIOWrapper(binary, encoding="utf-8", errors="replace", newline="")
+        for _ in range(dialect.skip):
+            text.readline()
+        for fields in reader(text, dialect):
+            if not fields:
+                continue
+            bad = any("\ufffd" in field for field in fields)
+            yield fields, "The row has bytes that are not UTF-8." if bad else None
+
+
+def _no_rows() -> pa.Table:
+    return pa.table({"source_row": pa.array([], pa.int64()), "detail": pa.array([], pa.string())})
