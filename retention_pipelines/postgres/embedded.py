@@ -109,10 +109,10 @@ class EmbeddedServer:
         # Joining before starting: from here on the watchdog of a running server will not stop it.
         self._hold = os.open(where.home / "clients.lock", os.O_RDWR | os.O_CREAT, 0o600)
         _lock(self._hold, fcntl.LOCK_SH, end, where)
-        if self._answers():
+        if self._is_up():
             return
         with _only_one_starts(where, end):
-            if not self._answers():
+            if not self._is_up():
                 self._start(end)
 
     def _start(self, end: float) -> None:
@@ -127,7 +127,7 @@ class EmbeddedServer:
             _make_data(where, folder, user)
         _make_socket_folder(where, user)
         while True:
-            _forget_dead_server(where, end)
+            _forget_dead_server(where)
             _start_watchdog(where, folder, user)
             while time.monotonic() < end:
                 if self._answers():
@@ -141,6 +141,10 @@ class EmbeddedServer:
             if "shared memory" not in _log_tail(where) or time.monotonic() > end:
                 raise _cannot_start(where, "the server ended at its start")
             time.sleep(0.5)
+
+    def _is_up(self) -> bool:
+        # A server whose watchdog was killed would never stop: starting it again means a new watchdog takes it over.
+        return _watchdog_runs(self.places) and self._answers()
 
     def _answers(self) -> bool:
         if not (self.places.sockets / ".s.PGSQL.5432").exists():
@@ -248,24 +252,16 @@ def _make_socket_folder(where: Places, user: SystemUser | None) -> None:
     where.sockets.chmod(0o700)
 
 
-def _forget_dead_server(where: Places, end: float) -> None:
-    """Remove the process file of a server that is not there any more; Postgres itself is fooled by two cases."""
+def _forget_dead_server(where: Places) -> None:
+    """Remove the process file where its number belongs to a dead or another process: Postgres would not start then."""
     file = where.data / "postmaster.pid"
-    while file.exists():
-        try:
-            process = psutil.Process(int(file.read_text().splitlines()[0]))
-            if process.status() != psutil.STATUS_ZOMBIE:
-                if "postgres" in process.name() and str(where.data) in process.cmdline():
-                    return
-                # After a restart of a container the number belongs to some other program.
-                break
-        except (ValueError, IndexError, psutil.NoSuchProcess):
-            return
-        if time.monotonic() > end - START_SECONDS / 2:
-            # Nobody collects dead processes here; this one holds nothing any more.
-            break
-        time.sleep(0.2)
-    file.unlink(missing_ok=True)
+    try:
+        process = psutil.Process(int(file.read_text().splitlines()[0]))
+    except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
+        return
+    if process.pid != running_pid(where):
+        # What a killed server's children still hold shows in the shared memory, which Postgres checks by itself.
+        file.unlink(missing_ok=True)
 
 
 def _start_watchdog(where: Places, folder: Path, user: SystemUser | None) -> None:
@@ -296,7 +292,7 @@ def _start_watchdog(where: Places, folder: Path, user: SystemUser | None) -> Non
 def _watchdog_runs(where: Places) -> bool:
     handle = os.open(where.home / "watchdog.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     else:

@@ -37,6 +37,16 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
+def _take(lock: int) -> bool:
+    # More than one try: whoever looks whether a watchdog runs holds the lock for an instant.
+    for _ in range(20):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -68,9 +78,7 @@ class Watchdog:
     def run(self) -> int:
         """Run in the background until the last client is gone; 2 where another watchdog is there already."""
         lock = os.open(self.home / "watchdog.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(lock):
             return 2
         # On its own from here, so that whoever started it has no child to look after; the lock goes along.
         if os.fork():
@@ -128,6 +136,8 @@ class Watchdog:
         if code == 0:
             _say("server was stopped by somebody else")
             return False
+        # Killed by a signal: not the server's fault, so worth another start however young it was.
+        self.was_ready = self.was_ready or code < 0
         if not self.was_ready:
             # A first start that fails is for the starter to report, not to be repeated.
             return False

@@ -27,7 +27,8 @@ CONTRACT = {
 def names(server: Server) -> set[str]:
     with psycopg.connect(address.conninfo(server.address())) as con:
         rows = con.execute(
-            "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'S', 'v')"
+            "select relname from pg_class where relnamespace = 'public'::regnamespace"
+            " and relkind in ('r', 'p', 'S', 'v')"
             " union all select proname from pg_proc where pronamespace = 'public'::regnamespace"
             " union all select nspname from pg_namespace where nspname in ('bi', 'retention_partitions')"
         ).fetchall()
