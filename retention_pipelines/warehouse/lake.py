@@ -9,6 +9,7 @@ import duckdb
 from obstore.fsspec import FsspecStore
 
 from retention_pipelines.catalog import DATASETS, dataset
+from retention_pipelines.errors import LakeError
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.archive import move_rows
 from retention_pipelines.warehouse.duck import open_connection, quote_name
@@ -28,7 +29,7 @@ class Lake:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.root = settings.lake_root if not settings.lake_is_local else str(Path(settings.lake_root).absolute())
+        self.root = self.address(settings)
         self.con = open_connection(
             spill_dir=str(settings.state_dir.absolute() / "spill"), memory_limit_mb=settings.memory_limit_mb
         )
@@ -38,6 +39,11 @@ class Lake:
         self._tables: dict[str, Table] = {}
         if settings.mode == "full":
             self._transactions.recover()
+
+    @staticmethod
+    def address(settings: Settings) -> str:
+        """Where the lake is: an absolute path or an s3:// address."""
+        return settings.lake_root if not settings.lake_is_local else str(Path(settings.lake_root).absolute())
 
     def table(self, name: str) -> Table:
         """The table of a dataset; it is created by its first write."""
@@ -84,6 +90,13 @@ class Lake:
         """Move rows back from the archive; the inverse of `archive`."""
         return move_rows(self.archive_table(name), self.table(name), where, run=f"unarchive:{run}")
 
+    def vacuum(self, name: str) -> list[str]:
+        """Delete files that neither the last 7 days nor the published state need; returns their paths.
+
+        Published trees are hard links, so the space is free when the generations that show a file are rotated away.
+        """
+        return self.table(name).vacuum(keep_versions=[self.published().versions.get(name, -1)])
+
     # -- what readers see -------------------------------------------------------------------------------------------
 
     def publish(self) -> dict[str, int]:
@@ -91,6 +104,8 @@ class Lake:
 
         Tables that an unfinished transaction has touched stay at what was shown before; its end publishes them.
         """
+        if self.settings.mode == "read_only":
+            raise LakeError("Nothing is published in the mode read_only.", hint="Set RETENTION_MODE=full.")
         self._transactions.recover()
         versions = self._versions_fit_to_show()
         if isinstance(self._objects, StoreObjects):

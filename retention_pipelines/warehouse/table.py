@@ -163,7 +163,7 @@ class Table:
     def scan(self, *, version: int | None = None, keep: Keep | None = None) -> str:
         """FROM-clause text that reads one version, pinned; with `keep` only those files."""
         files = self.files(keep or (lambda _: True), version=version)
-        if version is not None:
+        if version is not None and self._local:
             self._require_present(files, version)
         return self.scan_files(files)
 
@@ -375,6 +375,8 @@ class Table:
 
     def compact(self, *, min_files: int = 8, below_bytes: int = 256_000_000) -> Commit:
         """Merge files smaller than `below_bytes` of partitions with at least `min_files` of them, sorted."""
+        if self.version() < 0:
+            return Commit(version=-1)
         return self.rewrite(
             lambda rows: f"select * from {rows}",
             keep=lambda file: file.bytes < below_bytes,
