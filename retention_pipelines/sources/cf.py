@@ -26,6 +26,7 @@ class Quantity:
     standard_names: tuple[str, ...]
     aliases: tuple[str, ...] = ()
     surface_names: tuple[str, ...] = ()
+    surface_standard_name: str | None = None
     units: Mapping[str, Conversion] = field(default_factory=dict)
     unit_optional: bool = False
     stands_for: str | None = None
@@ -108,6 +109,7 @@ QUANTITIES: tuple[Quantity, ...] = (
             "temp_degc",
             "seawatertemperature",
         ),
+        surface_standard_name="sea_surface_temperature",
         surface_names=(
             "sea_surface_temperature",
             "sea_surface_skin_temperature",
@@ -128,6 +130,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         unit="degree_Celsius",
         standard_names=("sea_water_potential_temperature",),
         aliases=("thetao", "theta", "potential_temperature", "ptemp"),
+        surface_standard_name="sea_surface_temperature",
         surface_names=("tos",),
         stands_for="temperature_degc",
     ),
@@ -152,6 +155,7 @@ QUANTITIES: tuple[Quantity, ...] = (
             "salinity_psu",
             "seawatersalinity",
         ),
+        surface_standard_name="sea_surface_salinity",
         surface_names=("sea_surface_salinity", "sea_surface_practical_salinity", "sss", "sos"),
         units=_SALINITY_UNITS,
         unit_optional=True,
@@ -352,7 +356,9 @@ def read_as(column: str, *, standard_name: str | None = None, unit: str | None =
         if convert is not None:
             # The column's own name may say "surface" where its standard name is the general one.
             surface = at_surface or _key(column) in candidate.surface_names
-            names = candidate.standard_names or candidate.surface_names
+            usual = (candidate.surface_standard_name if surface else None) or (
+                candidate.standard_names or candidate.surface_names
+            )[0]
             published = (
                 words[0] if words and _key(words[0]) in candidate.standard_names + candidate.surface_names else None
             )
@@ -360,7 +366,7 @@ def read_as(column: str, *, standard_name: str | None = None, unit: str | None =
                 column=column,
                 quantity=candidate,
                 variable=candidate.variable,
-                standard_name=published or (candidate.surface_names[0] if surface else names[0]),
+                standard_name=published or usual,
                 conversion=convert,
                 at_surface=surface,
             )

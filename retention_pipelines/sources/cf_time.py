@@ -68,7 +68,7 @@ def intervals(axis: TimeAxis, *, name: str) -> Times:
         low = _dates(axis.bounds[..., 0], axis.units, calendar, name)
         high = _dates(axis.bounds[..., 1], axis.units, calendar, name)
         found = [_between(a, b, at) for a, b, at in zip(low, high, middles, strict=True)]
-    elif _is_monthly(middles):
+    elif is_monthly(middles):
         flags.append("MONTH_BY_SPACING")
         found = [_month(at) for at in middles]
     elif axis.is_mean and _is_daily(middles):
@@ -110,7 +110,7 @@ def _real(date: Any) -> datetime:
     return nearest if abs(nearest - at) < timedelta(milliseconds=1) else at
 
 
-def _is_monthly(dates: Sequence[datetime | None]) -> bool:
+def is_monthly(dates: Sequence[datetime | None]) -> bool:
     """Whether there is one element in every calendar month of a stretch: no instants, whatever the file says."""
     if len(dates) < 2:
         return False
