@@ -14,6 +14,7 @@ from retention_pipelines.catalog import Column, Dataset, dataset
 from retention_pipelines.defs.freshness import POLICIES
 from retention_pipelines.defs.partitions import MONTHS, key_of
 from retention_pipelines.defs.plots import Plot
+from retention_pipelines.defs.resources import partition_keys
 from retention_pipelines.warehouse import Lake
 
 KINDS = {"duckdb", "deltalake", "parquet"}
@@ -125,7 +126,7 @@ def rows_by_key(lake: Lake, name: str, keys: Sequence[str]) -> dict[str, int]:
     else:
         label = f"strftime({described.event_time}, '%Y-%m')"
         counted = lake.con.sql(f"from {table.scan()}").aggregate(f"{label} as month, count(*) as n", label).fetchall()
-    every = MONTHS.get_partition_keys()
+    every = partition_keys()
     rows = dict.fromkeys(keys, 0)
     for month, n in counted:
         key = key_of(month, every)

@@ -7,6 +7,8 @@ outside, the first partition also stands for every earlier month and the newest 
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 
 import dagster as dg
 
@@ -16,6 +18,16 @@ MONTHS = dg.MonthlyPartitionsDefinition(start_date=FIRST_MONTH, fmt="%Y-%m", tim
 # One run over a range costs about as much as one month does, and an empty month in it costs an event of a few
 # milliseconds; a further run costs seconds. So ranges reach over gaps of up to five years.
 LONGEST_GAP = 60
+
+
+def all_keys(at: datetime) -> tuple[str, ...]:
+    """Every partition key in order, as of an aware UTC instant; worked out once, since Dagster takes 30 ms for it."""
+    return _keys_of(f"{at:%Y-%m}")
+
+
+@cache
+def _keys_of(month: str) -> tuple[str, ...]:
+    return tuple(MONTHS.get_partition_keys(current_time=datetime.fromisoformat(f"{month}-15T00:00:00+00:00")))
 
 
 @dataclass(frozen=True, order=True)

@@ -20,8 +20,9 @@ def _figure() -> tuple[Any, Any]:
     # Imported here: matplotlib takes as long as dagster to import, and most processes draw nothing.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI, layout="constrained")
-    return figure, figure.add_subplot()
+    # Fixed margins: a layout engine draws everything twice to find them.
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI)
+    return figure, figure.add_axes((0.13, 0.14, 0.82, 0.76))
 
 
 def _markdown(figure: Any, title: str) -> str:
@@ -39,7 +40,8 @@ def _map(title: str, rows: Sequence[tuple[float, float, float]], label: str) -> 
     longitudes, latitudes, figures = zip(*rows, strict=True)
     figure, axes = _figure()
     top = max(figures)
-    norm = LogNorm(vmin=max(min(figures), 1), vmax=top) if top > 1 else None
+    # Counts of cells differ by orders of magnitude in most surveys; where they do not, plain ticks read better.
+    norm = LogNorm(vmin=max(min(figures), 1), vmax=top) if top > 20 * max(min(figures), 1) else None
     points = axes.scatter(longitudes, latitudes, c=figures, s=14, marker="s", norm=norm, cmap="viridis_r")
     figure.colorbar(points, ax=axes, label=label)
     axes.set(title=title, xlabel="longitude, degrees east", ylabel="latitude, degrees north")
@@ -83,12 +85,15 @@ def richness_over_time(lake: Lake) -> str | None:
     rows = bound(lake, "richness_over_time", rows="biodiversity_statistics")
     if not rows:
         return None
+    from matplotlib.dates import ConciseDateFormatter
+
     figure, axes = _figure()
     for dataset_id in sorted({row[0] for row in rows}):
         own = [row for row in rows if row[0] == dataset_id]
         axes.plot([row[1] for row in own], [row[2] for row in own], marker=".", label=dataset_id)
     title = "Richness over time: mean over cells, per season"
-    axes.set(title=title, ylabel="taxa per cell and season")
+    axes.set(title=title, ylabel="taxa per cell and season", ylim=(0, None))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
     return _markdown(figure, title)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from retention_pipelines.defs.partitions import MONTHS, months_in
+from retention_pipelines.defs.partitions import all_keys, months_in
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 
@@ -19,6 +19,11 @@ RAW_BY_MONTH = ("occurrences", "observations")
 def now() -> datetime:
     """The present instant, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def partition_keys() -> tuple[str, ...]:
+    """Every month partition there is at present, in order."""
+    return all_keys(now())
 
 
 @dataclass(frozen=True)
@@ -41,4 +46,4 @@ def months_present(lake: Lake, *names: str) -> set[str]:
 
 def months_of(lake: Lake, keys: Collection[str]) -> tuple[str, ...]:
     """Event months that partitions stand for, by what the raw datasets hold."""
-    return months_in(keys, months_present(lake), MONTHS.get_partition_keys())
+    return months_in(keys, months_present(lake), partition_keys())

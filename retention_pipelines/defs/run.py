@@ -16,9 +16,9 @@ import dagster as dg
 from retention_pipelines.catalog import dataset
 from retention_pipelines.defs.home import instance_folder
 from retention_pipelines.defs.jobs import CLIMATOLOGY, INGEST, JOB_ASSETS, MONTHS_JOB
-from retention_pipelines.defs.partitions import MONTHS, KeyRange, key_ranges
+from retention_pipelines.defs.partitions import KeyRange, key_ranges
 from retention_pipelines.defs.progress import Line, write_line
-from retention_pipelines.defs.resources import LakeResource, months_present
+from retention_pipelines.defs.resources import LakeResource, months_present, partition_keys
 from retention_pipelines.defs.sensors import LAUNCHED_BY
 from retention_pipelines.errors import RetentionError
 from retention_pipelines.period import Period
@@ -35,7 +35,9 @@ class Request:
     def assets_of(self, job: str) -> tuple[str, ...]:
         """Datasets of a job that are asked for. Months alone leave the landing folder as it is."""
         if self.select:
-            return tuple(name for name in JOB_ASSETS[job] if name in self.select)
+            chosen = tuple(name for name in JOB_ASSETS[job] if name in self.select)
+            # One ingest writes the ledger and the quarantine: either asks for both.
+            return JOB_ASSETS[job] if chosen and job == INGEST else chosen
         return () if job == INGEST and self.months is not None else JOB_ASSETS[job]
 
 
@@ -91,7 +93,7 @@ def run(request: Request, settings: Settings, definitions: dg.Definitions, insta
         return False
     with LakeResource(settings).open() as lake:
         present = months_present(lake)
-    steps = steps_after_ingest(request, present, MONTHS.get_partition_keys())
+    steps = steps_after_ingest(request, present, partition_keys())
     return all(run_step(definitions, instance, step) for step in steps)
 
 

@@ -16,7 +16,7 @@ import dagster as dg
 from dagster import DefaultScheduleStatus
 
 from retention_pipelines.defs.jobs import climatology_job, compaction_job, ingest_job, months_job, vacuum_job
-from retention_pipelines.defs.partitions import MONTHS, key_ranges
+from retention_pipelines.defs.partitions import all_keys, key_ranges
 from retention_pipelines.defs.resources import LakeResource
 from retention_pipelines.defs.statements import late_months
 
@@ -63,7 +63,7 @@ def daily_months(
     at: datetime = context.scheduled_execution_time
     with lake.open() as opened:
         months = late_months(opened, since=at - LATE) | {f"{at:%Y-%m}"}
-    for span in key_ranges(months, MONTHS.get_partition_keys()):
+    for span in key_ranges(months, all_keys(at)):
         yield dg.RunRequest(run_key=f"{at:%Y-%m-%d}:{span.start}:{span.end}", tags=span.tags)
 
 

@@ -14,8 +14,8 @@ from dagster import DagsterEventType, DagsterRunStatus, DefaultSensorStatus, Run
 
 from retention_pipelines.defs.jobs import climatology_job, ingest_job, months_job
 from retention_pipelines.defs.landing import complete_entries, entries
-from retention_pipelines.defs.partitions import MONTHS, key_ranges
-from retention_pipelines.defs.resources import RAW_BY_MONTH, LakeResource
+from retention_pipelines.defs.partitions import key_ranges
+from retention_pipelines.defs.resources import RAW_BY_MONTH, LakeResource, partition_keys
 
 LAUNCHED_BY = "retention/launched_by"
 UNFINISHED = [
@@ -79,7 +79,7 @@ def touched_months(context: dg.RunStatusSensorContext) -> Iterator[dg.RunRequest
     if not months:
         yield dg.SkipReason("Not an ingest, or no new rows.")
         return
-    for span in key_ranges(months, MONTHS.get_partition_keys()):
+    for span in key_ranges(months, partition_keys()):
         yield dg.RunRequest(
             job_name=months_job.name, run_key=f"{context.dagster_run.run_id}:{span.start}:{span.end}", tags=span.tags
         )

@@ -56,7 +56,7 @@ NOTHING = Delivery(
         "rows_duplicate": 0,
         "refused": dg.MetadataValue.json([]),
     },
-    months={name: () for name in RAW_BY_MONTH},
+    months=dict.fromkeys(RAW_BY_MONTH, ()),
 )
 
 

@@ -1,4 +1,4 @@
-"""A small lake with everything the assets read: two years of months, a few cells and taxa, and a ledger that adds up."""
+"""A small lake with what the assets read: two years, a few cells and taxa, and a ledger that adds up."""
 
 from datetime import UTC, datetime
 

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +43,7 @@ def test_ranges_cover_their_months_in_order_and_never_overlap(present: set[str],
     ranges = key_ranges(present, KEYS, longest_gap=gap)
     assert all(span.start in present and span.end in present for span in ranges)
     assert all(any(span.start <= month <= span.end for span in ranges) for month in present)
-    for left, right in zip(ranges, ranges[1:], strict=False):
+    for left, right in itertools.pairwise(ranges):
         assert KEYS.index(right.start) - KEYS.index(left.end) - 1 > gap
 
 

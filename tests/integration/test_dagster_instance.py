@@ -1,0 +1,101 @@
+"""The instance of `dagster.yaml`: its place follows from the settings, on an embedded and an external Postgres."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from retention_pipelines.postgres.server import DAGSTER, Server, open_server
+from retention_pipelines.settings import Settings
+from retention_pipelines.warehouse import Lake
+from tests.unit.defs.small_lake import fill
+
+ROOT = Path(__file__).parents[2]
+
+
+def _environment(settings: Settings, **more: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "DAGSTER_"))}
+    places = {"RETENTION_LAKE_ROOT": settings.lake_root, "RETENTION_STATE_DIR": str(settings.state_dir)}
+    return clean | places | more
+
+
+def _python(arguments: list[str], environment: dict[str, str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def _runs(server: Server) -> list[tuple[str, str]]:
+    engine = sqlalchemy.create_engine(server.url(DAGSTER))
+    with engine.connect() as con:
+        found = con.execute(sqlalchemy.text("select pipeline_name, status from runs order by id")).all()
+    engine.dispose()
+    return [(job, status) for job, status in found]
+
+
+def test_materialize_runs_the_assets_against_the_instance_and_says_what_came_of_it(
+    embedded_settings: Settings, embedded_server: Server
+) -> None:
+    with Lake(embedded_settings) as lake:
+        fill(lake, ("2017-07", "2017-08"))
+    arguments = ["-m", "retention_pipelines.cli.app", "materialize", "--months", "2017-07,2017-08", "--json"]
+    done = _python(arguments, _environment(embedded_settings))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["success"] is True
+    shown = {item["asset"]: item for item in result["materialized"]}
+    assert shown["feature_store"]["partitions"] == 2
+    assert shown["aggregated_time_series"]["rows"] > 0
+    assert _runs(embedded_server) == [("months", "SUCCESS"), ("climatology", "SUCCESS")]
+    # Dagster's own files lie in the state folder, nothing in the repository.
+    assert (embedded_settings.state_dir / "dagster" / "storage").is_dir()
+    assert not list(ROOT.glob(".tmp_dagster_home_*"))
+
+
+def test_a_failing_run_ends_with_its_reason_in_one_sentence(embedded_settings: Settings) -> None:
+    with Lake(embedded_settings) as lake:
+        fill(lake, ("2019-01",))
+        lake.table("occurrences").delete("month = '2019-01'", op="test")
+    select = ["-m", "retention_pipelines.cli.app", "materialize", "--select", "ingested_files"]
+    done = _python(select, _environment(embedded_settings))
+    assert done.returncode == 2
+    assert "Error: The check conservation of ingested_files failed: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--select", "feature_shop"], ["--months", "2017-8"], ["--all", "--months", "2017-08"]]
+)
+def test_a_request_that_cannot_be_met_is_a_sentence(embedded_settings: Settings, arguments: list[str]) -> None:
+    command = ["-m", "retention_pipelines.cli.app", "materialize", *arguments]
+    done = _python(command, _environment(embedded_settings))
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_workspace_file_loads(embedded_settings: Settings) -> None:
+    command = ["-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]
+    done = _python(command, _environment(embedded_settings))
+    assert done.returncode == 0, done.stderr
+    assert "All code locations passed validation" in done.stderr + done.stdout
+
+
+def test_an_external_server_holds_the_instance_as_well(external_url: str, tmp_path: Path) -> None:
+    settings = load_settings({}, database_url=external_url, lake_root=str(tmp_path / "lake"), state_dir=tmp_path / "s")
+    command = ["-m", "retention_pipelines.defs.run", "--select", "trends"]
+    done = _python(command, _environment(settings, RETENTION_DATABASE_URL=external_url))
+    assert json.loads(done.stdout.splitlines()[-1]) == {"event": "end", "success": True}, done.stderr
+    with open_server(settings) as server:
+        assert ("climatology", "SUCCESS") in _runs(server)
+    assert not (settings.state_dir / "postgres").exists()

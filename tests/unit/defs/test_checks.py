@@ -1,0 +1,133 @@
+"""The checks the catalog promises: each finds exactly the rows that break it, and stops what follows."""
+
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+
+from retention_pipelines.catalog import DATASETS, Dataset, dataset
+from retention_pipelines.catalog.dataset import ColumnType
+from retention_pipelines.definitions import build_definitions
+from retention_pipelines.defs import expectations
+from retention_pipelines.settings import Settings
+from retention_pipelines.warehouse import Lake
+from tests.unit.defs.small_lake import append, fill
+from tests.unit.series.raw_rows import observe, utc
+
+FEW = ("2017-07", "2017-08")
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_an_empty_dataset_breaks_no_promise(lake: Lake, name: str) -> None:
+    described = dataset(name)
+    for look in (
+        expectations.schema_as_declared,
+        expectations.key_unique,
+        expectations.required_not_null,
+        expectations.values_in_range,
+    ):
+        assert look(lake, described, None).failing == 0
+
+
+def test_a_key_held_twice_is_found_with_its_values(lake: Lake) -> None:
+    observe(lake, [{"event_start": utc("2017-08-03T00:00:00"), "record_hash": "same", "value": 1.0}] * 2)
+    found = expectations.key_unique(lake, dataset("observations"), None)
+    assert found.failing == 1
+    assert "| same | temperature_degc | 2 |" in found.examples
+
+
+def test_only_the_months_of_the_run_are_looked_at(lake: Lake) -> None:
+    observe(lake, [{"event_start": utc("2017-08-03T00:00:00"), "record_hash": "same", "value": 1.0}] * 2)
+    observations = dataset("observations")
+    assert expectations.key_unique(lake, observations, ("2017-08",)).failing == 1
+    assert expectations.key_unique(lake, observations, ("2017-09",)).failing == 0
+
+
+def _stricter(name: str, **changes: dict[str, object]) -> Dataset:
+    """The dataset with changed promises: what the lake refuses on write can only be met after a catalog change."""
+    described = dataset(name)
+    columns = tuple(replace(column, **changes.get(column.name, {})) for column in described.columns)
+    return replace(described, columns=columns)
+
+
+def test_values_outside_bounds_or_allowed_values_are_named_by_column(lake: Lake) -> None:
+    described = _stricter("observations", depth_m={"minimum": 0, "maximum": 100}, platform_id={"allowed": ("a", "b")})
+    at = utc("2017-08-03T00:00:00")
+    depths = (-1.0, 0.0, 100.0, 100.5, float("nan"), None)
+    observe(lake, [{"event_start": at, "depth_m": depth} for depth in depths])
+    observe(lake, [{"event_start": at, "platform_id": name} for name in ("a", "perhaps", None)])
+    found = expectations.values_in_range(lake, described, None)
+    assert found.failing == 4
+    assert "platform_id (1), depth_m (3)" in found.sentence
+    assert "perhaps" in found.examples
+
+
+def test_a_null_in_a_required_column_is_found(lake: Lake) -> None:
+    observe(lake, [{"event_start": utc("2017-08-03T00:00:00"), "platform_id": name} for name in ("a", None)])
+    found = expectations.required_not_null(lake, _stricter("observations", platform_id={"required": True}), None)
+    assert found.failing == 1
+    assert "platform_id (1)" in found.sentence
+
+
+def test_a_table_made_under_another_catalog_is_found(lake: Lake) -> None:
+    described = _stricter("observations", depth_m={"type": ColumnType.BIGINT})
+    lake.table("observations")
+    assert expectations.schema_as_declared(lake, dataset("observations"), None).failing == 0
+    lake._tables["observations"].dataset = described
+    found = expectations.schema_as_declared(lake, described, None)
+    assert found.failing == 1
+    assert "| depth_m | " in found.examples
+
+
+def test_a_ledger_that_adds_up_is_conserved(lake: Lake) -> None:
+    fill(lake, FEW)
+    assert expectations.conserved(lake).failing == 0
+
+
+def test_rows_that_no_delivery_accounts_for_are_found(lake: Lake) -> None:
+    fill(lake, FEW)
+    observe(lake, [{"event_start": utc("2017-08-03T00:00:00"), "value": 1.0, "source_sha256": "aa"}])
+    found = expectations.conserved(lake)
+    assert found.failing == 1
+    assert "| rows written | aa | 6 | 7 |" in found.examples
+
+
+def test_a_ledger_row_that_does_not_add_up_is_found(lake: Lake) -> None:
+    ledger = {"sha256": "cc", "bytes": 1, "role": "records", "status": "ingested", "reasons": "{}"}
+    counts = {"read": 10, "accepted": 8, "quarantined": 0, "duplicates": 1, "values": 0}
+    append(lake, "ingested_files", {**ledger, **counts, "path": "cc.csv", "ingested_at": utc("2026-01-01T00:00:00")})
+    found = expectations.conserved(lake)
+    assert found.failing == 1
+    assert "| read = accepted + quarantined + duplicates | cc.csv | 10 | 9 |" in found.examples
+
+
+def test_a_failing_blocking_check_stops_what_depends_on_the_dataset(lake: Lake, settings: Settings) -> None:
+    fill(lake, FEW)
+    observe(lake, [{"event_start": utc("2017-08-03T00:00:00"), "value": 1.0, "qc_scale": "invented"}])
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = (
+            build_definitions(settings)
+            .resolve_job_def("months")
+            .execute_in_process(
+                instance=instance,
+                asset_selection=[
+                    dg.AssetKey(name)
+                    for name in ("observations", "occurrences", "aggregated_time_series", "biodiversity_statistics")
+                ],
+                tags={
+                    "dagster/asset_partition_range_start": "2017-07",
+                    "dagster/asset_partition_range_end": "2017-08",
+                },
+                raise_on_error=False,
+            )
+        )
+        assert not result.success
+        failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
+        assert [(check.asset_key.to_user_string(), check.check_name) for check in failed] == [
+            ("observations", "values_in_range")
+        ]
+        assert "invented" in str(failed[0].metadata["examples"].value)
+        assert instance.get_materialized_partitions(dg.AssetKey("observations")) == set(FEW)
+        assert instance.get_materialized_partitions(dg.AssetKey("aggregated_time_series")) == set()
+        # What does not depend on the broken dataset goes on.
+        assert instance.get_materialized_partitions(dg.AssetKey("biodiversity_statistics")) == set(FEW)
