@@ -17,11 +17,14 @@ import pyarrow as pa
 from retention_pipelines.errors import FileRefused
 from retention_pipelines.sources.arrays import Array, Measured, is_netcdf, numbers, stage_arrays, texts
 from retention_pipelines.sources.cf import Reading, readings
+from retention_pipelines.sources.identity import first, slug
+from retention_pipelines.sources.licences import licence_name
 from retention_pipelines.sources.staging import RawFile, Recognition, Staged
 
 # The set definitions.md states: good, probably good, changed, estimated.
 GOOD_FLAGS = ("1", "2", "5", "8")
-# Argo data are one data set whatever the float; its licence and citation are the programme's, not the file's.
+# Argo data are one data set whatever the float; its licence and citation are the programme's: its files state none. A
+# file in Argo's form that names a data set of its own (attribute `id`) is that one's.
 DATASET_ID = "argo"
 LICENCE = "CC-BY-4.0"
 CITATION = (
@@ -145,7 +148,13 @@ def _parameters(data: netCDF4.Dataset) -> list[Reading]:
     return found
 
 
+def _attribute(data: netCDF4.Dataset, name: str) -> str | None:
+    return first([str(data.getncattr(name))]) if name in data.ncattrs() else None
+
+
 def _stage(data: netCDF4.Dataset, con: duckdb.DuckDBPyConnection) -> Staged:
+    dataset_id = slug(_attribute(data, "id") or "") or DATASET_ID
+    is_argo = dataset_id == DATASET_ID
     profiles = _profiles(data)
     shape = (data.dimensions["N_PROF"].size, data.dimensions["N_LEVELS"].size)
     parameters = _parameters(data)
@@ -213,7 +222,7 @@ def _stage(data: netCDF4.Dataset, con: duckdb.DuckDBPyConnection) -> Staged:
     }
     staged = stage_arrays(
         con,
-        dataset_id=DATASET_ID,
+        dataset_id=dataset_id,
         source_row=np.arange(1, rows + 1),
         raw=once
         | {name: texts(values) if values.dtype.kind == "U" else numbers(values) for name, values in levels.items()},
@@ -232,9 +241,9 @@ def _stage(data: netCDF4.Dataset, con: duckdb.DuckDBPyConnection) -> Staged:
         relation=staged.relation,
         raw=staged.raw,
         dataset="observations",
-        dataset_id=DATASET_ID,
+        dataset_id=dataset_id,
         source_type="float",
         read=rows,
-        licence=LICENCE,
-        citation=CITATION,
+        licence=licence_name(_attribute(data, "license")) or (LICENCE if is_argo else None),
+        citation=_attribute(data, "citation") or (CITATION if is_argo else None),
     )

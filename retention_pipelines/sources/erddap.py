@@ -133,6 +133,7 @@ def _observations(file: RawFile, found: Header, con: duckdb.DuckDBPyConnection) 
     dataset_id = from_file_name(file.name)
     table = load(con, file.local, list(found.units), _dialect(file, found))
     con.execute(statement(_PACKAGE, "measured"))
+    con.execute(statement(_PACKAGE, "licences"))
     is_argo = found.named("platform_number") is not None and found.named("cycle_number") is not None
     platform, event = found.named(*_PLATFORMS), found.named(*_EVENTS)
     depth, at_surface = _depth(found, values)

@@ -20,7 +20,7 @@ select r.source_row, r.record_hash,
     case when getvariable('at_surface') then 0.0::double else coalesce(r.given_depth, r.given_height, d.depth_m) end as depth_m,
     r.given_pressure as pressure_dbar,
     measured_values(r.every) as measurements,
-    r.licence, r.bibliographic_citation,
+    licence_of(r.licence) as licence, r.bibliographic_citation,
     nullif(json_merge_patch('{}'::json, r.rest)::varchar, '{}') as dynamic_properties,
     case when u.source_row is not null then 'unparseable_row' end as reason,
     u.detail

@@ -24,6 +24,7 @@ from retention_pipelines.sources.arrays import Array, Measured, is_netcdf, numbe
 from retention_pipelines.sources.cf import Reading, readings
 from retention_pipelines.sources.cf_time import TimeAxis, Times, intervals
 from retention_pipelines.sources.identity import first, from_file_name, from_package, slug
+from retention_pipelines.sources.licences import licence_name
 from retention_pipelines.sources.staging import RawFile, Recognition, Staged
 from retention_pipelines.sources.units import conversion
 
@@ -134,7 +135,7 @@ def _constants(data: netCDF4.Dataset, file: RawFile, axes: Axes) -> _Constants:
     return _Constants(
         dataset_id=(from_package(identifier) if identifier else slug(title or "")) or from_file_name(file.name),
         source_type=_SOURCE_TYPES.get(kind, "grid"),
-        licence=_attribute(data, "license", "licence"),
+        licence=licence_name(_attribute(data, "license", "licence")),
         rights_holder=_attribute(data, "creator_name", "institution"),
         citation=_attribute(data, "citation", "bibliographic_citation", "references"),
         flags=axes.times.flags,

@@ -6,7 +6,7 @@ select r.source_row, r.event_id, r.event_date, r.decimal_latitude, r.decimal_lon
     given_number(e.bathymetry) as bottom_depth_m,
     'absent' as occurrence_status, false as is_subtotal,
     e.protocol as sampling_protocol, e.place as locality, e.country as country_code,
-    coalesce(e.licence, getvariable('licence')) as licence,
+    licence_of(coalesce(e.licence, getvariable('licence'))) as licence,
     e.rights_holder as rights_holder,
     coalesce(e.citation, getvariable('citation')) as bibliographic_citation,
     list_append(r.flags, 'EVENT_WITHOUT_OCCURRENCES') as flags,

@@ -14,7 +14,7 @@ select f.source_row,
             value_kind := 'raw', raw_value := null::double, qc_flag := null::varchar, raw_qc_flag := null::varchar,
             qc_scale := 'none', qc_good := true)]
     else [] end as measurements,
-    coalesce(e.licence, getvariable('licence')) as licence,
+    licence_of(coalesce(e.licence, getvariable('licence'))) as licence,
     e.rights_holder as rights_holder,
     coalesce(e.citation, getvariable('citation')) as bibliographic_citation,
     case when f.unmatched is not null then 'unmatched_join' end as reason,

@@ -80,7 +80,7 @@ select source_row,
     coalesce(samplingProtocol, protocol) as sampling_protocol,
     coalesce(locality, place) as locality,
     coalesce(countryCode, country) as country_code,
-    coalesce(license, event_licence, getvariable('licence')) as licence,
+    licence_of(coalesce(license, event_licence, getvariable('licence'))) as licence,
     coalesce(rightsHolder, event_holder) as rights_holder,
     coalesce(bibliographicCitation, citation, getvariable('citation')) as bibliographic_citation,
     list_filter([

@@ -15,7 +15,7 @@ import pyarrow as pa
 from retention_pipelines.sources.cf import Reading, read_as
 from retention_pipelines.sources.darwin_core.parts import Part
 from retention_pipelines.sources.darwin_core.terms import TERMS
-from retention_pipelines.sources.staging import RawFile, Staged, fresh_name, record_hash
+from retention_pipelines.sources.staging import MEASUREMENT, RawFile, Staged, fresh_name, record_hash
 from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
 
 _PACKAGE = "retention_pipelines.sources.darwin_core"
@@ -39,6 +39,7 @@ class DataSet:
 def stage(con: duckdb.DuckDBPyConnection, data: DataSet, wanted: Sequence[str] | None = None) -> Iterator[Staged]:
     """Staging tables of the parts (of the kinds in `wanted`; all by default)."""
     con.execute(statement(_PACKAGE, "macros"))
+    con.execute(statement("retention_pipelines.sources", "licences"))
     event, occurrence, fact = (data.of_kind(kind) for kind in ("event", "occurrence", "measurement"))
     set_variables(
         con,
@@ -117,7 +118,7 @@ def _stage_events(
         others = fresh_name("darwin_core")
         everything.set_alias("r").join(con.table(empty).set_alias("e"), "source_row", how="anti").create(others)
         rows = others
-    no_values = duckdb.SQLExpression("[]").cast("STRUCT(variable VARCHAR)[]").alias("measurements")
+    no_values = duckdb.SQLExpression("[]").cast(MEASUREMENT + "[]").alias("measurements")
     counted = fresh_name("darwin_core")
     con.table(rows).select(duckdb.StarExpression(), no_values).create(counted)
     if con.table(counted).count("*").fetchall()[0][0]:
