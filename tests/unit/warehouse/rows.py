@@ -24,6 +24,8 @@ def rows(dataset: str, count: int = 1, **columns: str) -> str:
         value = columns.get(column.name)
         if value is None:
             value = f"'{column.allowed[0]}'" if column.allowed else _VALUES[column.type.value]
+            if column.minimum is not None:
+                value = f"{column.minimum}::{column.type.value}"
         parts.append(f'{value} as "{column.name}"')
     return f"select {', '.join(parts)} from range({count}) as numbers(i)"
 
@@ -31,5 +33,5 @@ def rows(dataset: str, count: int = 1, **columns: str) -> str:
 def observations(keys: Iterable[str], month: str = "2020-01", value: float = 1.5) -> str:
     """A SELECT of one observation per key."""
     listed = ", ".join(f"'{key}'" for key in keys)
-    source = rows("observations", record_hash="key", month=f"'{month}'", value=f"{value}::double")
+    source = rows("observations", record_hash="key", month=f"'{month}'", value=f"'{value}'::double")
     return source.replace("from range(1) as numbers(i)", f"from unnest([{listed}]::varchar[]) as given(key)")
