@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -42,7 +43,7 @@ select md5(i::varchar || v) as record_hash, 'bench' as dataset_id, 'bench.csv' a
     null as rights_holder, null as bibliographic_citation, null::varchar[] as flags, null as dynamic_properties,
     strftime(t, '%Y-%m') as month
 from (
-    select i, i // {levels} as p,
+    select i + {first_number} * {levels} as i, {first_number} + i // {levels} as p,
         timestamptz '{first}' + interval ((i // {levels}) * {days} * 86400 // {profiles}) second as t
     from range({start} * {levels}, {stop} * {levels}) as level(i)
 ) cross join (select unnest({quantities}) as v)
@@ -51,7 +52,8 @@ from (
 _FLOOR = """
 copy (
     select source_type, dataset_id, variable, floor(decimal_latitude / 0.25)::int as lat_number,
-        floor(decimal_longitude / 0.25)::int as lon_number, date_trunc('{window}', event_start::timestamp) as window_start,
+        floor(decimal_longitude / 0.25)::int as lon_number,
+        date_trunc('{window}', make_timestamp(epoch_us(event_start))) as window_start,
         count(*) as n, avg(value) as mean, stddev_samp(value) as std, min(value) as min, max(value) as max
     from read_parquet({files}, hive_partitioning = true)
     where qc_good and value is not null {layer}
@@ -60,14 +62,21 @@ copy (
 """
 
 
-def _select(start: int, stop: int, profiles: int, days: int) -> str:
+def _select(start: int, stop: int, profiles: int, days: int, *, first: str = FIRST, first_number: int = 0) -> str:
     return _MONTH.format(
-        levels=LEVELS, first=FIRST, days=days, profiles=profiles, start=start, stop=stop, quantities=list(QUANTITIES)
+        levels=LEVELS,
+        first=first,
+        first_number=first_number,
+        days=days,
+        profiles=profiles,
+        start=start,
+        stop=stop,
+        quantities=list(QUANTITIES),
     )
 
 
 def make(root: str, profiles: int) -> None:
-    """Fill `observations`, month by month."""
+    """Fill `observations` in 60 deliveries, then merge the files of each month."""
     with Lake(load_settings({}, lake_root=root)) as lake:
         table, batch = lake.table("observations"), max(profiles // 60, 1000)
         for start in range(0, profiles, batch):
@@ -75,12 +84,15 @@ def make(root: str, profiles: int) -> None:
         table.compact(min_files=2)
 
 
-def add_day(root: str, profiles: int) -> None:
-    """Append the day after the last one, as a delivery would."""
+def add_day(root: str, profiles: int) -> str:
+    """Append the day after the last one, as a delivery would; returns the day."""
     with Lake(load_settings({}, lake_root=root)) as lake:
-        per_day = max(profiles // DAYS, 1)
-        # Just behind the period at the same pace.
-        lake.table("observations").append(_select(profiles, profiles + per_day, profiles, DAYS))
+        table = lake.table("observations")
+        newest = max(file.maximum["event_start"] for file in table.files())
+        day = (newest + timedelta(days=1)).date().isoformat()
+        per_day, number = max(profiles // DAYS, 1), table.version() * 1_000_000
+        table.append(_select(0, per_day, per_day, 1, first=day, first_number=number))
+        return day
 
 
 def run_floor(root: str, layers: tuple[str, ...]) -> None:
@@ -95,45 +107,33 @@ def run_floor(root: str, layers: tuple[str, ...]) -> None:
                 con.execute(_FLOOR.format(window=window, files=files, target=f"{folder}/x.parquet", layer=layer))
 
 
-def run_series(root: str, *, whole: bool) -> None:
+def run_series(root: str, touched: str | None = None) -> None:
     with Lake(load_settings({}, lake_root=root)) as lake:
-        if whole:
-            update_series(lake, windows=WINDOWS)
-        else:
-            update_series(lake, months=[_last_month(lake)], windows=WINDOWS)
+        update_series(lake, months=None if touched is None else [touched], windows=WINDOWS)
 
 
-def _last_month(lake: Lake) -> str:
-    return max(file.partition["month"] for file in lake.table("observations").files())
-
-
-CASES = {
-    "floor": lambda root: run_floor(root, ("", "and depth_m <= 10")),
-    "floor, one layer": lambda root: run_floor(root, ("",)),
-    "series": lambda root: run_series(root, whole=True),
-    "one more day": lambda root: run_series(root, whole=False),
-}
-
-
-def child(case: str, root: str) -> None:
+def child(case: str, root: str, day: str | None) -> None:
     """Run one case after a warm-up on a tiny lake, and print what it took."""
     with tempfile.TemporaryDirectory() as small:
         make(small, 100)
-        run_series(small, whole=True)
-        add_day(small, 3000)
-        run_series(small, whole=False)
+        run_series(small)
+        run_series(small, add_day(small, 100))
     start, cpu = time.perf_counter(), time.process_time()
-    CASES[case](root)
+    if case == "series":
+        run_series(root, day)
+    else:
+        run_floor(root, FLOORS[case])
     figures = {
         "wall": time.perf_counter() - start,
         "cpu": time.process_time() - cpu,
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
-    print(json.dumps(figures))
+    print("\n" + json.dumps(figures))
 
 
-def measure(case: str, root: str) -> dict[str, float]:
+def measure(case: str, root: str, day: str | None = None) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.bench_series", "--case", case, "--root", root]
+    command += ["--day", day] if day else []
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -141,11 +141,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--case", choices=CASES)
+    parser.add_argument("--case", choices=[*FLOORS, "series"])
+    parser.add_argument("--day")
     parser.add_argument("--root")
     arguments = parser.parse_args()
     if arguments.case:
-        child(arguments.case, arguments.root)
+        child(arguments.case, arguments.root, arguments.day)
         return
     profiles = 33_333 if arguments.small else 333_333
     root = arguments.root or tempfile.mkdtemp(prefix="bench-series-")
@@ -158,23 +159,20 @@ def main() -> None:
             shutil.rmtree(root, ignore_errors=True)
 
 
+FLOORS = {"floor": ("", "and depth_m <= 10"), "floor, one layer": ("",)}
+
+
 def report(root: str, profiles: int, rounds: int) -> None:
-    full_cases = ("floor", "floor, one layer", "series")
-    taken = {case: [measure(case, root) for _ in range(rounds + 1)][1:] for case in full_cases}
+    taken = {case: [measure(case, root) for _ in range(rounds + 1)][1:] for case in (*FLOORS, "series")}
     # A day is added and brought in once per round: the same state is never updated twice.
-    taken["one more day"] = []
-    for _ in range(rounds + 1):
-        add_day(root, profiles)
-        taken["one more day"].append(measure("one more day", root))
-        profiles += profiles // DAYS
+    taken["one more day"] = [measure("series", root, add_day(root, profiles)) for _ in range(rounds + 1)][1:]
     median = {
         case: {key: statistics.median(run[key] for run in runs) for key in ("wall", "cpu", "peak")}
         for case, runs in taken.items()
     }
     for case, figures in median.items():
-        print(
-            f"{case:18} wall {figures['wall']:7.2f} s  cpu {figures['cpu']:7.2f} s  peak {figures['peak'] / 1e6:6.0f} MB"
-        )
+        wall, cpu, peak = figures["wall"], figures["cpu"], figures["peak"] / 1e6
+        print(f"{case:18} wall {wall:7.2f} s  cpu {cpu:7.2f} s  peak {peak:6.0f} MB")
     series, day = median["series"], median["one more day"]
     for name in ("floor", "floor, one layer"):
         print(

@@ -7,13 +7,15 @@ rows of the old setting would no longer be updated and would go stale beside the
 """
 
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 
-from retention_pipelines.period import TimeWindow
-from retention_pipelines.series.refresh import WindowedSeries, refresh
-from retention_pipelines.warehouse import Commit, Lake
-from retention_pipelines.warehouse.duck import set_variables, statement
+from retention_pipelines.period import Period, TimeWindow
+from retention_pipelines.series.refresh import Batch, WindowedSeries, refresh
+from retention_pipelines.warehouse import Commit, Lake, LakeFile
+from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
 _PACKAGE = "retention_pipelines.series"
+_ALWAYS = Period(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 
 
 def update_series(
@@ -21,9 +23,10 @@ def update_series(
 ) -> Commit:
     """Bring `aggregated_time_series` up to date with `observations`.
 
-    `months` are the touched event months `YYYY-MM`: their days, their own month, and the weeks and seasons that
-    overlap them are computed again; None computes everything. Nothing outside is read or rewritten, and the result
-    is that of a full run. `windows` restricts a full run to some lengths; other lengths are then left out.
+    `months` are the touched event months `YYYY-MM`, or single days `YYYY-MM-DD` where they are known: their days,
+    and the weeks, months and seasons that overlap them are computed again; None computes everything. Nothing else is
+    rewritten, and the result is that of a full run. `windows` restricts a full run to some lengths; other lengths are
+    then left out.
     """
     series = WindowedSeries(
         target="aggregated_time_series",
@@ -34,7 +37,44 @@ def update_series(
     return refresh(lake, series, months=months, windows=windows)
 
 
-def _rows(lake: Lake, _: Sequence[TimeWindow]) -> str:
+def _rows(lake: Lake, batch: Batch) -> str:
     set_variables(lake.con, cell_deg=lake.settings.cell_deg, surface_limit_m=lake.settings.surface_limit_m)
+    read = _touched_hull(lake, batch)
+    lake.con.execute(statement(_PACKAGE, "kept_days"), {"touched_from": read.start, "touched_to": read.end})
+    files = [file for file in batch.raw if _starts_in(file, read)]
+    bind(lake.con, "source", lake.table("observations").scan_files(files))
+    set_variables(lake.con, touched_from=read.start, touched_to=read.end)
     lake.con.execute(statement(_PACKAGE, "partials"))
     return statement(_PACKAGE, "windows")
+
+
+def _touched_hull(lake: Lake, batch: Batch) -> Period:
+    """What to read from the raw rows; `previous_day` then holds the daily rows that stand for the rest.
+
+    Daily rows are partial statistics of their days, so untouched days need not be read again. That holds as long as
+    the longer windows hold nothing but records of single days; otherwise everything is read.
+    """
+    table = lake.table("aggregated_time_series")
+    hull = Period(
+        min(window.period.start for window in batch.windows), max(window.period.end for window in batch.windows)
+    )
+    near = [file for file in batch.live if _window_starts_in(file, hull)] if batch.touched else []
+    bind(lake.con, "previous_daily", table.scan_files(f for f in near if f.partition["time_window"] == "daily"))
+    bind(lake.con, "previous_longer", table.scan_files(f for f in near if f.partition["time_window"] != "daily"))
+    lake.con.execute(statement(_PACKAGE, "previous_days"))
+    touched = [period for period in batch.touched or () if period.overlaps(hull)]
+    if touched and lake.con.execute(statement(_PACKAGE, "unaccounted")).fetchall() == [(0,)]:
+        return Period(min(period.start for period in touched), max(period.end for period in touched))
+    return _ALWAYS
+
+
+def _starts_in(file: LakeFile, period: Period) -> bool:
+    """Whether a raw file may hold records that start in a period."""
+    first, last = file.minimum.get("event_start"), file.maximum.get("event_start")
+    return first is None or last is None or (first < period.end and period.start <= last)
+
+
+def _window_starts_in(file: LakeFile, period: Period) -> bool:
+    """Whether a file of the series may hold windows that start in a period."""
+    first, last = file.minimum.get("window_start"), file.maximum.get("window_start")
+    return first is None or last is None or (first < period.end and period.start <= last)

@@ -4,12 +4,11 @@ What belongs here: `biodiversity_statistics`. A record counts when it is a prese
 the abundance basis sums what the source mapping calls an abundance, never a density, and only where it is above 0.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
-from retention_pipelines.period import TimeWindow
-from retention_pipelines.series.refresh import WindowedSeries, refresh
+from retention_pipelines.series.refresh import Batch, WindowedSeries, refresh
 from retention_pipelines.warehouse import Commit, Lake
-from retention_pipelines.warehouse.duck import set_variables, statement
+from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
 
 def update_biodiversity(lake: Lake, *, months: Collection[str] | None = None) -> Commit:
@@ -23,6 +22,7 @@ def update_biodiversity(lake: Lake, *, months: Collection[str] | None = None) ->
     return refresh(lake, series, months=months)
 
 
-def _rows(lake: Lake, _: Sequence[TimeWindow]) -> str:
+def _rows(lake: Lake, batch: Batch) -> str:
+    bind(lake.con, "source", lake.table("occurrences").scan_files(batch.raw))
     set_variables(lake.con, cell_deg=lake.settings.cell_deg)
     return statement("retention_pipelines.series", "diversity")

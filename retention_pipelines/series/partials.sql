@@ -1,6 +1,6 @@
 -- Partial statistics of the observations that count, by series, cell, surface or below, and the first and last UTC day
 -- of the record's interval. Windows are whole days, so records with the same first and last day are in the same windows.
--- Reads: source. Variables: cell_deg, surface_limit_m. NaN and infinity are not values.
+-- Reads: source. Variables: cell_deg, surface_limit_m, touched_from, touched_to. NaN and infinity are not values.
 create or replace temp table series_partial as
 select
     source_type,
@@ -19,4 +19,5 @@ select
     max(value) as largest
 from source
 where qc_good and value is not null and isfinite(value)
+    and event_start >= getvariable('touched_from') and event_start < getvariable('touched_to')
 group by all

@@ -11,8 +11,8 @@ import pyarrow as pa
 from deltalake.transaction import AddAction
 
 from retention_pipelines.errors import CommitConflict
-from retention_pipelines.period import TimeWindow
-from retention_pipelines.series.windows import TouchedWindow, chunks, touched_windows
+from retention_pipelines.period import Period, TimeWindow
+from retention_pipelines.series.windows import TouchedWindow, chunks, touched_period, touched_windows
 from retention_pipelines.warehouse import Commit, Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, statement
 
@@ -21,17 +21,31 @@ _TRIES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Windows to compute together.
+
+    `raw` are the files their records can be in. `touched` is what changed, None for everything; outside of it the
+    rows of `live`, the files of the series before the update, still hold.
+    """
+
+    windows: Sequence[TouchedWindow]
+    raw: Sequence[LakeFile]
+    touched: Sequence[Period] | None
+    live: Sequence[LakeFile]
+
+
+@dataclass(frozen=True, kw_only=True)
 class WindowedSeries:
     """A series table and how its rows are computed.
 
-    `rows` gets the lake and returns a SELECT over `source` (raw rows of the chunk's months), `touched_window` and
-    `window_day`. `settings` are columns that hold the configuration a
-    row was computed with: one table holds rows of one configuration only, another one means a full recompute.
+    `rows` gets the lake and a batch and returns a SELECT; it may read `touched_window` and `window_day`. `settings` are
+    columns that hold the configuration a row was computed with: one table holds rows of one configuration only,
+    another one means a full recompute.
     """
 
     target: str
     source: str
-    rows: Callable[[Lake, Sequence[TimeWindow]], str]
+    rows: Callable[[Lake, Batch], str]
     settings: dict[str, float]
 
 
@@ -62,22 +76,27 @@ def _refresh_once(
     table = lake.table(series.target)
     delta = table.delta()
     live = table.files(version=delta.version())
-    source = lake.table(series.source)
-    raw = source.files()
+    raw = lake.table(series.source).files()
     rows_per_month: dict[str, int] = {}
     for file in raw:
         rows_per_month[file.partition["month"]] = rows_per_month.get(file.partition["month"], 0) + file.rows
 
     everything = months is None or not live or not all(_computed_with(file, series.settings) for file in live)
-    wanted = touched_windows(rows_per_month if everything else months or (), windows)
+    keys = rows_per_month if everything or months is None else months
+    wanted = touched_windows(keys, windows)
     replaced = live if everything else [file for file in live if _may_hold(file, wanted)]
 
     adds: list[AddAction] = []
     kept = _kept_rows(lake, table.scan_files(replaced), wanted) if replaced and not everything else None
     for chunk in chunks(wanted, rows_per_month, ROWS_PER_CHUNK):
-        bind(lake.con, "source", source.scan_files([file for file in raw if file.partition["month"] in chunk.months]))
+        batch = Batch(
+            windows=chunk.windows,
+            raw=[file for file in raw if file.partition["month"] in chunk.months],
+            touched=None if everything else [touched_period(key) for key in keys],
+            live=live,
+        )
         _bind_windows(lake, chunk.windows)
-        rows = series.rows(lake, windows)
+        rows = series.rows(lake, batch)
         # What stays of the replaced files goes into the same new files as the first rows.
         adds += table.write_files(f"({rows}) union all by name ({kept})" if kept else rows)
         kept = None

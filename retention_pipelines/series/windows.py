@@ -1,12 +1,14 @@
-"""Which windows a set of touched months concerns.
+"""Which windows a set of touched months or days concerns.
 
 What belongs here: calendar reasoning of an incremental update, pure and without storage. What does not: the
 windows' own rules (`period.py`). A record's whole interval lies inside a window, so every window that can hold a
-record overlaps the month the record starts in: recomputing the windows that overlap the touched months is enough.
+record overlaps the day the record starts on: recomputing the windows that overlap what was touched is enough.
 """
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from retention_pipelines.errors import SeriesError
 from retention_pipelines.period import Period, TimeWindow, first_of_month, window_label, window_of
@@ -30,12 +32,17 @@ class TouchedWindow:
         return window_label(self.period.start, self.time_window)
 
 
-def month_period(month: str) -> Period:
-    """The month of a key `YYYY-MM`; raises SeriesError for anything else."""
+def touched_period(key: str) -> Period:
+    """The month of a key `YYYY-MM` or the day of a key `YYYY-MM-DD`; raises SeriesError for anything else."""
     try:
-        return Period.of_month(month)
-    except ValueError as error:
-        raise SeriesError(str(error)) from None
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", key):
+            start = datetime.fromisoformat(key).replace(tzinfo=UTC)
+            return Period(start, start + timedelta(days=1))
+        return Period.of_month(key)
+    except ValueError:
+        raise SeriesError(
+            f"{key!r} is neither a month nor a day.", hint="Write YYYY-MM or YYYY-MM-DD, for example 2017-08."
+        ) from None
 
 
 def overlapping(period: Period, window: TimeWindow) -> Iterator[TouchedWindow]:
@@ -48,11 +55,11 @@ def overlapping(period: Period, window: TimeWindow) -> Iterator[TouchedWindow]:
 
 
 def touched_windows(
-    months: Collection[str], windows: Collection[TimeWindow] = tuple(TimeWindow)
+    touched: Collection[str], windows: Collection[TimeWindow] = tuple(TimeWindow)
 ) -> list[TouchedWindow]:
-    """Every window that overlaps one of the months, once, in order of start."""
-    periods = [month_period(month) for month in months]
-    return sorted({touched for period in periods for window in windows for touched in overlapping(period, window)})
+    """Every window that overlaps one of the touched months or days, once, in order of start."""
+    periods = [touched_period(key) for key in touched]
+    return sorted({found for period in periods for window in windows for found in overlapping(period, window)})
 
 
 def months_between(period: Period) -> list[str]:

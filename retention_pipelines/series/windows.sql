@@ -1,10 +1,15 @@
 -- Merge partial statistics into the touched windows, for the layers `all` and `surface`.
--- Reads: series_partial, touched_window, window_day. Variables: cell_deg, surface_limit_m.
+-- Reads: series_partial, kept_day, touched_window, window_day. Variables: cell_deg, surface_limit_m.
 -- The merge is Chan's: sums of squares around the window's own mean, so 1e6 + small keeps its digits.
 with member as (
-    select p.*, d.window_number, unnest(if(p.is_surface, ['all', 'surface'], ['all'])) as layer
-    from series_partial as p
-    join window_day as d on d.day = p.first_day and p.last_day < d.end_day
+    select source_type, dataset_id, variable, unnest(if(is_surface, ['all', 'surface'], ['all'])) as layer,
+        lat_number, lon_number, window_number, n, mean, m2, smallest, largest
+    from series_partial
+    join window_day as d on d.day = first_day and last_day < d.end_day
+    union all
+    select source_type, dataset_id, variable, layer, lat_number, lon_number, window_number, n, mean, m2, smallest, largest
+    from kept_day
+    join window_day using (day)
 ),
 center as (
     select source_type, dataset_id, variable, layer, lat_number, lon_number, window_number,

@@ -242,17 +242,19 @@ def observation(draw: st.DrawFn) -> dict[str, Any]:
 batches = st.lists(st.lists(observation(), max_size=25), min_size=1, max_size=4)
 
 
-@examples(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(batches)
-def test_any_order_of_late_batches_ends_in_what_the_definitions_say(batches: list[list[dict[str, Any]]]) -> None:
+@examples(max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(batches, st.sampled_from(["%Y-%m", "%Y-%m-%d"]))
+def test_any_order_of_late_batches_ends_in_what_the_definitions_say(
+    batches: list[list[dict[str, Any]]], key: str
+) -> None:
     with tempfile.TemporaryDirectory() as root, Lake(load_settings({}, lake_root=root)) as lake:
         for batch in batches:
             observe(lake, batch)
-            update_series(lake, months={f"{row['event_start']:%Y-%m}" for row in batch})
+            update_series(lake, months={f"{row['event_start']:{key}}" for row in batch})
         same(table(lake), statistics([row for batch in batches for row in batch], 0.25))
 
 
-@examples(max_examples=15, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(max_examples=10, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(batches, st.sampled_from(["2016-12", "2017-01"]), st.sampled_from(["a", "b"]))
 def test_an_update_equals_a_full_recompute_also_after_rows_vanished(
     batches: list[list[dict[str, Any]]], month: str, gone: str
@@ -318,6 +320,28 @@ def test_windows_whose_observations_vanished_lose_their_rows(lake: Lake) -> None
     lake.table("observations").delete("true", op="test")
     update_series(lake, months=["2017-08"])
     assert rows_of(lake, NAME) == []
+
+
+def test_one_more_day_is_added_without_rewriting_the_other_days(lake: Lake) -> None:
+    observe(lake, [at(f"2017-08-{day:02d}T10:00:00", float(day)) for day in range(1, 15)])
+    update_series(lake)
+    days = {file.path for file in lake.table(NAME).files() if file.partition["time_window"] == "daily"}
+    late = [at("2017-08-15T10:00:00", 100.0), at("2017-08-15T23:00:00", 3.0)]
+    observe(lake, late)
+    update_series(lake, months=["2017-08-15"])
+    assert days < {file.path for file in lake.table(NAME).files()}
+    updated = table(lake)
+    update_series(lake)
+    same(updated, table(lake))
+
+
+def test_a_record_of_several_days_stays_in_its_month_when_one_day_of_it_is_updated(lake: Lake) -> None:
+    observe(lake, [at("2017-08-02T00:00:00", 7.0, event_end=utc("2017-08-05T00:00:00"))])
+    update_series(lake)
+    observe(lake, [at("2017-08-10T10:00:00", 1.0)])
+    update_series(lake, months=["2017-08-10"])
+    row = only(lake, time_window="monthly", layer="all")
+    assert (row["n"], row["max"]) == (2, 7.0)
 
 
 def test_an_update_of_nothing_commits_nothing(lake: Lake) -> None:

@@ -27,6 +27,16 @@ def test_december_touches_the_djf_of_the_next_year_and_a_week_of_the_next_iso_ye
     assert labels(["2018-12"], TimeWindow.WEEKLY)[-1] == "2019-W01"
 
 
+def test_a_day_touches_itself_and_the_week_month_and_season_around_it() -> None:
+    found = [(t.time_window.value, t.label) for t in touched_windows(["2017-12-31"])]
+    assert sorted(found) == [
+        ("daily", "2017-12-31"),
+        ("monthly", "2017-12"),
+        ("seasonal", "2018-DJF"),
+        ("weekly", "2017-W52"),
+    ]
+
+
 def test_windows_shared_by_two_months_are_touched_once() -> None:
     found = touched_windows(["2017-01", "2017-02", "2017-02"])
     assert len(found) == len(set(found))
@@ -45,8 +55,8 @@ def test_every_window_that_holds_an_instant_of_the_month_is_touched_and_no_other
     assert all(touched.overlaps(period) for touched in found)
 
 
-@pytest.mark.parametrize("month", ["2017", "2017-13", "17-01", "2017-1", "2017-01-01", ""])
-def test_a_month_that_is_none_is_refused_with_the_form_to_use(month: str) -> None:
+@pytest.mark.parametrize("month", ["2017", "2017-13", "17-01", "2017-1", "2017-02-30", "2017-01-01T00", ""])
+def test_what_is_neither_a_month_nor_a_day_is_refused_with_the_form_to_use(month: str) -> None:
     with pytest.raises(SeriesError, match="YYYY-MM"):
         touched_windows([month])
 
