@@ -10,11 +10,18 @@ import pytest
 import sqlalchemy
 
 from retention_pipelines.postgres.server import DAGSTER, Server, open_server
-from retention_pipelines.settings import Settings
+from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
 from tests.unit.defs.small_lake import fill
+from tests.unit.series.raw_rows import observe, utc
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def settings(embedded_settings: Settings, tmp_path: Path) -> Settings:
+    """A lake of the test's own, Dagster's instance in the session's embedded server."""
+    return load_settings({}, lake_root=str(tmp_path / "lake"), state_dir=embedded_settings.state_dir)
 
 
 def _environment(settings: Settings, **more: str) -> dict[str, str]:
@@ -44,12 +51,12 @@ def _runs(server: Server) -> list[tuple[str, str]]:
 
 
 def test_materialize_runs_the_assets_against_the_instance_and_says_what_came_of_it(
-    embedded_settings: Settings, embedded_server: Server
+    settings: Settings, embedded_server: Server
 ) -> None:
-    with Lake(embedded_settings) as lake:
+    with Lake(settings) as lake:
         fill(lake, ("2017-07", "2017-08"))
     arguments = ["-m", "retention_pipelines.cli.app", "materialize", "--months", "2017-07,2017-08", "--json"]
-    done = _python(arguments, _environment(embedded_settings))
+    done = _python(arguments, _environment(settings))
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["success"] is True
@@ -58,16 +65,15 @@ def test_materialize_runs_the_assets_against_the_instance_and_says_what_came_of_
     assert shown["aggregated_time_series"]["rows"] > 0
     assert _runs(embedded_server) == [("months", "SUCCESS"), ("climatology", "SUCCESS")]
     # Dagster's own files lie in the state folder, nothing in the repository.
-    assert (embedded_settings.state_dir / "dagster" / "storage").is_dir()
+    assert (settings.state_dir / "dagster" / "storage").is_dir()
     assert not list(ROOT.glob(".tmp_dagster_home_*"))
 
 
-def test_a_failing_run_ends_with_its_reason_in_one_sentence(embedded_settings: Settings) -> None:
-    with Lake(embedded_settings) as lake:
-        fill(lake, ("2019-01",))
-        lake.table("occurrences").delete("month = '2019-01'", op="test")
+def test_a_failing_run_ends_with_its_reason_in_one_sentence(settings: Settings) -> None:
+    with Lake(settings) as lake:
+        observe(lake, [{"event_start": utc("2019-01-03T00:00:00"), "value": 1.0, "source_sha256": "not delivered"}])
     select = ["-m", "retention_pipelines.cli.app", "materialize", "--select", "ingested_files"]
-    done = _python(select, _environment(embedded_settings))
+    done = _python(select, _environment(settings))
     assert done.returncode == 2
     assert "Error: The check conservation of ingested_files failed: " in done.stderr
     assert "Traceback" not in done.stderr
@@ -76,17 +82,17 @@ def test_a_failing_run_ends_with_its_reason_in_one_sentence(embedded_settings: S
 @pytest.mark.parametrize(
     "arguments", [["--select", "feature_shop"], ["--months", "2017-8"], ["--all", "--months", "2017-08"]]
 )
-def test_a_request_that_cannot_be_met_is_a_sentence(embedded_settings: Settings, arguments: list[str]) -> None:
+def test_a_request_that_cannot_be_met_is_a_sentence(settings: Settings, arguments: list[str]) -> None:
     command = ["-m", "retention_pipelines.cli.app", "materialize", *arguments]
-    done = _python(command, _environment(embedded_settings))
+    done = _python(command, _environment(settings))
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ")
     assert "Traceback" not in done.stderr
 
 
-def test_the_workspace_file_loads(embedded_settings: Settings) -> None:
+def test_the_workspace_file_loads(settings: Settings) -> None:
     command = ["-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]
-    done = _python(command, _environment(embedded_settings))
+    done = _python(command, _environment(settings))
     assert done.returncode == 0, done.stderr
     assert "All code locations passed validation" in done.stderr + done.stdout
 
