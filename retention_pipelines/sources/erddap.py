@@ -171,9 +171,11 @@ def _observations(file: RawFile, found: Header, con: duckdb.DuckDBPyConnection) 
     set_variables(con, monthly=monthly)
     if monthly:
         flags.add("MONTH_BY_SPACING")
-    _bind_depths(con, needed="pressure" in depth and not {"depth", "height"} & set(depth))
+    depths = _bind_depths(con, needed="pressure" in depth and not {"depth", "height"} & set(depth))
     relation = fresh_name("erddap")
     con.sql(statement(_PACKAGE, "erddap")).create(relation)
+    for name in (table.unreadable, depths):
+        con.execute("drop table " + quote_name(name))
     return Staged(
         relation=relation,
         raw=table.relation,
@@ -195,8 +197,8 @@ def _is_monthly(con: duckdb.DuckDBPyConnection) -> bool:
     return is_monthly(dates)
 
 
-def _bind_depths(con: duckdb.DuckDBPyConnection, *, needed: bool) -> None:
-    """Depths of rows that have a pressure only, as the view `erddap_depths`."""
+def _bind_depths(con: duckdb.DuckDBPyConnection, *, needed: bool) -> str:
+    """A table of the depths of rows that have a pressure only, as the view `erddap_depths`."""
     rows = con.sql(statement(_PACKAGE, "pressures")).fetchnumpy() if needed else {}
     pressure = np.ma.filled(rows.get("pressure", np.zeros(0)), np.nan)
     latitude = np.ma.filled(rows.get("latitude", np.zeros(0)), np.nan)
@@ -211,6 +213,7 @@ def _bind_depths(con: duckdb.DuckDBPyConnection, *, needed: bool) -> None:
     name = fresh_name("erddap_depths")
     con.from_arrow(table).create(name)
     bind(con, "erddap_depths", quote_name(name))
+    return name
 
 
 def _source_type(found: Header) -> str:

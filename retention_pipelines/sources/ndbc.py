@@ -185,6 +185,7 @@ def _stage(file: RawFile, station: str, position: Station, lookup: RawFile, con:
     set_variables(con, latitude=position.latitude, longitude=position.longitude, station=station)
     relation = fresh_name("ndbc")
     con.sql(statement(_PACKAGE, "ndbc")).create(relation)
+    con.execute("drop table " + quote_name(unreadable))
     return Staged(
         relation=relation,
         raw=raw,

@@ -1,5 +1,5 @@
 -- Events at which nothing was found: no occurrence, no event of their own, nothing measured. An absence without a name,
--- so that an empty haul is data and no statistic counts it as a taxon.
+-- so that an empty haul is data and no statistic counts it as a taxon. Without an occurrence file nobody looked.
 select r.source_row, r.event_id, r.event_date, r.decimal_latitude, r.decimal_longitude,
     given_number(e.depths.low) as minimum_depth_in_meters,
     given_number(e.depths.high) as maximum_depth_in_meters,
@@ -14,6 +14,6 @@ select r.source_row, r.event_id, r.event_date, r.decimal_latitude, r.decimal_lon
     r.reason, r.detail
 from dwc_event_rows r
 join dwc_event_found e using (event_key)
-where r.is_first and not e.is_parent
+where getvariable('has_occurrences') and r.is_first and not e.is_parent
     and not exists (from dwc_occurrence_key k where k.event_key = r.event_key)
     and not exists (from dwc_facts f where f.event_key = r.event_key and f.variable is not null)

@@ -21,7 +21,7 @@ with facts as (
         e.protocol, e.place, e.country, e.licence as event_licence, e.rights_holder as event_holder, e.citation,
         e.extra as event_extra, f.counted, f.density, f.density_unit, f.others, event_facts.others as event_others
     from (
-        select *, case when getvariable('has_events') then coalesce(part_key, eventID) end as event_key,
+        select *, case when getvariable('core_is_event') then coalesce(part_key, eventID) end as event_key,
             case when getvariable('core_is_event') then occurrenceID else coalesce(part_key, occurrenceID) end
                 as occurrence_key
         from dwc_occurrence
@@ -97,7 +97,7 @@ select source_row,
         'occurrenceStatus', case when lower(occurrenceStatus) not in ('present', 'absent') then occurrenceStatus end,
         'measurementOrFact', others, 'eventMeasurementOrFact', event_others, 'datasetID', datasetID
     ))) as dynamic_properties,
-    case when getvariable('has_events') and found_event is null and not has_position then 'unmatched_join' end as reason,
-    case when getvariable('has_events') and found_event is null and not has_position
+    case when getvariable('core_is_event') and found_event is null and not has_position then 'unmatched_join' end as reason,
+    case when getvariable('core_is_event') and found_event is null and not has_position
         then 'The event ' || coalesce(event, '(none)') || ' is not in the event file.' end as detail
 from judged

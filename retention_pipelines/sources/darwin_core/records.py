@@ -15,7 +15,7 @@ import pyarrow as pa
 from retention_pipelines.sources.cf import Reading, read_as
 from retention_pipelines.sources.darwin_core.parts import Part
 from retention_pipelines.sources.darwin_core.terms import TERMS
-from retention_pipelines.sources.staging import MEASUREMENT, RawFile, Staged, fresh_name, record_hash
+from retention_pipelines.sources.staging import RawFile, Staged, fresh_name, record_hash
 from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
 
 _PACKAGE = "retention_pipelines.sources.darwin_core"
@@ -37,55 +37,65 @@ class DataSet:
 
 
 def stage(con: duckdb.DuckDBPyConnection, data: DataSet, wanted: Sequence[str] | None = None) -> Iterator[Staged]:
-    """Staging tables of the parts (of the kinds in `wanted`; all by default)."""
+    """Staging tables of the parts (of the kinds in `wanted`; all by default). The parts' own tables are used up."""
+    scratch = [name for part in data.parts for name in (part.terms, part.table.relation, part.table.unreadable)]
+    handed_over: set[str] = set()
+    try:
+        for staged in _stage(con, data, set(wanted or ("event", "occurrence", "measurement")), scratch):
+            handed_over |= {name for name in (staged.relation, staged.raw) if name}
+            yield staged
+    finally:
+        for name in scratch:
+            if name not in handed_over:
+                con.execute("drop table if exists " + quote_name(name))
+
+
+def _stage(con: duckdb.DuckDBPyConnection, data: DataSet, kinds: set[str], scratch: list[str]) -> Iterator[Staged]:
     con.execute(statement(_PACKAGE, "macros"))
     con.execute(statement("retention_pipelines.sources", "licences"))
     event, occurrence, fact = (data.of_kind(kind) for kind in ("event", "occurrence", "measurement"))
-    set_variables(
-        con,
-        has_events=event is not None,
-        core_is_event=event is not None,
-        licence=data.licence,
-        citation=data.citation,
-    )
+    set_variables(con, core_is_event=event is not None, has_occurrences=occurrence is not None)
+    set_variables(con, licence=data.licence, citation=data.citation)
     for name, part in (("dwc_event", event), ("dwc_occurrence", occurrence), ("dwc_fact", fact)):
         if part is None:
-            con.from_arrow(_NO_TERMS.empty_table()).create_view(name, replace=True)
-        else:
-            bind(con, name, quote_name(part.terms))
-    made: list[str] = []
+            nothing = fresh_name("darwin_core")
+            con.from_arrow(_NO_TERMS.empty_table()).create(nothing)
+            scratch.append(nothing)
+        bind(con, name, quote_name(nothing if part is None else part.terms))
 
     def make(name: str, shown_as: str) -> str:
         table = fresh_name("darwin_core")
         con.sql(statement(_PACKAGE, name)).create(table)
         bind(con, shown_as, quote_name(table))
-        made.append(table)
+        scratch.append(table)
         return table
 
     make("events", "dwc_event_found")
     make("occurrence_keys", "dwc_occurrence_key")
-    _name_quantities(con)
+    scratch.append(_name_quantities(con))
     make("facts", "dwc_facts")
     occurrences = make("occurrences", "dwc_occurrence_rows")
-    kinds = set(wanted or ("event", "occurrence", "measurement"))
     source_type = "survey" if event is not None or _has_events(con) else "other"
     if occurrence is not None and "occurrence" in kinds:
         yield _finish(con, data, occurrence, occurrences, "occurrences", source_type)
     if event is not None and "event" in kinds:
-        all_events = make("event_rows", "dwc_event_rows")
-        empty = make("empty_events", "dwc_empty_events") if occurrence is not None else None
-        yield from _stage_events(con, data, event, all_events, empty, source_type)
+        make("event_rows", "dwc_event_rows")
+        empty = make("empty_events", "dwc_empty_events")
+        if con.table(empty).count("*").fetchall()[0][0]:
+            yield _finish(con, data, event, empty, "occurrences", source_type)
+        counted = make("counted_events", "dwc_counted_events")
+        if con.table(counted).count("*").fetchall()[0][0]:
+            yield _finish(con, data, event, counted, "observations", source_type)
     if fact is not None and "measurement" in kinds:
-        facts = make("fact_rows", "dwc_fact_rows")
-        yield _finish(con, data, fact, facts, "observations", source_type)
+        yield _finish(con, data, fact, make("fact_rows", "dwc_fact_rows"), "observations", source_type)
 
 
 def _has_events(con: duckdb.DuckDBPyConnection) -> bool:
     return bool(con.sql("select 1 from dwc_occurrence where eventID is not null limit 1").fetchall())
 
 
-def _name_quantities(con: duckdb.DuckDBPyConnection) -> None:
-    """Which names and units of facts about events are quantities of the ocean."""
+def _name_quantities(con: duckdb.DuckDBPyConnection) -> str:
+    """A table of the names and units of facts about events that are quantities of the ocean."""
     pairs = con.sql("select distinct measurementType, measurementUnit from dwc_fact").fetchall()
     found = [
         (name, unit, reading)
@@ -106,23 +116,7 @@ def _name_quantities(con: duckdb.DuckDBPyConnection) -> None:
     name = fresh_name("darwin_core_quantities")
     con.from_arrow(table).create(name)
     bind(con, "dwc_quantity_name", quote_name(name))
-
-
-def _stage_events(
-    con: duckdb.DuckDBPyConnection, data: DataSet, event: Part, rows: str, empty: str | None, source_type: str
-) -> Iterator[Staged]:
-    """Events in two tables: those at which nothing was found are records, the others are only counted."""
-    everything = con.table(rows)
-    if empty is not None and con.table(empty).count("*").fetchall()[0][0]:
-        yield _finish(con, data, event, empty, "occurrences", source_type)
-        others = fresh_name("darwin_core")
-        everything.set_alias("r").join(con.table(empty).set_alias("e"), "source_row", how="anti").create(others)
-        rows = others
-    no_values = duckdb.SQLExpression("[]").cast(MEASUREMENT + "[]").alias("measurements")
-    counted = fresh_name("darwin_core")
-    con.table(rows).select(duckdb.StarExpression(), no_values).create(counted)
-    if con.table(counted).count("*").fetchall()[0][0]:
-        yield _finish(con, data, event, counted, "observations", source_type)
+    return name
 
 
 def _finish(
