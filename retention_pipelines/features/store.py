@@ -10,12 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from duckdb import ColumnExpression, ConstantExpression, DuckDBPyRelation
+from duckdb import ColumnExpression, ConstantExpression
 
 from retention_pipelines.catalog.features import FEATURE_COLUMNS
 from retention_pipelines.errors import FeatureError
+from retention_pipelines.features.asof import newest_at
 from retention_pipelines.features.entities import entity_table
 from retention_pipelines.features.names import FeatureName, resolve
 from retention_pipelines.features.studies import PACKAGE
@@ -51,6 +53,17 @@ class StudyFeatures:
     spatial: FeatureRow | None
     environmental: FeatureRow | None
     species: FeatureRow | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """The entity rows that have a key: their numbers, numbered keys and instants, and the span of time that matters."""
+
+    row: npt.NDArray[np.int64]
+    key: npt.NDArray[np.int64]
+    instant: npt.NDArray[np.int64]
+    earliest: datetime | None
+    latest: datetime | None
 
 
 class FeatureStore:
@@ -109,18 +122,26 @@ class FeatureStore:
             con.execute("create or replace temp table _ask as from _entities where key is not null")
         finally:
             con.unregister("_entities")
+        con.execute(statement(PACKAGE, "asked_keys"))
+        numbered = con.sql("select ask, code, instant from _ask join _key using (key) order by ask").to_arrow_table()
+        instants = numbered["instant"].cast(pa.int64()).to_numpy()
+        asked = _Asked(
+            row=numbered["ask"].to_numpy(),
+            key=numbered["code"].to_numpy(),
+            instant=instants,
+            latest=datetime.fromtimestamp(int(instants.max()) // 1_000_000 + 1, UTC) if len(instants) else None,
+            earliest=pc.min(asked_at).as_py() - ttl if ttl is not None and asks.num_rows else None,
+        )
         answers: dict[str, pa.ChunkedArray] = {}
         for feature_type in dict.fromkeys(name.feature_type for name in names):
             wanted = [name for name in names if name.feature_type == feature_type]
-            earliest = None if ttl is None or not asks.num_rows else pc.min(asked_at).as_py() - ttl
-            latest = pc.max(asks["instant"]).as_py() if asks.num_rows else None
-            found = self._pick(files, feature_type, on, wanted, as_of=as_of, earliest=earliest, latest=latest)
-            answers |= _align(found, wanted, asked_at, ttl)
+            self._bind_rows(files, feature_type, on, wanted, as_of=as_of, asked=asked)
+            answers |= _align(self._pick(asked), wanted, asked_at, ttl)
         for name in names:
             table = table.append_column(name.output, answers[name.output])
         return table
 
-    def _pick(
+    def _bind_rows(
         self,
         files: list[LakeFile],
         feature_type: str,
@@ -128,36 +149,52 @@ class FeatureStore:
         names: list[FeatureName],
         *,
         as_of: datetime | None,
-        earliest: datetime | None,
-        latest: datetime | None,
-    ) -> pa.Table:
-        """Ask, event_time and values of the picked rows of one feature type."""
+        asked: "_Asked",
+    ) -> None:
+        """View `_row`: the rows of a feature type that may answer, with the names `key` and `value <i>`."""
         con = self._lake.con
         of_type = [file for file in files if file.partition["feature_type"] == feature_type]
+        # Months in order: newest_at sorts rows that are nearly sorted much faster.
+        of_type.sort(key=lambda file: file.partition["month"])
         bind(con, "_stored_type", self._table.scan_files(of_type))
-        from_month = f"{earliest:%Y-%m}" if earliest is not None else ""
-        to_month = f"{latest:%Y-%m}" if latest is not None else ""
-        bind(
-            con,
-            "_stored",
-            self._table.scan_files([file for file in of_type if from_month <= file.partition["month"] <= to_month]),
-        )
+        from_month = f"{asked.earliest:%Y-%m}" if asked.earliest is not None else ""
+        to_month = f"{asked.latest:%Y-%m}" if asked.latest is not None else ""
+        in_time = [file for file in of_type if from_month <= file.partition["month"] <= to_month]
+        bind(con, "_stored", self._table.scan_files(in_time))
         con.execute(statement(PACKAGE, "moved_rows"))
         moved = con.execute("select count(*) from _moved").fetchall()[0][0]
         rows = con.sql(statement(PACKAGE, "not_moved")) if moved else con.table("_stored")
         if as_of is not None:
             rows = rows.filter(ColumnExpression("computed_at") <= ConstantExpression(as_of))
-        if earliest is not None:
-            rows = rows.filter(ColumnExpression("event_time") >= ConstantExpression(earliest))
-        if latest is not None:
-            rows = rows.filter(ColumnExpression("known_at") <= ConstantExpression(latest))
+        if asked.earliest is not None:
+            rows = rows.filter(ColumnExpression("event_time") >= ConstantExpression(asked.earliest))
         key = ColumnExpression(on).alias("key")
-        rows.select(key, "event_time", "known_at").create_view("_candidate", replace=True)
         values = [ColumnExpression(name.column).alias(f"value {i}") for i, name in enumerate(names)]
         rows.select(key, *_KEPT, *values).create_view("_row", replace=True)
-        con.execute(statement(PACKAGE, "pick"))
-        found: DuckDBPyRelation = con.sql(statement(PACKAGE, "gather"))
-        return found.to_arrow_table()
+
+    def _pick(self, asked: "_Asked") -> pa.Table:
+        """Number of the entity row (`ask`), `event_time` and values of the picked rows of `_row`."""
+        con = self._lake.con
+        candidates = con.sql(statement(PACKAGE, "candidates")).to_arrow_table()
+        picks = newest_at(
+            key=candidates["code"].to_numpy(),
+            event_time=candidates["event_time"].to_numpy(),
+            late=candidates["late"].to_numpy(),
+            ask_key=asked.key,
+            instant=asked.instant,
+        )
+        plain = (picks.row >= 0) & ~picks.contested
+        found = candidates.drop_columns(["code", "late"]).take(pa.array(picks.row[plain]))
+        found = found.add_column(0, "ask", pa.array(asked.row[plain]))
+        if not picks.contested.any():
+            return found
+        con.register("_contested_rows", pa.table({"ask": asked.row[picks.contested]}))
+        try:
+            con.execute(statement(PACKAGE, "pick"))
+            decided = con.sql(statement(PACKAGE, "gather")).to_arrow_table()
+        finally:
+            con.unregister("_contested_rows")
+        return pa.concat_tables([found, decided.cast(found.schema)])
 
     def get(self, source_data_id: str, *, as_of: datetime | None = None) -> StudyFeatures:
         """The latest version of every feature type of a study; with `as_of`, as it was known then.
@@ -195,7 +232,7 @@ def _align(
     row_of = np.full(len(asked_at), -1, dtype=np.int64)
     ask = found["ask"].to_numpy()
     if ttl is not None:
-        age = asked_at.cast(pa.int64()).to_numpy()[ask] - found["event_time"].cast(pa.int64()).to_numpy()
+        age = asked_at.cast(pa.int64()).to_numpy()[ask] - found["event_time"].to_numpy()
         fresh = age <= ttl // timedelta(microseconds=1)
         row_of[ask[fresh]] = np.flatnonzero(fresh)
     else:
