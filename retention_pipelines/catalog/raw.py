@@ -186,6 +186,7 @@ INGESTED_FILES = Dataset(
         text("licence", "Licence of the file's records."),
         text("bibliographic_citation", "How to cite the source."),
         text("error", "Why the file was refused."),
+        text("fingerprint", "What was read and how: hash of the content, the mapping and the files joined to it."),
         instant("ingested_at", "When.", required=True),
     ),
     key=("sha256", "path", "ingested_at"),

@@ -90,11 +90,12 @@ class RawFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Recognition:
-    """What a reader says about a file it knows: its format, its role, and the mapping where one is used."""
+    """What a reader says about a file it knows: its format, its role, the mapping it uses and a hash of its text."""
 
     format: str
     role: Role = "records"
     mapping: str | None = None
+    mapping_digest: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +168,10 @@ FORMATS: tuple[Format, ...] = (
 
 @dataclass(kw_only=True)
 class Readers:
-    """The readers of one call, imported when first asked for."""
+    """The readers of one call, imported when first asked for; `given` ones are used as they are."""
 
     formats: tuple[Format, ...] = FORMATS
-    _made: dict[str, Reader] = field(default_factory=dict)
+    given: dict[str, Reader] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Reader]:
         for entry in self.formats:
@@ -178,9 +179,9 @@ class Readers:
 
     def of(self, name: str) -> Reader:
         """The reader of a format."""
-        if name not in self._made:
-            self._made[name] = next(entry for entry in self.formats if entry.format == name).open()
-        return self._made[name]
+        if name not in self.given:
+            self.given[name] = next(entry for entry in self.formats if entry.format == name).open()
+        return self.given[name]
 
     def recognise(self, file: RawFile, around: Sequence[RawFile]) -> Recognition | None:
         """The first format that knows the file."""

@@ -1,0 +1,51 @@
+-- Staged rows with their verdict: dates parsed, positions checked, longitudes folded. `staged_rows` has every column of
+-- the target; `parsed_dates` the distinct written dates. A row has the first reason that holds.
+create or replace temp table checked_rows as
+with placed as (
+    select s.*,
+        coalesce(s.given_start, p.event_start) as start_instant,
+        coalesce(s.given_end, p.event_end) as end_instant,
+        coalesce(s.given_precision, p.date_precision) as precision_written,
+        coalesce(p.source_timezone, s.given_timezone) as zone_written
+    from staged_rows s left join parsed_dates p on s.date_text = p.written
+)
+select * exclude (
+        given_reason, given_detail, given_start, given_end, given_precision, given_timezone, date_text,
+        latitude_text, longitude_text, given_flags, counted, start_instant, end_instant, precision_written, zone_written)
+    replace (
+        fold_longitude(decimal_longitude) as decimal_longitude,
+        coalesce(event_id, getvariable('dataset_id') || ':' || event_date || '_' || decimal_latitude || '_'
+                           || decimal_longitude) as event_id
+    ),
+    start_instant as event_start,
+    end_instant as event_end,
+    precision_written as date_precision,
+    zone_written as source_timezone,
+    strftime(start_instant, '%Y-%m') as month,
+    case
+        when given_reason is not null then given_reason
+        when says_nothing(latitude_text) or says_nothing(longitude_text) then 'missing_position'
+        when decimal_latitude is null or decimal_longitude is null then 'invalid_position'
+        when not (decimal_latitude between -90 and 90) or not (decimal_longitude between -180 and 360)
+            then 'invalid_position'
+        when decimal_latitude = 0 and decimal_longitude = 0 then 'zero_position'
+        when start_instant is null and says_nothing(event_date) then 'missing_date'
+        when start_instant is null or end_instant is null or end_instant <= start_instant then 'invalid_date'
+        when counted < 0 then 'invalid_value'
+    end as reason,
+    case
+        when given_reason is not null then coalesce(given_detail, given_reason)
+        when says_nothing(latitude_text) or says_nothing(longitude_text)
+            then 'latitude is ' || coalesce('''' || latitude_text || '''', 'empty') || ', longitude is '
+                 || coalesce('''' || longitude_text || '''', 'empty')
+        when start_instant is null then 'the date is ' || coalesce('''' || event_date || '''', 'empty')
+        when end_instant <= start_instant then 'the event ends before it starts: ' || event_date
+        when counted < 0
+            then 'the count is ' || counted
+        else 'latitude is ''' || latitude_text || ''', longitude is ''' || longitude_text || ''''
+    end as detail,
+    list_concat(coalesce(given_flags, []), case
+        when start_instant > getvariable('now') and event_id is null then ['DATE_IN_FUTURE', 'DERIVED_EVENT_ID']
+        when start_instant > getvariable('now') then ['DATE_IN_FUTURE']
+        when event_id is null then ['DERIVED_EVENT_ID'] else [] end) as flags
+from placed;

@@ -1,0 +1,7 @@
+-- Accepted, quarantined, duplicates and rows to write of `checked_rows`.
+select count(*) filter (where reason is null and not twin), count(*) filter (where reason is not null and not twin),
+    count(*) filter (where twin), coalesce(sum(n) filter (where reason is null and not twin), 0)::bigint
+from (
+    select reason, coalesce(len(measurements), 0) as n, source_row in (select source_row from duplicate_rows) as twin
+    from checked_rows
+)

@@ -1,0 +1,390 @@
+"""Delimited files described by a mapping: raw columns in, a staging table out.
+
+What belongs here: applying a mapping, joining its lookups, drafting a mapping for an unknown header. What does not:
+what a mapping may say (`mapping.py`) and reading text (`text_table.py`).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+from duckdb import (
+    CaseExpression,
+    CoalesceOperator,
+    ColumnExpression,
+    ConstantExpression,
+    Expression,
+    FunctionExpression,
+)
+
+from retention_pipelines.catalog import dataset
+from retention_pipelines.errors import FileRefused, MappingError
+from retention_pipelines.sources.cf import quantity
+from retention_pipelines.sources.draft import draft
+from retention_pipelines.sources.mapping import QC_GOOD, Mapping, Mappings, Source, Variable, template_columns
+from retention_pipelines.sources.staging import (
+    MEASUREMENT,
+    RawFile,
+    Recognition,
+    Staged,
+    fresh_name,
+    record_hash,
+)  # fmt: skip
+from retention_pipelines.sources.text_table import Dialect, TextTable, encoding_of, header, load
+from retention_pipelines.sources.units import conversion
+
+_NOTHING = ConstantExpression(None)
+Raw = Callable[[str], Expression]
+
+
+@dataclass(kw_only=True)
+class DelimitedReader:
+    """Files whose header a mapping knows."""
+
+    mappings: Mappings
+    format: str = "delimited"
+
+    def recognises(self, file: RawFile, around: Sequence[RawFile]) -> Recognition | None:
+        """Records by the header signature of a mapping, lookups by theirs."""
+        found = header(file.text_head or "")
+        if found is None:
+            return None
+        mapping = self.mappings.for_header(found[0])
+        if mapping is not None:
+            return Recognition(format=self.format, mapping=mapping.name, mapping_digest=mapping.digest)
+        lookup = self.mappings.lookup_for_header(found[0])
+        if lookup is not None:
+            return Recognition(
+                format=self.format, role="lookup", mapping=lookup[0].name, mapping_digest=lookup[0].digest
+            )
+        return None
+
+    def read(
+        self, file: RawFile, recognition: Recognition, around: Sequence[RawFile], con: duckdb.DuckDBPyConnection
+    ) -> Iterable[Staged]:
+        """One staging view over the raw text."""
+        mapping = self.mappings.named(recognition.mapping or "")
+        lookups = {name: _find_lookup(mapping, name, file, around) for name in mapping.lookups}
+        table = _load(con, file, mapping)
+        raw = con.table(table.relation)
+        missing = [name for name in mapping.references if "." not in name and name not in raw.columns]
+        if missing:
+            raise FileRefused(
+                f"The mapping {mapping.name} reads the column {missing[0]!r}, which the file does not have."
+            )
+        joined = _join(con, raw, mapping, lookups)
+        joined = _with_broken_rows(con, joined, table)
+        relation = fresh_name("delimited")
+        _select(joined, mapping, table).create_view(relation)
+        yield Staged(
+            relation=relation, raw=table.relation, dataset=mapping.target, dataset_id=mapping.dataset_id,
+            source_type=mapping.source_type, read=table.rows, licence=mapping.licence,
+            rights_holder=mapping.rights_holder, citation=mapping.citation,
+            lookups=tuple(one for one in lookups.values() if one is not None), flags=mapping.flags,
+        )  # fmt: skip
+
+
+def _find_lookup(mapping: Mapping, name: str, file: RawFile, around: Sequence[RawFile]) -> RawFile | None:
+    lookup = mapping.lookups[name]
+    fitting = []
+    for other in around:
+        found = header(other.text_head or "")
+        if found is not None and set(lookup.columns) <= set(found[0]):
+            fitting.append(other)
+    near = [other for other in fitting if other.folder == file.folder] or fitting
+    if near:
+        return near[0]
+    if not lookup.required:
+        return None
+    raise FileRefused(
+        f"{file.name} needs {lookup.describes}, a file with the columns {', '.join(lookup.columns[:6])}, ...: "
+        "put it beside the file or name both."
+    )
+
+
+def _load(con: duckdb.DuckDBPyConnection, file: RawFile, mapping: Mapping | None) -> TextTable:
+    found = header(file.text_head or "")
+    if found is None:
+        raise FileRefused("The file has no header of several columns.")
+    names, delimiter = found
+    encoding = (mapping.encoding if mapping else None) or encoding_of(file.local)
+    given = mapping.delimiter if mapping else None
+    return load(con, file.local, names, Dialect(delimiter=given or delimiter, encoding=encoding))
+
+
+def _join(
+    con: duckdb.DuckDBPyConnection,
+    raw: duckdb.DuckDBPyRelation,
+    mapping: Mapping,
+    lookups: dict[str, RawFile | None],
+) -> duckdb.DuckDBPyRelation:
+    """Raw rows with the columns of their lookups, named `lookup.COLUMN`, and whether each was found."""
+    joined = raw.set_alias("records")
+    for name, file in lookups.items():
+        if file is None:
+            continue
+        rule = mapping.lookups[name]
+        table = _load(con, file, None)
+        fields = [ColumnExpression(column).alias(f"{name}.{column}") for column in table.columns]
+        keys = [FunctionExpression("trim", ColumnExpression(key)).alias(f"{name}:{key}") for key in rule.keys.values()]
+        other = con.table(table.relation).select(*fields, *keys, ConstantExpression(True).alias(f"{name}:found"))
+        _require_unique(other, [f"{name}:{key}" for key in rule.keys.values()], file, rule.describes)
+        condition: Expression | None = None
+        for left, right in rule.keys.items():
+            equal = FunctionExpression("trim", ColumnExpression(left)) == ColumnExpression(f"{name}:{right}")
+            condition = equal if condition is None else condition & equal
+        assert condition is not None  # `keys` has at least one key
+        joined = joined.join(other, condition, how="left")
+    return joined
+
+
+def _require_unique(other: duckdb.DuckDBPyRelation, keys: list[str], file: RawFile, describes: str) -> None:
+    columns = [ColumnExpression(key) for key in keys]
+    total = other.count("*").fetchall()[0][0]
+    distinct = other.select(*columns).distinct().count("*").fetchall()[0][0]
+    if distinct != total:
+        raise FileRefused(
+            f"{file.name} is to hold {describes}, but {total - distinct} of its rows repeat the key "
+            f"{', '.join(key.split(':', 1)[1] for key in keys)}: a record would belong to several of them."
+        )
+
+
+def _with_broken_rows(
+    con: duckdb.DuckDBPyConnection, joined: duckdb.DuckDBPyRelation, table: TextTable
+) -> duckdb.DuckDBPyRelation:
+    broken = con.table(table.unreadable)
+    if broken.count("*").fetchall()[0][0] == 0:
+        return joined.select(duckdb.StarExpression(), _NOTHING.cast("VARCHAR").alias("broken:detail"))
+    other = broken.select(
+        ColumnExpression("source_row").alias("broken:row"), ColumnExpression("detail").alias("broken:detail")
+    )
+    return joined.join(other, ColumnExpression("source_row") == ColumnExpression("broken:row"), how="left")
+
+
+def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable) -> duckdb.DuckDBPyRelation:
+    present = set(joined.columns)
+
+    def cleaned(name: str, missing: Sequence[str] = ()) -> Expression:
+        if name not in present:
+            return _NOTHING.cast("VARCHAR")
+        text = FunctionExpression("trim", ColumnExpression(name))
+        words = sorted({*mapping.missing, *missing, ""})
+        return CaseExpression(text.isnotin(*(ConstantExpression(word) for word in words)), text)
+
+    types = dataset(mapping.target).types
+    fields: dict[str, Expression] = {
+        "source_row": ColumnExpression("source_row"),
+        "record_hash": record_hash(mapping.dataset_id, table.columns),
+    }
+    invalid: list[tuple[str, Expression]] = []
+    for name, source in mapping.columns.items():
+        text = _text_of(source, cleaned, present)
+        if types[name] == "DOUBLE" and not name.startswith("decimal_"):
+            number = FunctionExpression("as_number", text)
+            if source.column is not None:
+                invalid.append((source.column, number.isnull() & text.isnotnull()))
+            fields[name] = _converted(number, source, name)
+        else:
+            fields[name] = text
+    fields |= _date_fields(mapping, cleaned)
+    if mapping.target == "occurrences":
+        fields |= _occurrence_fields(mapping, fields, cleaned)
+    else:
+        fields["measurements"] = _measurements(mapping, cleaned)
+    fields |= _reason(mapping, joined, invalid)
+    used = mapping.references | {left for rule in mapping.lookups.values() for left in rule.keys}
+    rest = [name for name in table.columns if name not in used]
+    if rest:
+        pairs = [part for name in rest for part in (ConstantExpression(name), ColumnExpression(name))]
+        fields["dynamic_properties"] = FunctionExpression("json_object", *pairs).cast("VARCHAR")
+    return joined.select(*(expression.alias(name) for name, expression in fields.items()))
+
+
+def _text_of(source: Source, cleaned: Callable[..., Expression], present: set[str]) -> Expression:
+    if source.constant is not None:
+        return ConstantExpression(str(source.constant))
+    if source.template is not None:
+        parts: list[Expression] = []
+        rest = source.template
+        for name in template_columns(source.template):
+            before, rest = rest.split("{" + name + "}", 1)
+            parts += [ConstantExpression(before), CoalesceOperator(cleaned(name), ConstantExpression(""))]
+        return FunctionExpression("concat", *parts, ConstantExpression(rest))
+    text = cleaned(source.column or "", source.missing)
+    if source.values is not None:
+        mapped: Expression | None = None
+        for raw, meaning in source.values.items():
+            test, value = text == ConstantExpression(raw), ConstantExpression(meaning)
+            mapped = CaseExpression(test, value) if mapped is None else mapped.when(test, value)
+        return mapped if mapped is not None else text
+    return text
+
+
+_DEPTHS = {"depth_m", "bottom_depth_m", "minimum_depth_in_meters", "maximum_depth_in_meters"}
+
+
+def _converted(number: Expression, source: Source, name: str) -> Expression:
+    if source.unit is None:
+        return number
+    target = (
+        "m"
+        if name in _DEPTHS or name == "coordinate_uncertainty_in_meters"
+        else "dbar"
+        if name == "pressure_dbar"
+        else source.unit
+    )
+    convert = conversion(source.unit, target)
+    if convert is None:
+        raise MappingError(f"columns.{name}.unit: {source.unit!r} cannot be converted to {target}.")
+    if convert.is_identity:
+        return number
+    return number * ConstantExpression(convert.scale) + ConstantExpression(convert.offset)
+
+
+def _date_fields(mapping: Mapping, cleaned: Callable[..., Expression]) -> dict[str, Expression]:
+    rule = mapping.date
+    if rule.decimal_year is not None:
+        text = cleaned(rule.decimal_year)
+        month = FunctionExpression("month_of_decimal_year", text)
+        return {"event_date": text, "iso_date": CoalesceOperator(month, text)}
+    if rule.parts is not None:
+        text = cleaned(rule.parts["year"])
+        for part, width in (("month", 2), ("day", 2)):
+            if part in rule.parts:
+                value = FunctionExpression(
+                    "lpad", cleaned(rule.parts[part]), ConstantExpression(width), ConstantExpression("0")
+                )  # type: ignore[index]
+                text = CoalesceOperator(FunctionExpression("concat_ws", ConstantExpression("-"), text, value), text)
+        if "time" in rule.parts:
+            text = FunctionExpression("concat_ws", ConstantExpression("T"), text, cleaned(rule.parts["time"]))
+        return {"event_date": text}
+    text = cleaned(rule.column or "")
+    if rule.format is None and rule.timezone is None:
+        return {"event_date": text}
+    shape = rule.format or "%Y-%m-%dT%H:%M:%S"
+    iso = (
+        "%Y-%m-%dT%H:%M:%S"
+        if "%S" in shape or "%T" in shape
+        else "%Y-%m-%dT%H:%M"
+        if "%H" in shape or "%I" in shape
+        else "%Y-%m-%d"
+        if "%d" in shape or "%j" in shape
+        else "%Y-%m"
+        if "%m" in shape or "%b" in shape
+        else "%Y"
+    )
+    parsed = FunctionExpression("try_strptime", text, ConstantExpression(shape))
+    fields = {"event_date": text}
+    if rule.timezone is not None and "%H" in iso:
+        utc = FunctionExpression(
+            "timezone",
+            ConstantExpression("UTC"),
+            FunctionExpression("timezone", ConstantExpression(rule.timezone), parsed),
+        )
+        written = FunctionExpression("strftime", utc, ConstantExpression(iso))
+        fields["source_timezone"] = ConstantExpression(rule.timezone)
+    else:
+        written = FunctionExpression("strftime", parsed, ConstantExpression(iso))
+    # What the format does not fit stays as written: it is then an invalid date, not a missing one.
+    fields["iso_date"] = CaseExpression(text.isnotnull(), CoalesceOperator(written, ConstantExpression("invalid")))
+    return fields
+
+
+def _occurrence_fields(
+    mapping: Mapping, fields: dict[str, Expression], cleaned: Callable[..., Expression]
+) -> dict[str, Expression]:
+    zero = ConstantExpression(0.0)
+    absent = ConstantExpression(False)
+    for name in ("individual_count", "abundance", "density", "organism_quantity"):
+        if name in fields:
+            absent = absent | CoalesceOperator(fields[name] == zero, ConstantExpression(False))
+    by_number = CaseExpression(absent, ConstantExpression("absent")).otherwise(ConstantExpression("present"))
+    status = fields.get("occurrence_status")
+    if status is not None:
+        by_number = CaseExpression(absent, ConstantExpression("absent")).otherwise(
+            CoalesceOperator(status, ConstantExpression("present"))
+        )
+    made = {"occurrence_status": by_number}
+    if mapping.subtotal is not None:
+        text = cleaned(mapping.subtotal.column)
+        chosen = text.isin(*(ConstantExpression(value) for value in mapping.subtotal.values))
+        made["is_subtotal"] = CoalesceOperator(chosen, ConstantExpression(False))
+    return made
+
+
+def _measurements(mapping: Mapping, cleaned: Callable[..., Expression]) -> Expression:
+    """The list of measurements of a row, without those that have neither value nor flag."""
+    structs = [_measurement(rule, cleaned) for rule in mapping.variables]
+    return FunctionExpression("present_measurements", FunctionExpression("list_value", *structs))
+
+
+def _measurement(rule: Variable, cleaned: Callable[..., Expression]) -> Expression:
+    named = quantity(rule.variable)
+    assert named is not None  # checked by the mapping
+    convert = named.conversion(rule.unit or named.unit)
+    assert convert is not None  # checked by the mapping
+    value = FunctionExpression("as_number", cleaned(rule.column, rule.missing))
+    if not convert.is_identity:
+        value = value * ConstantExpression(convert.scale) + ConstantExpression(convert.offset)
+    names = named.standard_names or named.surface_names
+    nothing = _NOTHING.cast("VARCHAR")
+    flag = cleaned(rule.qc.column) if rule.qc else nothing
+    good: Expression = ConstantExpression(True)
+    if rule.qc is not None:
+        flags = rule.qc.good or QC_GOOD[rule.qc.scale]
+        good = CoalesceOperator(flag.isin(*(ConstantExpression(one) for one in flags)), ConstantExpression(False))
+    members = {
+        "variable": ConstantExpression(rule.variable),
+        "standard_name": ConstantExpression(rule.standard_name or (names[0] if names else None)).cast("VARCHAR"),
+        "value": value,
+        "value_kind": ConstantExpression("raw"),
+        "raw_value": _NOTHING.cast("DOUBLE"),
+        "qc_flag": flag,
+        "raw_qc_flag": nothing,
+        "qc_scale": ConstantExpression(rule.qc.scale if rule.qc else "none"),
+        "qc_good": good,
+    }
+    return FunctionExpression("struct_pack", *(part.alias(name) for name, part in members.items()))
+
+
+def _reason(
+    mapping: Mapping, joined: duckdb.DuckDBPyRelation, invalid: Sequence[tuple[str, Expression]]
+) -> dict[str, Expression]:
+    broken = ColumnExpression("broken:detail")
+    reason = CaseExpression(broken.isnotnull(), ConstantExpression("unparseable_row"))
+    detail = CaseExpression(broken.isnotnull(), broken)
+    for name, rule in mapping.lookups.items():
+        if f"{name}:found" not in joined.columns:
+            continue
+        lost = ColumnExpression(f"{name}:found").isnull()
+        keys = [part for left in rule.keys for part in (ConstantExpression(f" {left}="), ColumnExpression(left))]
+        reason = reason.when(lost, ConstantExpression("unmatched_join"))
+        detail = detail.when(lost, FunctionExpression("concat", ConstantExpression(f"no {name} for"), *keys))
+    for column, test in invalid:
+        reason = reason.when(test, ConstantExpression("invalid_value"))
+        detail = detail.when(
+            test,
+            FunctionExpression(
+                "concat", ConstantExpression(f"{column} is '"), ColumnExpression(column), ConstantExpression("'")
+            ),
+        )
+    return {"reason": reason, "detail": detail}
+
+
+def draft_beside_state(file: RawFile, folder: Path) -> str:
+    """Why an unknown file is refused; for a delimited one a mapping is drafted and its path told."""
+    text = draft(file)
+    if text is None:
+        kind = "binary" if file.text_head is None else "text"
+        return f"No format is known for this {kind} file. Formats: see docs/ingestion.md."
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{Path(file.name).name.split('.')[0] or 'file'}.yaml"
+    target.write_text(text, encoding="utf-8")
+    return (
+        f"No mapping knows this header. A draft to edit is in {target}; then run "
+        f"`retention ingest {file.path} --mapping {target}`."
+    )
+
+
+__all__ = ["MEASUREMENT", "DelimitedReader", "draft_beside_state", "replace"]

@@ -1,0 +1,273 @@
+"""Raw files in, nothing lost: the one way into the lake.
+
+What belongs here: the order of things. Files are found, recognised, staged by their reader, checked, compared with what
+is there, and committed one by one; each file is seen whole or not at all. What does not: formats (their readers), rules
+for a row (`check.py`), what was done (`report.py`, `ledger.py`).
+
+For every file read = accepted + quarantined + duplicates is checked in code before anything is committed.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from retention_pipelines.errors import ConservationError, FileRefused, MappingError
+from retention_pipelines.sources.check import check, load_macros
+from retention_pipelines.sources.delimited import DelimitedReader, draft_beside_state
+from retention_pipelines.sources.discovery import Discovery, Unreadable, discover, siblings
+from retention_pipelines.sources.ledger import already_ingested, fingerprint, keep_aside, record
+from retention_pipelines.sources.mapping import Mapping, Mappings
+from retention_pipelines.sources.report import FileReport, IngestReport
+from retention_pipelines.sources.staging import RawFile, Readers, Recognition, Staged
+from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
+from retention_pipelines.warehouse.lake import Lake
+from retention_pipelines.warehouse.table import LakeFile
+
+_SQL = "retention_pipelines.sources"
+#: Called before each file (its path, files done, files in all) and once at the end.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counts:
+    read: int = 0
+    accepted: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    values: int = 0
+
+
+def ingest(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    lake: Lake,
+    *,
+    now: datetime,
+    mapping: str | Mapping | None = None,
+    progress: Progress | None = None,
+) -> IngestReport:
+    """Read files, folders and globs into the lake.
+
+    `mapping` is a packaged mapping's name, a YAML file or a `Mapping`, and wins over detection for the delimited files
+    it fits. A file that cannot be read is refused, kept aside and does not stop the others.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    mappings = Mappings.packaged(first=mapping)
+    load_macros(lake.con)
+    with tempfile.TemporaryDirectory(prefix="retention-ingest-") as folder:
+        found = discover(given, Path(folder))
+        reports = [_refuse_unreadable(lake, one, now) for one in found.unreadable]
+        readers = Readers(given={"delimited": DelimitedReader(mappings=mappings)})
+        reports += _Call(lake, readers, found, Path(folder), now).run(progress)
+        return IngestReport(files=tuple(reports), ignored=tuple(found.ignored))
+
+
+class _Call:
+    """One call of `ingest`: its files and what lies around them."""
+
+    def __init__(self, lake: Lake, readers: Readers, found: Discovery, workspace: Path, now: datetime) -> None:
+        self.lake = lake
+        self.readers = readers
+        self.found = found
+        self.workspace = workspace
+        self.now = now
+        self._siblings: dict[str, list[RawFile]] = {}
+
+    def run(self, progress: Progress | None) -> list[FileReport]:
+        reports = []
+        total = len(self.found.files)
+        for done, file in enumerate(self.found.files):
+            if progress is not None:
+                progress(file.path, done, total)
+            reports.append(self._one(file))
+        if progress is not None:
+            progress("", total, total)
+        return reports
+
+    def _around(self, file: RawFile) -> Sequence[RawFile]:
+        if file.folder not in self._siblings:
+            self._siblings[file.folder] = siblings(file, self.found.files, self.workspace)
+        return [one for one in [*self.found.files, *self._siblings[file.folder]] if one.path != file.path]
+
+    def _one(self, file: RawFile) -> FileReport:
+        recognition: Recognition | None = None
+        try:
+            around = self._around(file)
+            recognition = self.readers.recognise(file, around)
+            if recognition is None:
+                raise FileRefused(draft_beside_state(file, self.lake.settings.state_dir / "drafts"))
+            if recognition.role != "records":
+                return self._lookup(file, recognition)
+            return self._records(file, recognition, around)
+        except (FileRefused, MappingError) as refusal:
+            return _refuse(self.lake, file, recognition, str(refusal), self.now)
+
+    def _lookup(self, file: RawFile, recognition: Recognition) -> FileReport:
+        report = FileReport(
+            path=file.path, sha256=file.sha256, bytes=file.size, format=recognition.format,
+            mapping=recognition.mapping, role=recognition.role, fingerprint=fingerprint(file, recognition, ()),
+            ingested_at=self.now,
+        )  # fmt: skip
+        with self.lake.transaction(f"ingest:{file.sha256}") as op:
+            if already_ingested(self.lake, report.fingerprint):
+                report = replace(report, status="duplicate")
+            record(self.lake, report, op=op)
+        return report
+
+    def _records(self, file: RawFile, recognition: Recognition, around: Sequence[RawFile]) -> FileReport:
+        reader = self.readers.of(recognition.format)
+        con = self.lake.con
+        # Every part is staged before the transaction: reading is slow, and a lake has one transaction at a time.
+        parts = list(reader.read(file, recognition, around, con))
+        try:
+            if not parts or all(part.read == 0 for part in parts):
+                raise FileRefused("The file has a header but no data rows.")
+            identity = fingerprint(file, recognition, parts)
+            with self.lake.transaction(f"ingest:{identity}") as op:
+                if already_ingested(self.lake, identity):
+                    rows = sum(part.read for part in parts)
+                    report = self._report(file, recognition, parts, identity, _Counts(read=rows, duplicates=rows))
+                    report = replace(report, status="duplicate")
+                else:
+                    report = self._take(file, recognition, parts, identity, op)
+                if report.read != report.accepted + report.quarantined + report.duplicates:
+                    raise ConservationError(
+                        f"{file.path}: {report.read} rows read, but {report.accepted} accepted, {report.quarantined} "
+                        f"quarantined and {report.duplicates} duplicates. Nothing of it was kept.",
+                        hint="This is a bug: report it with the file.",
+                    )
+                record(self.lake, report, op=op)
+            return report
+        finally:
+            for part in parts:
+                for name in (part.relation, part.raw):
+                    if name is not None:
+                        _drop(self.lake, name)
+
+    def _report(
+        self, file: RawFile, recognition: Recognition, parts: Sequence[Staged], identity: str, counts: _Counts
+    ) -> FileReport:
+        return FileReport(
+            path=file.path, sha256=file.sha256, bytes=file.size, format=recognition.format,
+            mapping=recognition.mapping, dataset_id=parts[0].dataset_id, licence=parts[0].licence,
+            bibliographic_citation=parts[0].citation, fingerprint=identity, ingested_at=self.now,
+            read=counts.read, accepted=counts.accepted, quarantined=counts.quarantined,
+            duplicates=counts.duplicates, values=counts.values,
+        )  # fmt: skip
+
+    def _take(
+        self, file: RawFile, recognition: Recognition, parts: Sequence[Staged], identity: str, op: str
+    ) -> FileReport:
+        """Commit what is new of every part."""
+        total = _Counts()
+        reasons: dict[str, int] = {}
+        months: dict[str, set[str]] = {}
+        for part in parts:
+            counts, part_reasons, touched = self._take_part(file, part, op)
+            total = _Counts(**{name: getattr(total, name) + getattr(counts, name) for name in vars(total)})
+            for reason, rows in part_reasons.items():
+                reasons[reason] = reasons.get(reason, 0) + rows
+            months.setdefault(part.dataset, set()).update(touched)
+        report = self._report(file, recognition, parts, identity, total)
+        return replace(report, reasons=reasons, months={name: tuple(sorted(keys)) for name, keys in months.items()})
+
+    def _take_part(self, file: RawFile, part: Staged, op: str) -> tuple[_Counts, dict[str, int], set[str]]:
+        con, target = self.lake.con, self.lake.table(part.dataset)
+        check(con, part, now=self.now)
+        con.execute(statement(_SQL, "twins"))
+        place = f"{file.name}/{part.member}" if part.member else file.name
+        set_variables(con, source_file=place, source_sha256=file.sha256)
+        touched = {row[0] for row in con.execute(_MONTHS).fetchall()}
+        bind(con, "lake_rows", target.scan(keep=_near(touched, part.dataset_id)))
+        bind(con, "lake_quarantine", self.lake.table("quarantine").scan(keep=_of_dataset(part.dataset_id)))
+        con.execute(statement(_SQL, "known"))
+        accepted, quarantined, duplicates, values = con.execute(statement(_SQL, f"count_{part.dataset}")).fetchall()[0]
+        reasons = dict(con.execute(_REASONS).fetchall())
+        written = stored = 0
+        new_months: set[str] = set()
+        if values:
+            commit = target.append(statement(_SQL, f"accepted_{part.dataset}"), op=op)
+            written = commit.rows_added
+            new_months = {partition[0] for partition in commit.partitions}
+        if quarantined:
+            self._bind_raw(part)
+            stored = self.lake.table("quarantine").append(statement(_SQL, "quarantined"), op=op).rows_added
+        if written != values or stored != quarantined:
+            raise ConservationError(
+                f"{file.path}: {values} values and {quarantined} quarantined rows to keep, {written} and {stored} kept.",
+                hint="This is a bug: report it with the file.",
+            )
+        counts = _Counts(
+            read=part.read, accepted=accepted, quarantined=quarantined, duplicates=duplicates, values=values
+        )
+        return counts, reasons, new_months
+
+    def _bind_raw(self, part: Staged) -> None:
+        """The view `raw_rows`: raw rows as JSON, made only where they are needed."""
+        if part.raw is None:
+            self.lake.con.table(part.relation).select("source_row", "raw_record").create_view("raw_rows", replace=True)
+            return
+        relation = self.lake.con.table(part.raw)
+        pairs: list[duckdb.Expression] = []
+        for name in relation.columns:
+            if name != "source_row":
+                pairs += [duckdb.ConstantExpression(name), duckdb.ColumnExpression(name)]
+        record_json = duckdb.FunctionExpression("json_object", *pairs).cast("VARCHAR").alias("raw_record")
+        relation.select(duckdb.ColumnExpression("source_row"), record_json).create_view("raw_rows", replace=True)
+
+
+_MONTHS = "select distinct month from checked_rows where reason is null"
+_REASONS = """
+select reason, count(*) from checked_rows
+where reason is not null and source_row not in (select source_row from duplicate_rows) group by all order by all
+"""
+
+
+def _near(months: set[str], dataset_id: str) -> Callable[[LakeFile], bool]:
+    """Files that may hold equal rows: an equal row has the same date, so it lies in the same month."""
+
+    def keep(file: LakeFile) -> bool:
+        if file.partition["month"] not in months:
+            return False
+        low, high = file.minimum.get("dataset_id"), file.maximum.get("dataset_id")
+        return low is None or high is None or low <= dataset_id <= high
+
+    return keep
+
+
+def _of_dataset(dataset_id: str) -> Callable[[LakeFile], bool]:
+    return lambda file: file.partition["dataset_id"] == dataset_id
+
+
+def _drop(lake: Lake, name: str) -> None:
+    """Forget a staging table or view, whichever it is."""
+    found = lake.con.execute(
+        "select table_type from information_schema.tables where table_name = $1", [name]
+    ).fetchall()
+    for (kind,) in found:
+        lake.con.execute(f"drop {'view' if kind == 'VIEW' else 'table'} if exists {quote_name(name)}")
+
+
+def _refuse_unreadable(lake: Lake, one: Unreadable, now: datetime) -> FileReport:
+    report = FileReport(
+        path=one.path, sha256=one.sha256, bytes=one.size, status="refused", error=one.why, ingested_at=now,
+        kept_aside=keep_aside(Path(one.path), one.sha256, one.why, lake.settings.refused_dir),
+    )  # fmt: skip
+    with lake.transaction(f"refuse:{one.sha256}") as op:
+        record(lake, report, op=op)
+    return report
+
+
+def _refuse(lake: Lake, file: RawFile, recognition: Recognition | None, why: str, now: datetime) -> FileReport:
+    report = FileReport(
+        path=file.path, sha256=file.sha256, bytes=file.size, format=recognition.format if recognition else None,
+        mapping=recognition.mapping if recognition else None, status="refused", error=why, ingested_at=now,
+        kept_aside=keep_aside(file.local, file.sha256, why, lake.settings.refused_dir, name=file.name),
+    )  # fmt: skip
+    with lake.transaction(f"refuse:{file.sha256}") as op:
+        record(lake, report, op=op)
+    return report
