@@ -61,7 +61,7 @@ def verify(con: psycopg.Connection[Any], *, noted: Head | None = None) -> Verifi
     previous, rows, seen = START, 0, noted is None or noted.seq == 0
     statement = files("retention_pipelines.postgres").joinpath("audit_rows.sql").read_bytes()
     # A named cursor: the chain may be longer than memory.
-    with con.cursor(name="audit_chain") as cursor:
+    with con.transaction(), con.cursor(name="audit_chain") as cursor:
         cursor.execute(statement)
         for seq, previous_hash, stored, content in cursor:
             head = Head(seq=rows, hash=previous)

@@ -68,6 +68,7 @@ def upgrade(settings: Settings, revision: str = "head") -> Migration:
 
 def upgrade_server(server: Server, revision: str = "head") -> Migration:
     """The same for a server that is open."""
+    _may_write(server)
     server.ensure_database()
     return _migrate(server, lambda config: command.upgrade(config, revision))
 
@@ -80,6 +81,7 @@ def downgrade(settings: Settings, revision: str) -> Migration:
 
 def downgrade_server(server: Server, revision: str) -> Migration:
     """The same for a server that is open."""
+    _may_write(server)
     return _migrate(server, lambda config: command.downgrade(config, revision))
 
 
@@ -114,6 +116,11 @@ def run_file(connection: Connection, name: str) -> None:
     if not isinstance(driver, psycopg.Connection):
         raise TypeError("migrations run over psycopg")
     driver.execute(path.read_bytes())
+
+
+def _may_write(server: Server) -> None:
+    if server.read_only:
+        raise DatabaseError("In read_only mode tables are not migrated.", hint="Set RETENTION_MODE=full for it.")
 
 
 def _migrate(server: Server, run: Any) -> Migration:

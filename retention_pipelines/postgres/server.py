@@ -28,7 +28,7 @@ class Server:
     def __init__(self, kind: Kind, url: URL, *, read_only: bool, hold: embedded.EmbeddedServer | None = None) -> None:
         self.kind = kind
         self._url = url
-        self._read_only = read_only
+        self.read_only = read_only
         self._hold = hold
 
     @property
@@ -55,9 +55,9 @@ class Server:
         """
         if deadlines is None:
             deadlines = address.PATIENT if database == DAGSTER else Deadlines()
-        if self._read_only:
+        if self.read_only:
             role = "readonly" if database == RETENTION else None
-        session = address.session_settings(role=role, tenant=tenant, read_only=self._read_only)
+        session = address.session_settings(role=role, tenant=tenant, read_only=self.read_only)
         return address.with_session(self._url.set(database=self.database_name(database)), driver, deadlines, session)
 
     def url(self, database: str = RETENTION, driver: Driver = "psycopg") -> str:
@@ -110,7 +110,7 @@ class Server:
         # Its own database may not be there yet, `postgres` may not be open to this user: whichever lets us in.
         failed: psycopg.Error | None = None
         for database in dict.fromkeys((self._url.database or "postgres", "postgres", "template1")):
-            session = address.session_settings(role=None, tenant=None, read_only=self._read_only)
+            session = address.session_settings(role=None, tenant=None, read_only=self.read_only)
             url = address.with_session(self._url.set(database=database), "psycopg", Deadlines(), session)
             try:
                 return psycopg.connect(address.conninfo(url), autocommit=True)

@@ -52,7 +52,7 @@ begin
     for one in select generate_series(first_day, last_day, interval '1 day')::date loop
         partition_name := parent_name || to_char(one, '"_"YYYYMMDD');
         continue when to_regclass(format('retention_partitions.%I', partition_name)) is not null;
-        -- Made beside, filled from the default partition, then attached: readers are not locked out meanwhile.
+        -- Made beside, filled from the default partition, attached last: readers wait for that moment only.
         execute format(
             'create table retention_partitions.%I (like public.%I including defaults including constraints)',
             partition_name, parent_name
