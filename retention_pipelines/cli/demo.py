@@ -5,17 +5,20 @@ it; the steps are those of `retention ingest` and `retention materialize`, the s
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from retention_pipelines import __version__, connect
+from retention_pipelines import connect
 from retention_pipelines.catalog import DATASETS
 from retention_pipelines.cli.materialize import run_pipeline
 from retention_pipelines.demo import progress
@@ -23,10 +26,10 @@ from retention_pipelines.demo.holdings import empty_lake, holdings
 from retention_pipelines.demo.language import Texts, texts, whole
 from retention_pipelines.demo.report import build_report
 from retention_pipelines.demo.report_page import StepTime, print_report
-from retention_pipelines.demo.simulate import DEFAULT_SEED, RAW_FILES, simulate
+from retention_pipelines.demo.simulate import DEFAULT_SEED, RAW_FILES, SEINE_MAPPING, simulate
 from retention_pipelines.errors import PipelineError, RetentionError, SourceError
 from retention_pipelines.settings import Settings, load_settings
-from retention_pipelines.sources.ingest import IngestReport, ingest
+from retention_pipelines.sources.ingest import ingest
 from retention_pipelines.warehouse import Lake
 
 #: Datasets that come from the landing folder, which the demo leaves to `retention materialize` when it holds files.
@@ -74,10 +77,10 @@ def demo(
         _prepare(lake, simulated=data is None, fresh=fresh)
         if data is None:
             console.print(words.notice, style="bold", highlight=False)
-            paths = _simulated_files(settings, seed, clock, words)
+            folder = _simulated_files(settings, seed, clock, words)
+            _ingest([folder / name for name in RAW_FILES], lake, clock, words, mapping=folder / SEINE_MAPPING)
         else:
-            paths = [str(data)]
-        _ingest(paths, lake, clock, words)
+            _ingest([data], lake, clock, words)
         computed = progress.is_computed(settings, lake)
     if computed:
         console.print(words.step_materialize_kept, highlight=False)
@@ -110,21 +113,21 @@ def _prepare(lake: Lake, *, simulated: bool, fresh: bool) -> None:
         empty_lake(lake)
 
 
-def _simulated_files(settings: Settings, seed: int, clock: _Clock, words: Texts) -> list[str]:
+def _simulated_files(settings: Settings, seed: int, clock: _Clock, words: Texts) -> Path:
     folder = progress.raw_folder(settings, seed)
-    if progress.is_simulated(folder, seed, __version__):
+    if progress.is_simulated(folder, seed, version("retention_pipelines")):
         clock.console.print(words.step_simulate_kept.format(seed=seed), highlight=False)
     else:
         with clock.step("simulate", words.step_simulate.format(folder=folder, seed=seed)):
             simulate(folder, seed=seed)
-            progress.note_simulated(folder, seed, __version__)
-    return [str(folder / name) for name in RAW_FILES]
+            progress.note_simulated(folder, seed, version("retention_pipelines"))
+    return folder
 
 
-def _ingest(paths: list[str], lake: Lake, clock: _Clock, words: Texts) -> IngestReport:
-    what = ", ".join(paths) if len(paths) == 1 else f"{len(paths)} files"
-    with clock.step("ingest", words.step_ingest.format(what=what)):
-        report = ingest(paths, lake, now=datetime.now(UTC))
+def _ingest(paths: Sequence[Path], lake: Lake, clock: _Clock, words: Texts, *, mapping: Path | None = None) -> None:
+    what = str(paths[0]) if len(paths) == 1 else f"{len(paths)} {words.files}"
+    with clock.step("ingest", words.step_ingest.format(what=what)), _bar(clock.console) as progress_of:
+        report = ingest(paths, lake, now=datetime.now(UTC), mapping=mapping and str(mapping), progress=progress_of)
     for file in report.files:
         if file.status == "refused":
             clock.console.print(
@@ -135,7 +138,19 @@ def _ingest(paths: list[str], lake: Lake, clock: _Clock, words: Texts) -> Ingest
             words.nothing_ingested.format(what=what),
             hint="`retention ingest PATH` says what each file needs.",
         )
-    return report
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar over files, only where somebody watches."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(path: str, done: int, total: int) -> None:
+            bar.update(task, description=escape(Path(path).name), completed=done, total=total)
+
+        yield show
 
 
 def _materialize(settings: Settings, simulated: bool, clock: _Clock, words: Texts) -> None:

@@ -9,7 +9,8 @@ import xarray as xr
 from dwca.read import DwCAReader
 
 from retention_pipelines.demo import ocean as sea
-from retention_pipelines.demo.simulate import RAW_FILES, Simulation, simulate
+from retention_pipelines.demo.simulate import RAW_FILES, SEINE_MAPPING, Simulation, simulate
+from retention_pipelines.sources.mapping import parse
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def test_the_same_seed_writes_the_same_bytes_and_another_seed_does_not(simulatio
 
 
 def test_every_file_says_that_it_is_simulated(simulation: Simulation) -> None:
-    assert sorted(path.name for path in simulation.folder.iterdir()) == sorted(RAW_FILES)
+    assert sorted(path.name for path in simulation.folder.iterdir()) == sorted([*RAW_FILES, SEINE_MAPPING])
     for path in simulation.files:
         assert path.name.startswith("simulated_")
         if path.suffix == ".nc":
@@ -147,3 +148,18 @@ def test_the_grid_is_in_kelvin_with_longitudes_to_360_and_land_is_missing(simula
         assert int(sst.notnull().sum()) == simulation.grid.points
         assert int(sst.isnull().sum()) == simulation.grid.land
         assert 285 < float(sst.min()) < float(sst.max()) < 305
+
+
+def test_the_beach_seine_has_totals_that_its_mapping_calls_subtotals(simulation: Simulation) -> None:
+    table = pd.read_csv(simulation.seine.path, sep=";")
+    assert len(table) == simulation.seine.rows
+    parts = table[table["SIZE_CLASS"] != "T"]
+    totals = table[table["SIZE_CLASS"] == "T"]
+    assert len(totals) == simulation.seine.subtotals
+    assert (table["NUMBER"] == -99).sum() == simulation.seine.missing > 0
+    assert parts.loc[parts["NUMBER"] >= 0, "NUMBER"].sum() == simulation.seine.animals
+    mapping = parse(simulation.seine.mapping_path.read_text(), "the demo")
+    assert mapping.recognise.fits(list(table.columns))
+    assert mapping.dataset_id.startswith("simulated_")
+    assert mapping.subtotal is not None
+    assert mapping.subtotal.values == ("T",)
