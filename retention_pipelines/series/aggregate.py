@@ -45,6 +45,7 @@ def _rows(lake: Lake, batch: Batch) -> str:
     bind(lake.con, "source", lake.table("observations").scan_files(files))
     set_variables(lake.con, touched_from=read.start, touched_to=read.end)
     lake.con.execute(statement(_PACKAGE, "partials"))
+    lake.con.execute(statement(_PACKAGE, "places"))
     return statement(_PACKAGE, "windows")
 
 
