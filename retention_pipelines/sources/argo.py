@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from retention_pipelines.errors import FileRefused
-from retention_pipelines.sources.arrays import Array, Measured, is_netcdf, numbers, stage_arrays, texts
+from retention_pipelines.sources.arrays import Array, Measured, check_whole, is_netcdf, numbers, stage_arrays, texts
 from retention_pipelines.sources.cf import Reading, readings
 from retention_pipelines.sources.identity import first, slug
 from retention_pipelines.sources.licences import licence_name
@@ -77,9 +77,10 @@ class ArgoReader:
     ) -> Iterable[Staged]:
         """One staging table of every level that holds anything."""
         try:
+            check_whole(file.local)
             with netCDF4.Dataset(file.local) as data:
                 return [_stage(data, con)]
-        except (OSError, RuntimeError, IndexError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise FileRefused(f"{file.name} is damaged: {error}.", hint="Download it again.") from error
 
 
@@ -130,7 +131,8 @@ def _modes(data: netCDF4.Dataset, name: str, profiles: Profiles) -> Array:
         return profiles.mode
     modes = _chars(data, "PARAMETER_DATA_MODE")
     own = (_chars(data, "STATION_PARAMETERS") == name) & (modes != "")
-    return np.where(own.any(axis=1), np.where(own, modes, "").max(axis=1), profiles.mode)
+    its_own = modes[np.arange(len(modes)), own.argmax(axis=1)]
+    return np.where(own.any(axis=1), its_own, profiles.mode)
 
 
 def _parameters(data: netCDF4.Dataset) -> list[Reading]:

@@ -6,11 +6,13 @@ of measurements; telling NetCDF by its first bytes. What does not: what the arra
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+from scipy.io import netcdf_file
 
 from retention_pipelines.sources.staging import fresh_name, record_hash
 from retention_pipelines.warehouse.duck import bind, quote_name, statement
@@ -45,6 +47,21 @@ class StagedArrays:
 def is_netcdf(head: bytes) -> bool:
     """Whether these are the first bytes of a NetCDF file (classic or HDF5)."""
     return head.startswith(_MAGIC)
+
+
+def check_whole(path: Path) -> None:
+    """Raise ValueError where a classic NetCDF file is shorter than its header says.
+
+    The NetCDF library reads what is cut off as zeros; HDF5 notices by itself.
+    """
+    with path.open("rb") as file:
+        if file.read(4) not in _MAGIC[:2]:
+            return
+    try:
+        with netcdf_file(path, "r", mmap=True):
+            pass
+    except (ValueError, TypeError) as error:
+        raise ValueError("it is shorter than its header says") from error
 
 
 def texts(values: Array) -> pa.Array:

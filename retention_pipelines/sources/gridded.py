@@ -20,7 +20,7 @@ import pyarrow as pa
 import xarray as xr
 
 from retention_pipelines.errors import FileRefused
-from retention_pipelines.sources.arrays import Array, Measured, is_netcdf, numbers, stage_arrays
+from retention_pipelines.sources.arrays import Array, Measured, check_whole, is_netcdf, numbers, stage_arrays
 from retention_pipelines.sources.cf import Reading, readings
 from retention_pipelines.sources.cf_time import TimeAxis, Times, intervals
 from retention_pipelines.sources.identity import first, from_file_name, from_package, slug
@@ -30,6 +30,8 @@ from retention_pipelines.sources.units import conversion
 
 # Rows of one staging table: some 100 MB, and a few seconds of work.
 BLOCK_ROWS = 500_000
+# NetCDF's default fill value is 9.97e36, also where a file declares another one and then does not use it.
+_NEVER_A_VALUE = 9e36
 _SOURCE_TYPES = {"timeseries": "buoy", "profile": "cast", "trajectory": "other", "trajectoryprofile": "other"}
 
 
@@ -100,6 +102,7 @@ class GriddedReader:
     ) -> Iterable[Staged]:
         """One staging table per block; rows are numbered through the file."""
         try:
+            check_whole(file.local)
             with netCDF4.Dataset(file.local) as data:
                 axes = _axes(file)
                 groups = _groups(data, axes, file.name)
@@ -357,10 +360,7 @@ def _floats(values: Any) -> Any:
 
 
 def _measured(reading: Reading, found: Any) -> Measured:
-    value = reading.conversion.apply(np.ma.filled(found.astype("f8"), np.nan))
-    return Measured(
-        variable=reading.variable,
-        standard_name=reading.standard_name,
-        value=np.where(np.isfinite(value), value, np.nan),
-        qc_good=np.isfinite(value),
-    )
+    raw = np.ma.filled(found.astype("f8"), np.nan)
+    there = np.isfinite(raw) & (np.abs(raw) < _NEVER_A_VALUE)
+    value = np.where(there, reading.conversion.apply(raw), np.nan)
+    return Measured(variable=reading.variable, standard_name=reading.standard_name, value=value, qc_good=there)
