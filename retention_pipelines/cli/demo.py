@@ -74,11 +74,18 @@ def demo(
     if data is not None and not data.exists():
         raise RetentionError(f"There is no file or folder {data}.", hint="Give --data the path of raw files.")
     with Lake(settings) as lake:
-        _prepare(lake, simulated=data is None, fresh=fresh)
+        if _must_start_over(lake, simulated=data is None, fresh=fresh):
+            _start_over(lake, console, words)
         if data is None:
             console.print(words.notice, style="bold", highlight=False)
             folder = _simulated_files(settings, seed, clock, words)
-            _ingest([folder / name for name in RAW_FILES], lake, clock, words, mapping=folder / SEINE_MAPPING)
+            paths = [folder / name for name in RAW_FILES]
+            if progress.has_another_simulation(lake, paths):
+                _start_over(lake, console, words)
+            if progress.is_ingested(lake, paths):
+                console.print(words.step_ingest_kept, highlight=False)
+            else:
+                _ingest(paths, lake, clock, words, mapping=folder / SEINE_MAPPING)
         else:
             _ingest([data], lake, clock, words)
         computed = progress.is_computed(settings, lake)
@@ -95,8 +102,8 @@ def demo(
     print_report(report, clock.times, console, words)
 
 
-def _prepare(lake: Lake, *, simulated: bool, fresh: bool) -> None:
-    """Refuse to mix simulated and real data; with `fresh`, or when real data follow a simulation, start over."""
+def _must_start_over(lake: Lake, *, simulated: bool, fresh: bool) -> bool:
+    """Whether the simulated data in the lake have to go first; refuses to mix simulated and real data."""
     held = holdings(lake)
     if simulated and held.real:
         raise RetentionError(
@@ -109,8 +116,12 @@ def _prepare(lake: Lake, *, simulated: bool, fresh: bool) -> None:
             f"--fresh would empty the lake {lake.root}, which holds {held.real} files of real data.",
             hint="Leave --fresh out, or set RETENTION_LAKE_ROOT to another folder.",
         )
-    if held.simulated and (fresh or not simulated):
-        empty_lake(lake)
+    return held.simulated > 0 and (fresh or not simulated)
+
+
+def _start_over(lake: Lake, console: Console, words: Texts) -> None:
+    console.print(words.step_start_over, highlight=False)
+    empty_lake(lake)
 
 
 def _simulated_files(settings: Settings, seed: int, clock: _Clock, words: Texts) -> Path:
@@ -127,7 +138,7 @@ def _simulated_files(settings: Settings, seed: int, clock: _Clock, words: Texts)
 def _ingest(paths: Sequence[Path], lake: Lake, clock: _Clock, words: Texts, *, mapping: Path | None = None) -> None:
     what = str(paths[0]) if len(paths) == 1 else f"{len(paths)} {words.files}"
     with clock.step("ingest", words.step_ingest.format(what=what)), _bar(clock.console) as progress_of:
-        report = ingest(paths, lake, now=datetime.now(UTC), mapping=mapping and str(mapping), progress=progress_of)
+        report = ingest(paths, lake, now=datetime.now(UTC), mapping=None if mapping is None else str(mapping), progress=progress_of)
     for file in report.files:
         if file.status == "refused":
             clock.console.print(

@@ -19,6 +19,7 @@ class Texts:
     notice: str
     step_simulate: str
     step_simulate_kept: str
+    step_start_over: str
     step_ingest: str
     step_ingest_kept: str
     step_materialize: str
@@ -77,6 +78,7 @@ ENGLISH = Texts(
     notice="SIMULATED DATA: drawn from a simple model of the Angola-Benguela shelf. Nothing here was observed.",
     step_simulate="Simulating a survey into {folder} (seed {seed})",
     step_simulate_kept="The simulated files are there (seed {seed})",
+    step_start_over="Taking the simulated data out of the lake first",
     step_ingest="Ingesting {what}",
     step_ingest_kept="Every file was ingested before",
     step_materialize="Computing features and series with Dagster",
@@ -140,6 +142,7 @@ PORTUGUESE = Texts(
     notice="DADOS SIMULADOS: tirados de um modelo simples da plataforma Angola-Benguela. Nada disto foi observado.",
     step_simulate="A simular uma campanha em {folder} (semente {seed})",
     step_simulate_kept="Os ficheiros simulados já existem (semente {seed})",
+    step_start_over="A retirar primeiro os dados simulados do lago",
     step_ingest="A ingerir {what}",
     step_ingest_kept="Todos os ficheiros já tinham sido ingeridos",
     step_materialize="A calcular features e séries com o Dagster",

@@ -7,12 +7,14 @@ tells of, so a run that was cut off is done again.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from retention_pipelines.demo.simulate import RAW_FILES
+from retention_pipelines.demo.labels import PREFIX
+from retention_pipelines.demo.simulate import RAW_FILES, SEINE_MAPPING
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
+from retention_pipelines.warehouse.duck import bind
 
 _SIMULATED = "simulated.json"
 _COMPUTED = "computed.json"
@@ -36,13 +38,30 @@ def raw_folder(settings: Settings, seed: int) -> Path:
 
 def is_simulated(folder: Path, seed: int, version: str) -> bool:
     """Whether the files of that seed were written by that version of the package and are as they were written."""
-    wanted = {"seed": seed, "version": version, "files": _hashes(folder)}
-    return len(wanted["files"]) == len(RAW_FILES) and _read(folder / _SIMULATED) == wanted  # type: ignore[arg-type]
+    hashes = _hashes(folder)
+    note = {"seed": seed, "version": version, "files": hashes}
+    return len(hashes) == len(RAW_FILES) + 1 and _read(folder / _SIMULATED) == note
 
 
 def note_simulated(folder: Path, seed: int, version: str) -> None:
     """Note that the files are complete."""
     _write(folder / _SIMULATED, {"seed": seed, "version": version, "files": _hashes(folder)})
+
+
+def is_ingested(lake: Lake, paths: Iterable[Path]) -> bool:
+    """Whether the ledger knows the content of every file as ingested."""
+    return {_hash(path) for path in paths} <= {sha256 for sha256, _ in _ingested(lake)}
+
+
+def has_another_simulation(lake: Lake, paths: Iterable[Path]) -> bool:
+    """Whether simulated files other than these were ingested: of another seed, or of an earlier version."""
+    hashes = {_hash(path) for path in paths}
+    return any(Path(path).name.startswith(PREFIX) and sha256 not in hashes for sha256, path in _ingested(lake))
+
+
+def _ingested(lake: Lake) -> list[tuple[str, str]]:
+    bind(lake.con, "delivered", lake.table("ingested_files").scan())
+    return lake.con.execute("select sha256, path from delivered where status = 'ingested'").fetchall()
 
 
 def is_computed(settings: Settings, lake: Lake) -> bool:
@@ -66,11 +85,11 @@ def _state(settings: Settings, lake: Lake) -> dict[str, object]:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        for name in RAW_FILES
-        if (folder / name).is_file()
-    }
+    return {name: _hash(folder / name) for name in (*RAW_FILES, SEINE_MAPPING) if (folder / name).is_file()}
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read(path: Path) -> object:

@@ -12,8 +12,8 @@ import pytest
 
 from retention_pipelines import connect
 from retention_pipelines.catalog import DATASETS
-from retention_pipelines.cli.demo import _prepare
-from retention_pipelines.demo.holdings import holdings
+from retention_pipelines.cli.demo import _must_start_over
+from retention_pipelines.demo.holdings import empty_lake
 from retention_pipelines.demo.language import PORTUGUESE
 from retention_pipelines.demo.simulate import RAW_FILES, Simulation, simulate
 from retention_pipelines.errors import RetentionError
@@ -172,17 +172,18 @@ def test_a_path_that_is_not_there_is_an_error_that_names_it(demo: Demo) -> None:
 
 
 def test_real_files_take_the_place_of_a_simulation_and_never_lie_beside_it(lake: Lake) -> None:
-    fill(
-        lake, "ingested_files", {"path": "a/simulated_x.csv", "status": "ingested", "role": "records", "reasons": "{}"}
-    )
-    _prepare(lake, simulated=True, fresh=False)
-    assert holdings(lake).simulated == 1
-    _prepare(lake, simulated=False, fresh=False)
-    assert holdings(lake).simulated == 0
-    fill(lake, "ingested_files", {"path": "bottle.csv", "status": "ingested", "role": "records", "reasons": "{}"})
-    _prepare(lake, simulated=False, fresh=False)
-    assert holdings(lake).real == 1
+    def deliver(path: str) -> None:
+        fill(lake, "ingested_files", {"path": path, "status": "ingested", "role": "records", "reasons": "{}"})
+
+    assert not _must_start_over(lake, simulated=True, fresh=True)
+    deliver("a/simulated_x.csv")
+    assert not _must_start_over(lake, simulated=True, fresh=False)
+    assert _must_start_over(lake, simulated=True, fresh=True)
+    assert _must_start_over(lake, simulated=False, fresh=False)
+    empty_lake(lake)
+    deliver("bottle.csv")
+    assert not _must_start_over(lake, simulated=False, fresh=False)
     with pytest.raises(RetentionError, match="real data"):
-        _prepare(lake, simulated=True, fresh=False)
+        _must_start_over(lake, simulated=True, fresh=False)
     with pytest.raises(RetentionError, match="--fresh would empty"):
-        _prepare(lake, simulated=False, fresh=True)
+        _must_start_over(lake, simulated=False, fresh=True)

@@ -1,5 +1,7 @@
 """Notes that let a second run skip what is done."""
 
+import hashlib
+
 from retention_pipelines.demo import progress
 from retention_pipelines.demo.simulate import RAW_FILES, simulate
 from retention_pipelines.settings import Settings
@@ -39,3 +41,21 @@ def test_a_broken_note_is_no_note(lake: Lake, settings: Settings) -> None:
     (note,) = (settings.state_dir / "demo").glob("*.json")
     note.write_text("{")
     assert not progress.is_computed(settings, lake)
+
+
+def test_files_of_another_seed_are_told_from_those_at_hand(lake: Lake, settings: Settings) -> None:
+    here, other = (progress.raw_folder(settings, seed) for seed in (3, 4))
+    paths = list(simulate(here, seed=3, hauls_per_cruise=2).files)
+    others = list(simulate(other, seed=4, hauls_per_cruise=2).files)
+    assert not progress.is_ingested(lake, paths)
+    assert not progress.has_another_simulation(lake, paths)
+    fill(lake, "ingested_files", *(
+        {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "status": "ingested",
+         "reasons": "{}"} for path in paths
+    ))  # fmt: skip
+    assert progress.is_ingested(lake, paths)
+    assert not progress.has_another_simulation(lake, paths)
+    assert not progress.is_ingested(lake, others)
+    assert progress.has_another_simulation(lake, others)
+    fill(lake, "ingested_files", {"path": "bottle.csv", "sha256": "b", "status": "ingested", "reasons": "{}"})
+    assert not progress.has_another_simulation(lake, paths)
