@@ -5,7 +5,7 @@ what a mapping may say (`mapping.py`) and reading text (`text_table.py`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -24,7 +24,6 @@ from retention_pipelines.sources.cf import quantity
 from retention_pipelines.sources.draft import draft
 from retention_pipelines.sources.mapping import QC_GOOD, Mapping, Mappings, Source, Variable, template_columns
 from retention_pipelines.sources.staging import (
-    MEASUREMENT,
     RawFile,
     Recognition,
     Staged,
@@ -34,6 +33,8 @@ from retention_pipelines.sources.staging import (
 from retention_pipelines.sources.text_table import Dialect, TextTable, encoding_of, header, load
 from retention_pipelines.sources.units import conversion
 
+# A larger share of lines that are not UTF-8 is no damage but another encoding.
+_MOST_BROKEN = 0.05
 _NOTHING = ConstantExpression(None)
 Raw = Callable[[str], Expression]
 
@@ -108,9 +109,30 @@ def _load(con: duckdb.DuckDBPyConnection, file: RawFile, mapping: Mapping | None
     if found is None:
         raise FileRefused("The file has no header of several columns.")
     names, delimiter = found
-    encoding = (mapping.encoding if mapping else None) or encoding_of(file.local)
+    encoding = (mapping.encoding if mapping else None) or _encoding(file)
     given = mapping.delimiter if mapping else None
     return load(con, file.local, names, Dialect(delimiter=given or delimiter, encoding=encoding))
+
+
+def _encoding(file: RawFile) -> str:
+    """UTF-8 or by a byte-order mark UTF-16. Some rows that are neither go to quarantine, many refuse the file."""
+    found = encoding_of(file.local)
+    if found != "cp1252":
+        return found
+    lines = broken = 0
+    with file.local.open("rb") as text:
+        for line in text:
+            lines += 1
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                broken += 1
+    if broken > max(1, lines * _MOST_BROKEN):
+        raise FileRefused(
+            f"{broken} of {lines} lines are not UTF-8: the file is in another encoding, perhaps Windows-1252. Convert "
+            "it, or name its `encoding` in a mapping: a guess would change names."
+        )
+    return "utf-8"
 
 
 def _join(
@@ -130,11 +152,11 @@ def _join(
         keys = [FunctionExpression("trim", ColumnExpression(key)).alias(f"{name}:{key}") for key in rule.keys.values()]
         other = con.table(table.relation).select(*fields, *keys, ConstantExpression(True).alias(f"{name}:found"))
         _require_unique(other, [f"{name}:{key}" for key in rule.keys.values()], file, rule.describes)
-        condition: Expression | None = None
+        condition: Expression = ConstantExpression(True)
         for left, right in rule.keys.items():
-            equal = FunctionExpression("trim", ColumnExpression(left)) == ColumnExpression(f"{name}:{right}")
-            condition = equal if condition is None else condition & equal
-        assert condition is not None  # `keys` has at least one key
+            condition = condition & (
+                FunctionExpression("trim", ColumnExpression(left)) == ColumnExpression(f"{name}:{right}")
+            )
         joined = joined.join(other, condition, how="left")
     return joined
 
@@ -175,7 +197,7 @@ def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable)
     types = dataset(mapping.target).types
     fields: dict[str, Expression] = {
         "source_row": ColumnExpression("source_row"),
-        "record_hash": record_hash(mapping.dataset_id, table.columns),
+        "record_hash": _hash(mapping, table),
     }
     invalid: list[tuple[str, Expression]] = []
     for name, source in mapping.columns.items():
@@ -199,6 +221,15 @@ def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable)
         pairs = [part for name in rest for part in (ConstantExpression(name), ColumnExpression(name))]
         fields["dynamic_properties"] = FunctionExpression("json_object", *pairs).cast("VARCHAR")
     return joined.select(*(expression.alias(name) for name, expression in fields.items()))
+
+
+def _hash(mapping: Mapping, table: TextTable) -> Expression:
+    plain = record_hash(mapping.dataset_id, table.columns)
+    broken = ColumnExpression("broken:detail")
+    # What a broken row holds beyond its columns stands in the detail.
+    return CaseExpression(broken.isnull(), plain).otherwise(
+        FunctionExpression("md5", FunctionExpression("concat", plain, broken))
+    )
 
 
 def _text_of(source: Source, cleaned: Callable[..., Expression], present: set[str]) -> Expression:
@@ -321,9 +352,9 @@ def _measurements(mapping: Mapping, cleaned: Callable[..., Expression]) -> Expre
 
 def _measurement(rule: Variable, cleaned: Callable[..., Expression]) -> Expression:
     named = quantity(rule.variable)
-    assert named is not None  # checked by the mapping
-    convert = named.conversion(rule.unit or named.unit)
-    assert convert is not None  # checked by the mapping
+    convert = named.conversion(rule.unit or named.unit) if named is not None else None
+    if named is None or convert is None:
+        raise MappingError(f"variables.{rule.variable}: {rule.unit!r} is no unit of it.")
     value = FunctionExpression("as_number", cleaned(rule.column, rule.missing))
     if not convert.is_identity:
         value = value * ConstantExpression(convert.scale) + ConstantExpression(convert.offset)
@@ -376,6 +407,8 @@ def draft_beside_state(file: RawFile, folder: Path) -> str:
     """Why an unknown file is refused; for a delimited one a mapping is drafted and its path told."""
     text = draft(file)
     if text is None:
+        if file.head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return "The file is UTF-16; save it as UTF-8."
         kind = "binary" if file.text_head is None else "text"
         return f"No format is known for this {kind} file. Formats: see docs/ingestion.md."
     folder.mkdir(parents=True, exist_ok=True)
@@ -387,4 +420,4 @@ def draft_beside_state(file: RawFile, folder: Path) -> str:
     )
 
 
-__all__ = ["MEASUREMENT", "DelimitedReader", "draft_beside_state", "replace"]
+__all__ = ["DelimitedReader", "draft_beside_state"]

@@ -1,0 +1,239 @@
+"""What becomes of every row and every file."""
+
+import gzip
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from retention_pipelines.sources.ingest import ingest
+from retention_pipelines.sources.report import IngestReport
+from retention_pipelines.warehouse import Lake
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HEADER = "lon,lat,date,quarter,depth_m,sta_dpos,t_degc,salinity,o2sat"
+GOOD = "-120.5,33.5,2001-02-03,1,0,1,15.5,33.1,98"
+
+
+def bottle(folder: Path, *rows: str, name: str = "bottle.csv") -> Path:
+    path = folder / name
+    path.write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def take(lake: Lake) -> Callable[..., IngestReport]:
+    def run(*paths: object, **options: object) -> IngestReport:
+        return ingest([str(path) for path in paths], lake, now=NOW, **options)  # type: ignore[arg-type]
+
+    return run
+
+
+def rows(lake: Lake, query: str) -> list[tuple[object, ...]]:
+    lake.create_views()
+    return lake.con.execute(query).fetchall()
+
+
+def test_a_row_becomes_one_observation_per_value(lake, take, tmp_path):
+    report = take(bottle(tmp_path, GOOD, "-120.5,33.5,2001-02-03,1,10,1,14.5,,"))
+    assert (report.read, report.accepted, report.files[0].values) == (2, 2, 4)
+    found = rows(lake, "select variable, depth_m, value, qc_good from observations order by all")
+    assert found == [
+        ("oxygen_saturation_percent", 0.0, 98.0, True),
+        ("salinity_psu", 0.0, 33.1, True),
+        ("temperature_degc", 0.0, 15.5, True),
+        ("temperature_degc", 10.0, 14.5, True),
+    ]
+    assert report.touched_months("observations") == {"2001-02"}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (",33.5,2001-02-03,1,0,1,15.5,33.1,98", "missing_position"),
+        ("NaN,33.5,2001-02-03,1,0,1,15.5,33.1,98", "missing_position"),
+        ("east,33.5,2001-02-03,1,0,1,15.5,33.1,98", "invalid_position"),
+        ("-120.5,90.5,2001-02-03,1,0,1,15.5,33.1,98", "invalid_position"),
+        ("361,33.5,2001-02-03,1,0,1,15.5,33.1,98", "invalid_position"),
+        ("-180.5,33.5,2001-02-03,1,0,1,15.5,33.1,98", "invalid_position"),
+        ("inf,33.5,2001-02-03,1,0,1,15.5,33.1,98", "invalid_position"),
+        ("0,-0,2001-02-03,1,0,1,15.5,33.1,98", "zero_position"),
+        ("-120.5,33.5,,1,0,1,15.5,33.1,98", "missing_date"),
+        ("-120.5,33.5,1987-19-23,1,0,1,15.5,33.1,98", "invalid_date"),
+        ("-120.5,33.5,2001-02-03,1,deep,1,15.5,33.1,98", "invalid_value"),
+        ("-120.5,33.5,2001-02-03,1,0,1,15.5,33.1", "unparseable_row"),
+        ("-120.5,33.5,2001-02-03,1,0,1,15.5,33.1,98,7", "unparseable_row"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_kept_with_its_reason(lake, take, tmp_path, row, reason):
+    report = take(bottle(tmp_path, GOOD, row))
+    assert report.files[0].reasons == {reason: 1}
+    assert (report.read, report.accepted, report.quarantined) == (2, 1, 1)
+    (found,) = rows(lake, "select reason, source_row, source_file, raw_record->>'quarter', detail from quarantine")
+    assert found[:4] == (reason, 2, "bottle.csv", "1")
+    assert len(found[4]) > 5
+
+
+def test_a_depth_of_zero_and_a_position_on_the_equator_or_meridian_are_valid(take, tmp_path):
+    report = take(bottle(tmp_path, "0,5,2001-02-03,1,0,1,15,33,98", "5,0,2001-02-03,1,0,1,15,33,98"))
+    assert report.accepted == 2
+
+
+def test_longitudes_are_folded(lake, take, tmp_path):
+    lons = ("359.5", "360", "180", "-180", "200", "12")
+    take(bottle(tmp_path, *(f"{lon},33.5,2001-02-03,1,0,1,15.5,," for lon in lons)))
+    found = rows(lake, "select decimal_longitude from observations order by source_row")
+    assert [row[0] for row in found] == [-0.5, 0.0, -180.0, -180.0, -160.0, 12.0]
+
+
+def test_exact_duplicates_in_a_file_and_of_an_earlier_delivery_are_counted(lake, take, tmp_path):
+    bad = "0,0,2001-02-03,1,0,1,15.5,33.1,98"
+    first = take(bottle(tmp_path, GOOD, GOOD, bad, bad))
+    assert (first.accepted, first.quarantined, first.duplicates) == (1, 1, 2)
+    second = take(bottle(tmp_path, GOOD, bad, GOOD.replace("15.5", "15.50"), name="again.csv"))
+    assert (second.read, second.accepted, second.quarantined, second.duplicates) == (3, 1, 0, 2)
+    assert rows(lake, "select count(*) from observations") == [(6,)]
+    assert rows(lake, "select count(*) from quarantine") == [(1,)]
+
+
+def test_the_same_file_again_adds_nothing_under_any_name_and_packing(lake, take, tmp_path):
+    path = bottle(tmp_path, GOOD, GOOD.replace("15.5", "16"))
+    take(path)
+    packed = tmp_path / "copy.csv.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    archive = tmp_path / "copy.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        target.write(path, "inner/bottle.csv")
+    for again in (path, packed, archive):
+        report = take(again)
+        assert (report.read, report.accepted, report.duplicates) == (2, 0, 2), again
+        assert report.touched_months("observations") == set()
+    assert rows(lake, "select count(*) from observations") == [(6,)]
+    assert rows(lake, "select count(*), sum(read), sum(accepted) from ingested_files") == [(4, 8, 2)]
+
+
+def test_order_of_columns_does_not_make_a_row_new(take, tmp_path):
+    take(bottle(tmp_path, GOOD))
+    other = tmp_path / "turned.csv"
+    other.write_text(
+        "lat,lon,date,quarter,depth_m,sta_dpos,t_degc,salinity,o2sat\n33.5,-120.5,2001-02-03,1,0,1,15.5,33.1,98\n"
+    )
+    assert take(other).duplicates == 1
+
+
+def damaged_gzip(folder: Path) -> Path:
+    path = folder / "cut.csv.gz"
+    path.write_bytes(gzip.compress((HEADER + "\n" + (GOOD + "\n") * 999).encode())[:-20])
+    return path
+
+
+def damaged_zip(folder: Path) -> Path:
+    path = folder / "cut.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.csv", HEADER + "\n" + GOOD)
+    path.write_bytes(path.read_bytes()[:-30])
+    return path
+
+
+def written(name: str, content: bytes) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (damaged_gzip, "truncated or damaged"),
+        (damaged_zip, "truncated or damaged"),
+        (written("empty.csv", b""), "empty"),
+        (written("empty.csv.gz", gzip.compress(b"")), "empty"),
+        (written("header.csv", HEADER.encode() + b"\n"), "no data rows"),
+        (written("binary.csv", bytes(range(256)) * 9), "No format is known for this binary file"),
+        (written("picture.csv.gz", b"not gzip at all"), "not a gzip file"),
+        (written("latin.csv", (HEADER + ("\n" + GOOD + "\xe9") * 9).encode("latin-1")), "another encoding"),
+        (written("wide.csv", (HEADER + "\n" + GOOD).encode("utf-16")), "UTF-16"),
+        (written("unknown.csv", b"alpha,beta\n1,2\n"), "No mapping knows this header"),
+        (lambda folder: folder / "absent.csv", "no such file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_kept_aside_and_does_not_stop_others(lake, take, tmp_path, make, why):
+    path = make(tmp_path)
+    report = take(path, bottle(tmp_path, GOOD))
+    (refused,) = report.refused
+    assert why in str(refused.error)
+    assert report.accepted == 1
+    assert rows(lake, "select status, count(*) from ingested_files group by all order by all") == [
+        ("ingested", 1),
+        ("refused", 1),
+    ]
+    if path.exists():
+        assert Path(str(refused.kept_aside)).read_bytes() == path.read_bytes()
+
+
+def test_a_file_with_a_few_broken_bytes_loses_no_row(take, tmp_path):
+    path = tmp_path / "bytes.csv"
+    lines = [HEADER, *(f"-120.5,33.5,2001-02-03,1,{n},1,15.5,33.1,98" for n in range(50))]
+    content = "\n".join(lines).encode().replace(b",33.5,2001-02-03,1,7,", b",33.5,2001-02-03,1\xff,7,")
+    path.write_bytes(content + b"\n")
+    report = take(path)
+    assert report.files[0].reasons == {"unparseable_row": 1}
+    assert (report.read, report.accepted) == (50, 49)
+
+
+def test_hidden_and_partial_files_of_a_folder_are_left_alone_with_a_word(take, tmp_path):
+    bottle(tmp_path, GOOD)
+    for name in (".hidden.csv", "upload.csv.part", "README.md", "~$book.csv"):
+        (tmp_path / name).write_text("x")
+    report = take(tmp_path)
+    assert [Path(file.path).name for file in report.files] == ["bottle.csv"]
+    assert {Path(one.path).name for one in report.ignored} == {
+        ".hidden.csv",
+        "upload.csv.part",
+        "README.md",
+        "~$book.csv",
+    }
+
+
+def test_folders_and_globs_name_the_same_file_once(take, tmp_path):
+    bottle(tmp_path, GOOD)
+    report = take(tmp_path, tmp_path / "*.csv", tmp_path / "bottle.csv")
+    assert len(report.files) == 1
+
+
+def test_the_ledger_adds_up_and_names_licence_and_content(lake, take, tmp_path):
+    take(bottle(tmp_path, GOOD, "0,0,2001-02-03,1,0,1,15.5,33.1,98", GOOD))
+    (found,) = rows(
+        lake,
+        "select read, accepted, quarantined, duplicates, licence, mapping, reasons, length(sha256) from ingested_files",
+    )
+    assert found == (3, 1, 1, 1, "CC BY 4.0", "calcofi_bottle", '{"zero_position": 1}', 64)
+
+
+def test_an_event_without_an_id_gets_one_and_says_so(lake, take, tmp_path):
+    mapping = tmp_path / "m.yaml"
+    mapping.write_text(
+        """
+name: simple
+title: x
+dataset_id: simple
+target: observations
+source_type: other
+recognise: {columns: [when, y, x, sst]}
+date: {column: when}
+columns: {decimal_latitude: y, decimal_longitude: x}
+variables: [{column: sst, variable: temperature_degc, unit: K}]
+"""
+    )
+    path = tmp_path / "simple.csv"
+    path.write_text("when,y,x,sst\n2027-01-01T00:00:00Z,1,2,300.15\n1971,1,2,\n")
+    report = take(path, mapping=str(mapping))
+    assert (report.accepted, report.files[0].values) == (2, 1)
+    (found,) = rows(lake, "select event_id, flags, value, date_precision from observations")
+    assert found[0] == "simple:2027-01-01T00:00:00Z_1.0_2.0"
+    assert found[1] == ["DATE_IN_FUTURE", "DERIVED_EVENT_ID"]
+    assert found[2] == pytest.approx(27.0)
