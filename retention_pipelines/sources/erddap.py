@@ -156,7 +156,10 @@ def _observations(file: RawFile, found: Header, con: duckdb.DuckDBPyConnection) 
         text(platform).alias("platform_id"),
         text(event).alias("event"),
         text(found.named("direction")).alias("direction"),
-        *(text(depth.get(kind)).alias(kind) for kind in ("depth", "height", "pressure")),
+        *(text(depth.get(kind)).alias(kind) for kind in ("depth", "height")),
+        (_chosen(found, depth.get("pressure", ""), "pres_adjusted") if is_argo else text(depth.get("pressure"))).alias(
+            "pressure"
+        ),
         text(rights[0]).alias("licence"),
         text(rights[1]).alias("bibliographic_citation"),
         duckdb.FunctionExpression("list_value", *measurements).alias("every"),
@@ -257,19 +260,17 @@ def _measurement(one: Reading, found: Header, *, is_argo: bool) -> tuple[duckdb.
     flag = found.named(*(one.column.casefold() + ending for ending in _FLAG_ENDINGS))
     adjusted = found.named(f"{one.column.casefold()}_adjusted")
     adjusted_flag = found.named(f"{one.column.casefold()}_adjusted_qc")
-    mode = found.named("data_mode")
     scale = "none" if flag is None else "argo" if is_argo else "qartod"
-    is_adjusted: duckdb.Expression = constant(False)
-    if adjusted and mode:
-        is_adjusted = _column(mode).isin(constant("A"), constant("D"))
+    is_adjusted = _is_adjusted(found) if adjusted else constant(False)
     good: duckdb.Expression = constant(True)
     if is_argo:
-        pressure = found.named("pres_adjusted_qc") if adjusted else None
-        checked = [found.named("position_qc"), found.named("time_qc", "juld_qc"), pressure or found.named("pres_qc")]
-        for name in checked:
-            if name is not None:
-                flag_text = duckdb.FunctionExpression("measured_flag", _column(name))
-                good = good & duckdb.FunctionExpression("flag_is_good", flag_text, constant("argo"))
+        # A download without a column of flags says nothing about it.
+        flags = [_column(name) for name in (found.named("position_qc"), found.named("time_qc", "juld_qc")) if name]
+        if found.named("pres_qc"):
+            flags.append(_chosen(found, "pres_qc", "pres_adjusted_qc"))
+        for one_flag in flags:
+            flag_text = duckdb.FunctionExpression("measured_flag", one_flag)
+            good = good & duckdb.FunctionExpression("flag_is_good", flag_text, constant("argo"))
     expression = duckdb.FunctionExpression(
         "measured_value",
         constant(one.variable),
@@ -285,6 +286,23 @@ def _measurement(one: Reading, found: Header, *, is_argo: bool) -> tuple[duckdb.
         good,
     )
     return expression, {name for name in (flag, adjusted, adjusted_flag) if name}
+
+
+def _is_adjusted(found: Header) -> duckdb.Expression:
+    """Whether adjusted values count in a row: by Argo's data mode."""
+    constant = duckdb.ConstantExpression
+    mode = found.named("data_mode")
+    if mode is None:
+        return constant(False)
+    return duckdb.CoalesceOperator(_column(mode).isin(constant("A"), constant("D")), constant(False))
+
+
+def _chosen(found: Header, raw: str, adjusted: str) -> duckdb.Expression:
+    """A column, or its adjusted form in the rows where that counts."""
+    name, other = found.named(raw), found.named(adjusted)
+    if other is None:
+        return _column(name)
+    return duckdb.FunctionExpression("adjusted_or_raw", _is_adjusted(found), _column(other), _column(name))
 
 
 def _column(name: str | None) -> duckdb.Expression:

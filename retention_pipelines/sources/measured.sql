@@ -16,6 +16,10 @@ create or replace temp macro flag_is_good(flag, qc_scale) as case qc_scale
     when 'wod' then coalesce(flag = '0', false)
     end;
 
+-- The adjusted text where adjusted ones count, the raw one elsewhere.
+create or replace temp macro adjusted_or_raw(adjusted, adjusted_text, raw_text) as
+    case when adjusted then adjusted_text else raw_text end;
+
 -- One measurement. `adjusted` says whether the adjusted value and its flag count; raw ones are kept beside.
 create or replace temp macro measured_value(
     variable_name, cf_name, scale, shift, qc_scale, raw_text, raw_flag, adjusted_text, adjusted_flag, adjusted, row_good
