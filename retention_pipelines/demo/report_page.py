@@ -15,6 +15,7 @@ from retention_pipelines.demo.report import Report, SeasonalCycle
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _WIDEST_BAR = 50
+_ROOM_FOR_FILES = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,10 @@ def _heading(console: Console, text: str) -> None:
 def _table(console: Console, columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> None:
     """A table; a column is its title and whether it holds numbers."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for title, is_number in columns:
-        table.add_column(title, justify="right" if is_number else "left", overflow="fold")
+    for place, (title, is_number) in enumerate(columns):
+        # The name of a row and numbers stay whole; words give way in a narrow terminal.
+        whole_text = place == 0 or is_number
+        table.add_column(title, justify="right" if is_number else "left", overflow="fold", no_wrap=whole_text)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     console.print(table)
@@ -58,11 +61,10 @@ def _table(console: Console, columns: Sequence[tuple[str, bool]], rows: Sequence
 
 def _datasets(report: Report, console: Console, words: Texts) -> None:
     _heading(console, words.datasets)
-    _table(
-        console,
-        ((words.dataset, False), (words.rows, True), (words.files, True), (words.bytes, True)),
-        [(d.name, whole(d.rows, words), whole(d.files, words), size(d.bytes, words)) for d in report.datasets],
-    )
+    columns = [(words.dataset, False), (words.rows, True), (words.bytes, True), (words.files, True)]
+    shown = len(columns) if console.width >= _ROOM_FOR_FILES else len(columns) - 1
+    rows = [(d.name, whole(d.rows, words), size(d.bytes, words), whole(d.files, words)) for d in report.datasets]
+    _table(console, columns[:shown], [row[:shown] for row in rows])
 
 
 def _deliveries(report: Report, console: Console, words: Texts) -> None:
@@ -160,7 +162,7 @@ def _quality(report: Report, console: Console, words: Texts) -> None:
         return
     _table(
         console,
-        ((words.type, False), (words.rows, True), (words.mean, True), (words.median, True), (words.priorities, True)),
+        ((words.type, False), (words.rows, True), (words.mean, True), (words.median, True), (words.priorities, False)),
         [
             (
                 line.feature_type,
