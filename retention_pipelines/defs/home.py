@@ -51,8 +51,10 @@ def main(arguments: list[str]) -> None:
     """Become the named program of Dagster; the second argument is the process that looks after it."""
     program, parent, *rest = arguments
     end_with_parent(int(parent))
-    os.environ["DAGSTER_HOME"] = str(instance_folder())
-    sys.argv = [f"dagster-{program}", *rest]
+    folder = instance_folder()
+    os.environ["DAGSTER_HOME"] = str(folder)
+    # The same name of the code location as `dagster dev -w workspace.yaml` gives it: sensors remember under it.
+    sys.argv = [f"dagster-{program}", *rest, "--workspace", str(folder / "workspace.yaml")]
     # Dagster marks partitions and freshness as beta; that belongs in our notes, not in every log.
     warnings.filterwarnings("ignore", category=BetaWarning)
     warnings.filterwarnings("ignore", category=SupersessionWarning)

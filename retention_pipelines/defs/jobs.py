@@ -55,11 +55,14 @@ def compact_lake(context: dg.OpExecutionContext, lake: Lakes) -> None:
         opened.publish()
 
 
-@dg.op(description="Delete files that no version within the undo window needs.", pool="lake")
+@dg.op(description="Delete files that neither the undo window nor what readers see needs.", pool="lake")
 def vacuum_lake(context: dg.OpExecutionContext, lake: Lakes) -> None:
-    """The window is that of the lake's tables."""
+    """The window is that of the lake: undo and time travel reach back seven days."""
     with lake.open() as opened:
-        opened.publish()
+        for name in DATASETS:
+            deleted = opened.vacuum(name)
+            if deleted:
+                context.log.info(f"{name}: {len(deleted)} files deleted")
 
 
 @dg.job(name="compaction", description="Merge small files.")
