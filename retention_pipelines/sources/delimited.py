@@ -6,6 +6,8 @@ what a mapping may say (`mapping.py`) and reading text (`text_table.py`).
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import duckdb
@@ -216,11 +218,35 @@ def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable)
         fields["measurements"] = _measurements(mapping, cleaned)
     fields |= _reason(mapping, joined, invalid)
     used = mapping.references | {left for rule in mapping.lookups.values() for left in rule.keys}
-    rest = [name for name in table.columns if name not in used]
-    if rest:
-        pairs = [part for name in rest for part in (ConstantExpression(name), ColumnExpression(name))]
-        fields["dynamic_properties"] = FunctionExpression("json_object", *pairs).cast("VARCHAR")
+    rest = _json([name for name in table.columns if name not in used])
+    broken = [_not_a_number(cleaned(rule.column, rule.missing)) for rule in mapping.variables]
+    if broken:
+        any_broken = reduce(or_, broken)
+        flag = ConstantExpression(["INVALID_MEASUREMENT"]).cast("VARCHAR[]")
+        fields["flags"] = CaseExpression(any_broken, flag)
+        measured = _json([rule.column for rule in mapping.variables if rule.column in table.columns])
+        rest = CaseExpression(
+            any_broken,
+            FunctionExpression("json_merge_patch", measured, CoalesceOperator(rest, ConstantExpression("{}"))).cast(
+                "VARCHAR"
+            ),
+        ).otherwise(rest)
+    fields["dynamic_properties"] = rest
     return joined.select(*(expression.alias(name) for name, expression in fields.items()))
+
+
+def _not_a_number(text: Expression) -> Expression:
+    return CoalesceOperator(
+        text.isnotnull() & FunctionExpression("as_number", text).isnull(), ConstantExpression(False)
+    )
+
+
+def _json(columns: Sequence[str]) -> Expression:
+    """JSON object of raw columns, null for none."""
+    if not columns:
+        return _NOTHING.cast("VARCHAR")
+    pairs = [part for name in columns for part in (ConstantExpression(name), ColumnExpression(name))]
+    return FunctionExpression("json_object", *pairs).cast("VARCHAR")
 
 
 def _hash(mapping: Mapping, table: TextTable) -> Expression:

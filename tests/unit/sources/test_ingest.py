@@ -237,3 +237,12 @@ variables: [{column: sst, variable: temperature_degc, unit: K}]
     assert found[0] == "simple:2027-01-01T00:00:00Z_1.0_2.0"
     assert found[1] == ["DATE_IN_FUTURE", "DERIVED_EVENT_ID"]
     assert found[2] == pytest.approx(27.0)
+
+
+def test_a_measurement_that_is_no_number_is_flagged_and_its_text_kept(lake, take, tmp_path):
+    take(bottle(tmp_path, GOOD.replace("33.1", "salty")))
+    found = rows(lake, "select variable, flags, dynamic_properties->>'salinity' from observations order by all")
+    assert found == [
+        ("oxygen_saturation_percent", ["INVALID_MEASUREMENT"], "salty"),
+        ("temperature_degc", ["INVALID_MEASUREMENT"], "salty"),
+    ]
