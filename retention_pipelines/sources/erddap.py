@@ -24,7 +24,7 @@ from retention_pipelines.sources.darwin_core.terms import term_of
 from retention_pipelines.sources.identity import from_file_name
 from retention_pipelines.sources.licences import licence_name
 from retention_pipelines.sources.staging import RawFile, Recognition, Staged, fresh_name, record_hash
-from retention_pipelines.sources.text_table import Dialect, encoding_of, header, load, reader, unique
+from retention_pipelines.sources.text_table import Dialect, encoding_or_refusal, header, load, reader, unique
 from retention_pipelines.sources.units import conversion
 from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
 
@@ -117,7 +117,7 @@ class ErddapReader:
 
 
 def _dialect(file: RawFile, found: Header) -> Dialect:
-    return Dialect(delimiter=found.delimiter, encoding=encoding_of(file.local), skip=found.skip)
+    return Dialect(delimiter=found.delimiter, encoding=encoding_or_refusal(file.local, file.name), skip=found.skip)
 
 
 # -- measurements ---------------------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ from retention_pipelines.sources.staging import fresh_name
 
 _DELIMITERS = (",", "\t", ";", "|")
 _ROW_NUMBER = duckdb.SQLExpression("row_number() over ()").alias("source_row")
+# A larger share of lines that are not UTF-8 is no damage but another encoding.
+_MOST_BROKEN = 0.05
 # A field of a raw file may be long (a polygon, a reference list).
 _LONGEST_FIELD = 16 * 1024 * 1024
 
@@ -74,6 +76,30 @@ def encoding_of(path: Path) -> str:
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             return "cp1252"
+    return "utf-8"
+
+
+def encoding_or_refusal(path: Path, name: str) -> str:
+    """UTF-8 or UTF-16. Some lines that are neither are damage, and go to quarantine; many are another encoding.
+
+    Raises FileRefused then: a guess would change the names of species and places.
+    """
+    found = encoding_of(path)
+    if found != "cp1252":
+        return found
+    lines = broken = 0
+    with path.open("rb") as text:
+        for line in text:
+            lines += 1
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                broken += 1
+    if broken > max(1, lines * _MOST_BROKEN):
+        raise FileRefused(
+            f"{broken} of {lines} lines of {name} are not UTF-8: it is in another encoding, perhaps Windows-1252.",
+            hint="Convert it to UTF-8, or name its encoding in a mapping or a meta.xml.",
+        )
     return "utf-8"
 
 

@@ -209,7 +209,7 @@ def _read_event_core(file: RawFile, around: Sequence[RawFile], con: duckdb.DuckD
         kind = "occurrence" if kind == "flat" else kind
         if kind is None or any(part.kind == kind for part in parts):
             continue
-        parts.append(load_part(con, one.local, layout_of(one.local, one.text_head or ""), kind, file=one))
+        parts.append(load_part(con, one.local, layout_of(one), kind, file=one))
         own_kind = kind if one is file else own_kind
     eml = _beside(file, around, "eml.xml")
     metadata = parse_metadata(eml.local.read_bytes()) if eml is not None else Metadata()

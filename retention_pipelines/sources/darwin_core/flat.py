@@ -28,7 +28,7 @@ class TextReader:
         self, file: RawFile, recognition: Recognition, around: Sequence[RawFile], con: duckdb.DuckDBPyConnection
     ) -> Iterable[Staged]:
         """One staging table."""
-        part = load_part(con, file.local, layout_of(file.local, file.text_head or ""), "occurrence", file=file)
+        part = load_part(con, file.local, layout_of(file), "occurrence", file=file)
         return stage(con, DataSet(dataset_id=dataset_id_of(con, [part]) or from_file_name(file.name), parts=(part,)))
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import duckdb
 
+from retention_pipelines.errors import FileRefused
 from retention_pipelines.sources.darwin_core.terms import TERMS, columns_of
 from retention_pipelines.sources.staging import RawFile, fresh_name
-from retention_pipelines.sources.text_table import Dialect, TextTable, encoding_of, header, load
+from retention_pipelines.sources.text_table import Dialect, TextTable, encoding_or_refusal, header, load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +45,17 @@ class Part:
     flags: tuple[str, ...] = ()
 
 
-def layout_of(path: Path, head: str) -> Layout:
+def layout_of(file: RawFile) -> Layout:
     """Layout of a file that describes itself by its header."""
-    found = header(head)
+    found = header(file.text_head or "")
     if found is None:
-        raise ValueError(f"{path.name} has no header of several columns")
+        raise FileRefused(f"{file.name} has no header of several columns.")
     names, delimiter = found
     columns = columns_of(names)
     return Layout(
         columns=tuple(names),
         by_term=columns.by_term,
-        dialect=Dialect(delimiter=delimiter, encoding=encoding_of(path)),
+        dialect=Dialect(delimiter=delimiter, encoding=encoding_or_refusal(file.local, file.name)),
         misspelt=columns.misspelt,
     )
 
