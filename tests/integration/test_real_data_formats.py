@@ -121,7 +121,8 @@ def test_argo_uses_adjusted_values_and_their_flags(lake: Lake, real_data: Path) 
     (found,) = _rows(
         lake, "select count(*), count(*) filter (qc_good), avg(value) filter (qc_good), "
         "stddev_samp(value) filter (qc_good), min(value) filter (qc_good), max(value) filter (qc_good), "
-        "count(*) filter (raw_qc_flag in ('1', '2', '5', '8')), avg(raw_value) from observations where variable = 'salinity_psu'"
+        "count(*) filter (raw_qc_flag in ('1', '2', '5', '8')), avg(raw_value) from observations "
+        "where variable = 'salinity_psu'"
     )  # fmt: skip
     values = stored["PSAL_ADJUSTED"][good].astype("f8")
     assert found[:2] == (levels, int(good.sum())) == (56450, 30218)

@@ -9,7 +9,7 @@ select f.source_row,
          when given_number(e.depths.low) = given_number(e.depths.high) then given_number(e.depths.low)
     end as depth_m,
     given_number(e.bathymetry) as bottom_depth_m,
-    case when f.variable is not null and f.measured is not null and isfinite(f.measured) then
+    case when f.unmatched is null and f.variable is not null and f.measured is not null and isfinite(f.measured) then
         [struct_pack(variable := f.variable, standard_name := f.standard_name, value := f.measured,
             value_kind := 'raw', raw_value := null::double, qc_flag := null::varchar, raw_qc_flag := null::varchar,
             qc_scale := 'none', qc_good := true)]

@@ -99,5 +99,5 @@ select source_row,
     ))) as dynamic_properties,
     case when getvariable('core_is_event') and found_event is null and not has_position then 'unmatched_join' end as reason,
     case when getvariable('core_is_event') and found_event is null and not has_position
-        then 'The event ' || coalesce(event, '(none)') || ' is not in the event file.' end as detail
+        then 'The event ' || coalesce(event, part_key, '(none)') || ' is not in the event file.' end as detail
 from judged
