@@ -93,7 +93,8 @@ def richness_over_time(lake: Lake) -> str | None:
         axes.plot([row[1] for row in own], [row[2] for row in own], marker=".", label=dataset_id)
     title = "Richness over time: mean over cells, per season"
     axes.set(title=title, ylabel="taxa per cell and season", ylim=(0, None))
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+    dates = ConciseDateFormatter(axes.xaxis.get_major_locator())  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(dates)
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
     return _markdown(figure, title)

@@ -104,14 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--months", default=None, help="event months YYYY-MM, separated by commas; all when absent")
     given = parser.parse_args(arguments)
     warnings.simplefilter("ignore", dg.BetaWarning)
-    from retention_pipelines.definitions import build_definitions
+    from retention_pipelines.defs.build import build
 
     try:
         settings = load_settings()
         months = None if given.months is None else [month for month in given.months.split(",") if month]
         request = parse_request([name for name in given.select.split(",") if name], months)
         with dg.DagsterInstance.from_config(str(instance_folder())) as instance:
-            success = run(request, settings, build_definitions(settings), instance)
+            success = run(request, settings, build(settings), instance)
     except RetentionError as error:
         write_line({"event": "end", "success": False, "error": error.message, "hint": error.hint})
         return 2
