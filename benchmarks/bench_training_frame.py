@@ -201,15 +201,17 @@ def main() -> None:
                 # Studies of one cell at the very same second: each engine takes another one, ours by a stated rule.
                 if len(set(nulls)) > 1 or max(sums) - min(sums) > 1e-4 * max(sums):
                     raise SystemExit(f"the answers differ: {figures}")
-                floor = min(figures[case]["seconds"] for case in CASES if case != "training_frame")
                 ours = figures["training_frame"]
-                ratio = ours["seconds"] / floor
+                floors = [figures[case] for case in CASES if case != "training_frame"]
+                ratio, cpu_ratio = (ours[unit] / min(floor[unit] for floor in floors) for unit in ("seconds", "cpu"))
                 print(f"\non {key}, {shape}")
                 for case, figure in figures.items():
                     wall, cpu, peak = figure["seconds"], figure["cpu"], figure["peak"] / 1e9
                     print(f"  {case:17} {wall:7.2f} s {cpu:7.2f} CPU s {peak:6.2f} GB")
                 verdict = "met" if ratio <= TARGET_RATIO and ours["peak"] <= TARGET_BYTES else "MISSED"
-                print(f"  ratio {ratio:.2f} to the faster floor (target {TARGET_RATIO}, under 1.5 GB): {verdict}")
+                print(
+                    f"  ratio to the faster floor {ratio:.2f}, by CPU {cpu_ratio:.2f} (target {TARGET_RATIO}): {verdict}"
+                )
     finally:
         if not arguments.root:
             shutil.rmtree(root, ignore_errors=True)
