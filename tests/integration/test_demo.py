@@ -1,9 +1,11 @@
 """`retention demo`, whole: simulated files through ingestion and Dagster to the report, twice."""
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +40,16 @@ def retention(environ: Mapping[str, str], cwd: Path, *arguments: str) -> subproc
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    folder = tmp_path_factory.mktemp("demo")
+def demo() -> Iterator[Demo]:
+    # Not in pytest's folder: that is closed to the user the embedded server runs as, and its path is long for a socket.
+    folder = Path(tempfile.mkdtemp(prefix="rp-demo-"))
     ours = {"RETENTION_LAKE_ROOT": str(folder / "lake"), "RETENTION_STATE_DIR": str(folder / "state")}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "DAGSTER_"))}
     environ = kept | ours | {"COLUMNS": "100"}
     done = retention(environ, folder, "demo")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return Demo(settings=load_settings(ours), environ=environ, cwd=folder, printed=done.stdout)
+    yield Demo(settings=load_settings(ours), environ=environ, cwd=folder, printed=done.stdout)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +97,8 @@ def test_every_wart_is_found_again(demo: Demo, simulation: Simulation) -> None:
     ((present, absent, distinct_ids),) = ask(
         demo,
         "select count(*) filter (occurrence_status = 'present'), count(*) filter (occurrence_status = 'absent' and "
-        "scientific_name is not null), count(distinct occurrence_id) from occurrences",
+        "scientific_name is not null), count(distinct occurrence_id) from occurrences "
+        "where dataset_id = 'simulated_angola_trawl_survey'",
     )
     lost = warts.zero_position + warts.missing_date + warts.invalid_date
     kept = len(simulation.survey.catches) - lost
@@ -114,6 +119,12 @@ def test_every_wart_is_found_again(demo: Demo, simulation: Simulation) -> None:
     assert precision["month"] == warts.month_only
     ((duplicates,),) = ask(demo, "select sum(duplicates)::bigint from ingested_files")
     assert duplicates == warts.duplicate_rows + simulation.stations.duplicate_rows
+    seine = ask(
+        demo,
+        "select sum(abundance) filter (not is_subtotal), count(*) filter (is_subtotal), count(*) from occurrences "
+        "where dataset_id = 'simulated_angola_beach_seine'",
+    )
+    assert seine == [(simulation.seine.animals, simulation.seine.subtotals, simulation.seine.rows)]
     bad = ask(demo, "select count(*) from observations where not qc_good and qc_scale = 'argo' "
                     "and variable = 'salinity_psu'")  # fmt: skip
     assert bad == [(simulation.profiles.bad_salinity,)]
