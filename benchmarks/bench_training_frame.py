@@ -210,7 +210,7 @@ def main() -> None:
                     print(f"  {case:17} {wall:7.2f} s {cpu:7.2f} CPU s {peak:6.2f} GB")
                 verdict = "met" if ratio <= TARGET_RATIO and ours["peak"] <= TARGET_BYTES else "MISSED"
                 print(
-                    f"  ratio {ratio:.2f} to the faster floor, {cpu_ratio:.2f} by CPU (target {TARGET_RATIO}): {verdict}"
+                    f"  ratio {ratio:.2f} to the faster floor, CPU {cpu_ratio:.2f} (target {TARGET_RATIO}): {verdict}"
                 )
     finally:
         if not arguments.root:
