@@ -40,7 +40,7 @@ def parse_event_date(text: str) -> EventDate | None:
     if "/" not in text:
         return _parse_single(text.strip())
     parts = [part.strip() for part in text.split("/")]
-    if len(parts) != 2:
+    if len(parts) != 2 or not all(parts):
         return None
     first, last = _parse_single(parts[0]), _parse_single(_interval_end(*parts))
     if first is None or last is None or last.start < first.start:
@@ -99,11 +99,11 @@ def _offset(zone: str | None) -> timezone:
 
 
 def _interval_end(first: str, last: str) -> str:
-    date = first.split("T")[0]
+    date = first.replace(" ", "T").split("T")[0]
     if re.match(r"\d{4}(-|$)", last):
         whole = last
     elif re.match(r"\d{1,2}:", last):
-        whole = f"{first.replace(' ', 'T').split('T')[0]}T{last}"
+        whole = f"{date}T{last}"
     else:
         whole = date[: max(len(date) - len(last.split("T")[0]), 0)] + last
     if ":" in last and (found := _DATE.fullmatch(whole)) and not found["zone"]:

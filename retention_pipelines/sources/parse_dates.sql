@@ -11,7 +11,7 @@ ends as (
     from distinct_dates
 ),
 left_zone as (select *, date_zone(a) as zone_a, split_part(replace(a, ' ', 'T'), 'T', 1) as day_a from ends),
-expanded as (select *, case when b is not null then interval_end(day_a, b) end as whole_b from left_zone),
+expanded as (select *, case when b <> '' then interval_end(day_a, b) end as whole_b from left_zone),
 zoned as (
     select *, date_stripped(a, zone_a) as stripped_a, date_form(a) as form_a, date_form(whole_b) as form_b,
         date_zone(whole_b) as own_zone_b
