@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 
 Points = NDArray[np.float64]
+_PAIRS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,17 @@ def least_squares(x: Points, y: Points, starts: NDArray[np.int64], sizes: NDArra
     return Lines(slope=slope, stderr=stderr, p_value=p_value, r2=r2)
 
 
-def theil_sen(x: Points, y: Points) -> float:
-    """Median slope over all pairs of points; x strictly increasing."""
-    first, second = np.triu_indices(len(x), 1)
-    return float(np.median((y[second] - y[first]) / (x[second] - x[first])))
+def theil_sen(x: Points, y: Points, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Points:
+    """Median slope over all pairs of points of each group; x strictly increasing within a group."""
+    slopes = np.empty(len(starts))
+    for size in np.unique(sizes):
+        first, second = np.triu_indices(size, 1)
+        groups = np.flatnonzero(sizes == size)
+        # Groups of one size at a time, as many as fit into about 32 MB of pairs.
+        step = max(_PAIRS_AT_ONCE // len(first), 1)
+        for some in (groups[i : i + step] for i in range(0, len(groups), step)):
+            points = starts[some][:, None] + np.arange(size)
+            pairs = y[points[:, second]] - y[points[:, first]]
+            pairs /= x[points[:, second]] - x[points[:, first]]
+            slopes[some] = np.median(pairs, axis=1, overwrite_input=True)
+    return slopes

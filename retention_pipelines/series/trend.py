@@ -40,12 +40,11 @@ def _fit(points: pa.Table) -> pa.Table:
     for values, prefix in (("y", ""), ("deseasonalised", "deseasonalised_")):
         y = np.asarray(points[values])
         lines = least_squares(x, y, starts, sizes)
-        slopes = [theil_sen(x[a : a + size], y[a : a + size]) for a, size in zip(starts, sizes, strict=True)]
         columns |= {
-            f"{prefix or ''}slope{'' if prefix else '_per_year'}": pa.array(lines.slope),
+            f"{prefix}slope" if prefix else "slope_per_year": pa.array(lines.slope),
             f"{prefix}stderr": pa.array(lines.stderr),
             f"{prefix}p_value": pa.array(lines.p_value),
             f"{prefix}r2": pa.array(lines.r2),
-            f"{prefix}theil_sen_slope": pa.array(slopes, pa.float64()),
+            f"{prefix}theil_sen_slope": pa.array(theil_sen(x, y, starts, sizes)),
         }
     return pa.table(columns)
