@@ -52,7 +52,7 @@ class Period:
     @property
     def month_key(self) -> str:
         """Partition key of the month the period starts in."""
-        return f"{self.start:%Y-%m}"
+        return f"{self.start.year:04d}-{self.start.month:02d}"
 
     def contains(self, other: "Period") -> bool:
         """Whether all of `other` lies inside."""
@@ -84,11 +84,11 @@ def window_label(start: datetime, window: TimeWindow) -> str:
     """Name of the window that starts at `start`: 2017-08-14, 2017-W32, 2017-08 or 2018-DJF."""
     match window:
         case TimeWindow.DAILY:
-            return f"{start:%Y-%m-%d}"
+            return start.date().isoformat()
         case TimeWindow.WEEKLY:
             iso = start.isocalendar()
             return f"{iso.year:04d}-W{iso.week:02d}"
         case TimeWindow.MONTHLY:
-            return f"{start:%Y-%m}"
+            return f"{start.year:04d}-{start.month:02d}"
         case TimeWindow.SEASONAL:
             return f"{start.year + (start.month == 12):04d}-{SEASONS[start.month]}"

@@ -16,11 +16,11 @@ _LONGEST_TEXT = 64
 
 def _milliseconds(text: str, *, round_up: bool) -> str:
     """A DuckDB instant as ISO text with milliseconds; a maximum is rounded up so that it stays a maximum."""
-    is_utc = text.endswith("+00")
-    instant = datetime.fromisoformat(f"{text}:00" if is_utc else text)
+    instant = datetime.fromisoformat(text.removesuffix("+00"))
     rest = instant.microsecond % 1000
     instant += timedelta(milliseconds=1 if round_up and rest else 0) - timedelta(microseconds=rest)
-    return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant.microsecond // 1000:03d}{'Z' if is_utc else ''}"
+    # isoformat and not strftime: %Y writes the year 274 with three digits, which no reader understands.
+    return f"{instant.isoformat(timespec='milliseconds')}Z"
 
 
 def restored_statistics(
@@ -30,7 +30,7 @@ def restored_statistics(
 
     def plain(value: Any) -> Any:
         if isinstance(value, datetime):
-            return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+            return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
         return value.isoformat() if isinstance(value, date) else value
 
     values = [{name: plain(value) for name, value in side.items() if value is not None} for side in (minimum, maximum)]
@@ -57,8 +57,12 @@ def delta_statistics(rows: int, columns: Mapping[str, Mapping[str, str]], types:
             if not exact or len(measured["max"]) > _LONGEST_TEXT or len(measured["min"]) > _LONGEST_TEXT:
                 continue
         if kind == _INSTANT:
-            minimum[name] = _milliseconds(measured["min"], round_up=False)
-            maximum[name] = _milliseconds(measured["max"], round_up=True)
+            try:
+                low = _milliseconds(measured["min"], round_up=False)
+                high = _milliseconds(measured["max"], round_up=True)
+            except (ValueError, OverflowError):
+                continue  # before the year 1 or after 9999: no statistic is better than a wrong one
+            minimum[name], maximum[name] = low, high
         else:
             convert = int if kind in _WHOLE else float if kind in _REAL else str
             minimum[name], maximum[name] = convert(measured["min"]), convert(measured["max"])

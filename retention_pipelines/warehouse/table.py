@@ -21,7 +21,7 @@ from deltalake.transaction import AddAction
 from retention_pipelines.catalog import Dataset
 from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow
 from retention_pipelines.warehouse.commit import TRIES, Change, Commit, pause, sync_log, try_commit
-from retention_pipelines.warehouse.duck import quote_name
+from retention_pipelines.warehouse.duck import open_connection, quote_name
 from retention_pipelines.warehouse.faults import storage_faults
 from retention_pipelines.warehouse.files import Keep, LakeFile, live_files, scan_text, write_parquet
 from retention_pipelines.warehouse.log import DeltaLog, LogEntry
@@ -90,7 +90,8 @@ class Table:
 
     def _create(self) -> None:
         columns = ", ".join(f"null::{kind} as {quote_name(name)}" for name, kind in self.dataset.types.items())
-        schema = self.con.sql(f"select {columns} limit 0").to_arrow_table().schema
+        with open_connection() as con:  # our own may have an open result (hazard H9)
+            schema = con.sql(f"select {columns} limit 0").to_arrow_table().schema
         with storage_faults(self.root):
             if self._local:
                 os.makedirs(self.root, exist_ok=True)
@@ -136,8 +137,7 @@ class Table:
         Without `version` the newest state, without what someone else's unfinished transaction did to it.
         """
         if version is not None:
-            found = live_files(self.delta(version), self.dataset.partition_by) if version >= 0 else []
-            return [file for file in found if keep(file)]
+            return [file for file in self._files_at(version) if keep(file)]
         while True:
             before = self._transactions and self._transactions.hidden(self.name)
             head = self._head()
@@ -146,9 +146,16 @@ class Table:
             if before == after:
                 return [file for file in (self._without(live, *after) if after else live) if keep(file)]
 
+    def _files_at(self, version: int) -> list[LakeFile]:
+        if version < 0:
+            return []
+        head = self._head()  # usually the version asked for, and open already
+        return self._live(head if head is not None and head.version() == version else self.delta(version))
+
     def _live(self, delta: DeltaTable) -> list[LakeFile]:
-        if self._listing is None or self._listing[0] != delta.version():
-            self._listing = (delta.version(), live_files(delta, self.dataset.partition_by))
+        version = delta.version()
+        if self._listing is None or self._listing[0] != version:
+            self._listing = (version, live_files(delta, self.dataset.partition_by))
         return self._listing[1]
 
     def _without(self, live: Sequence[LakeFile], transaction: str, version: int) -> list[LakeFile]:

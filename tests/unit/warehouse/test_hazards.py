@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from retention_pipelines.catalog import Dataset
@@ -131,7 +131,7 @@ ROW = st.tuples(*(st.none() | VALUES[kind] for kind in ColumnType))
 
 
 @given(rows=st.lists(ROW, min_size=1, max_size=5))
-@settings(max_examples=30, derandomize=True, deadline=None)
+@settings(max_examples=10, derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate])
 def test_h3_statistics_of_every_type_leave_the_table_readable_and_true(
     rows: list[tuple[object, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -231,11 +231,9 @@ def test_h6_instants_carry_a_zone_so_that_old_readers_can_open_the_table(lake: L
     assert kinds["event_start"] == "timestamp"
 
 
-@pytest.mark.parametrize("value", ["2020 01", "a/b", "50%", "", "a=b", "ä", ".."])
+@pytest.mark.parametrize("value", ["2020 01", "a/b", "50%", "", "a=b", "ä"])
 def test_h7_a_partition_value_that_not_every_reader_can_open_is_refused(lake: Lake, value: str) -> None:
     table = lake.table("observations")
-    if value == "..":
-        pytest.skip("two dots are safe inside `month=..`: the key is part of the folder's name")
     with pytest.raises(PartitionValueError, match="month"):
         table.append(observations("a", month=value))
     assert (table.version(), table.files()) == (0, [])
