@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 import typer
 from packaging.requirements import Requirement
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from retention_pipelines.catalog import DATASETS
@@ -91,16 +92,17 @@ def doctor(
 
 def examine(settings: Settings) -> list[Finding]:
     """Everything there is to say about an installation with these settings."""
+    state = inspect_postgres(settings)
     return [
-        *_postgres(settings, inspect_postgres(settings)),
+        *_postgres(state),
         *_lake(settings),
-        *_dagster(settings),
+        *_dagster(settings, state),
         *_python(),
         *_machine(settings),
     ]
 
 
-def _postgres(settings: Settings, state: PostgresState) -> Iterator[Finding]:
+def _postgres(state: PostgresState) -> Iterator[Finding]:
     where = "Postgres"
     yield Finding(section=where, name="server", value=state.kind, detail=_running(state))
     yield Finding(section=where, name="address", value=state.address)
@@ -184,7 +186,7 @@ def _lake(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _dagster(settings: Settings) -> Iterator[Finding]:
+def _dagster(settings: Settings, state: PostgresState) -> Iterator[Finding]:
     where = "Dagster"
     home = settings.state_dir.absolute() / "dagster"
     configured = next((folder for folder in _dagster_folders() if (folder / "dagster.yaml").is_file()), None)
@@ -203,7 +205,6 @@ def _dagster(settings: Settings) -> Iterator[Finding]:
         value=disk_bytes(home) if home.is_dir() else 0,
         detail=None if home.is_dir() else "no run yet",
     )
-    state = inspect_postgres(settings)
     detail = (
         None
         if state.dagster_database
@@ -329,7 +330,7 @@ def _print(findings: list[Finding], well: bool) -> None:
         grid.add_column(no_wrap=True)
         for finding in findings:
             if finding.section == section:
-                grid.add_row(finding.name, _shown(finding), _SIGNS[finding.status])
+                grid.add_row(finding.name, escape(_shown(finding)), _SIGNS[finding.status])
         console.print(grid)
         console.print()
     for finding in findings:

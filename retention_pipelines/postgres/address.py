@@ -17,6 +17,12 @@ _SCHEMES = ("postgres", "postgresql")
 # Only for work on behalf of no tenant in particular, such as sweeps.
 EVERY_TENANT = "*"
 _TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_WATCHED = {
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
 _HINT = "Write it as postgresql://user:password@host:5432/database."
 
 
@@ -86,8 +92,15 @@ def with_session(url: URL, driver: str, deadlines: Deadlines, settings: dict[str
     options = "\t".join(f"-c{name}={value}" for name, value in session.items())
     given = url.query.get("options")
     query: dict[str, str | tuple[str, ...]] = {"connect_timeout": str(deadlines.connect), **url.query}
+    if not _is_local_socket(url):
+        # A peer that vanished without a word is noticed in half a minute, not in hours.
+        query = {**_WATCHED, **query}
     query["options"] = f"{options}\t{given}" if isinstance(given, str) else options
     return url.set(drivername=f"postgresql+{driver}", query=query)
+
+
+def _is_local_socket(url: URL) -> bool:
+    return str(url.host or url.query.get("host", "/")).startswith("/")
 
 
 def conninfo(url: URL) -> str:

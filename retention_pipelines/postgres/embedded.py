@@ -31,6 +31,7 @@ SUPERUSER = "postgres"
 START_SECONDS = 90.0
 # The kernel's limit for a socket path is 107 bytes on Linux and 103 on macOS.
 _LONGEST_SOCKET_PATH = 100
+_HELD_FOR_A_MOMENT = ("shared memory", "lock file")
 _LOG_BYTES = 10_000_000
 _KNOBS = {
     "listen_addresses": "",
@@ -128,6 +129,7 @@ class EmbeddedServer:
         _make_socket_folder(where, user)
         while True:
             _forget_dead_server(where)
+            logged = where.log.stat().st_size if where.log.exists() else 0
             _start_watchdog(where, folder, user)
             while time.monotonic() < end:
                 if self._answers():
@@ -137,8 +139,9 @@ class EmbeddedServer:
                 time.sleep(0.05)
             else:
                 raise _cannot_start(where, f"it did not answer within {START_SECONDS:.0f} s")
-            # Processes of a killed server hold its shared memory for a moment; anything else is final.
-            if "shared memory" not in _log_tail(where) or time.monotonic() > end:
+            # A killed server holds its process number and shared memory for a moment; anything else is final.
+            told = _log_tail(where, since=logged)
+            if not any(words in told for words in _HELD_FOR_A_MOMENT) or time.monotonic() > end:
                 raise _cannot_start(where, "the server ended at its start")
             time.sleep(0.5)
 
@@ -253,15 +256,15 @@ def _make_socket_folder(where: Places, user: SystemUser | None) -> None:
 
 
 def _forget_dead_server(where: Places) -> None:
-    """Remove the process file where its number belongs to a dead or another process: Postgres would not start then."""
-    file = where.data / "postmaster.pid"
-    try:
-        process = psutil.Process(int(file.read_text().splitlines()[0]))
-    except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
-        return
-    if process.pid != running_pid(where):
-        # What a killed server's children still hold shows in the shared memory, which Postgres checks by itself.
-        file.unlink(missing_ok=True)
+    """Remove lock files whose process number belongs to a dead or another process: Postgres would not start then."""
+    for file in (where.data / "postmaster.pid", where.sockets / ".s.PGSQL.5432.lock"):
+        try:
+            process = psutil.Process(int(file.read_text().splitlines()[0]))
+        except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
+            continue
+        if process.pid != running_pid(where):
+            # What a killed server's children still hold shows in the shared memory, which Postgres checks by itself.
+            file.unlink(missing_ok=True)
 
 
 def _start_watchdog(where: Places, folder: Path, user: SystemUser | None) -> None:
@@ -305,10 +308,11 @@ def _as_user(user: SystemUser | None) -> dict[str, Any]:
     return {} if user is None else {"user": user.uid, "group": user.gid, "extra_groups": []}
 
 
-def _log_tail(where: Places) -> str:
+def _log_tail(where: Places, since: int = 0) -> str:
     try:
         with where.log.open("rb") as log:
-            log.seek(max(0, where.log.stat().st_size - 4000))
+            size = where.log.stat().st_size
+            log.seek(max(since if since <= size else 0, size - 4000))
             return log.read().decode(errors="replace")
     except OSError:
         return ""

@@ -27,6 +27,7 @@ from retention_pipelines.postgres.server import Server, open_server
 from retention_pipelines.postgres.tables import METADATA
 from retention_pipelines.settings import Settings
 
+OLDEST_MAJOR = 15
 VERSION_TABLE = "retention_migrations"
 # An arbitrary number of ours: Postgres locks numbers, not names.
 _LOCK = 7_241_066_190
@@ -129,6 +130,7 @@ def _migrate(server: Server, run: Any) -> Migration:
         as_file(files("retention_pipelines.postgres").joinpath("migrations")) as folder,
     ):
         try:
+            _check_version(connection)
             connection.exec_driver_sql(f"select pg_advisory_xact_lock({_LOCK})")
             run_file(connection, "roles")
             connection.exec_driver_sql("set local role retention_owner")
@@ -148,6 +150,14 @@ def _migrate(server: Server, run: Any) -> Migration:
         except (psycopg.Error, DBAPIError) as error:
             raise _failed(server, error) from error
     return Migration(database=server.database_name(), before=before, after=after)
+
+
+def _check_version(connection: Connection) -> None:
+    number = int(connection.exec_driver_sql("show server_version_num").scalar_one())
+    if number < OLDEST_MAJOR * 10_000:
+        raise DatabaseError(
+            f"The server has Postgres {number // 10_000}.", hint=f"Use Postgres {OLDEST_MAJOR} or newer."
+        )
 
 
 def _failed(server: Server, error: psycopg.Error | DBAPIError) -> DatabaseError:

@@ -114,7 +114,7 @@ class Server:
             url = address.with_session(self._url.set(database=database), "psycopg", Deadlines(), session)
             try:
                 return psycopg.connect(address.conninfo(url), autocommit=True)
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 failed = failed or error
                 if "does not exist" not in str(error) and "permission denied" not in str(error):
                     break

@@ -110,6 +110,7 @@ class Watchdog:
                 if time.monotonic() - unused_since >= LINGER_SECONDS:
                     # The lock stays ours until the end: a client that comes now waits, then starts the server anew.
                     self._stop()
+                    self._remove_socket_folder()
                     return 0
                 fcntl.flock(clients, fcntl.LOCK_UN)
             time.sleep(POLL_SECONDS)
@@ -150,6 +151,13 @@ class Watchdog:
         time.sleep(POLL_SECONDS)
         self._start()
         return True
+
+    def _remove_socket_folder(self) -> None:
+        # It may lie in the temporary folder, which is not ours to litter.
+        folder = Path(self.command[self.command.index("-k") + 1])
+        if folder.parent != self.home:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def _is_ready(self) -> bool:
         with contextlib.suppress(OSError):

@@ -123,9 +123,11 @@ def test_times_out_of_order_are_refused(con: Any, table: str, row: dict[str, Any
 
 
 def test_an_infinite_time_is_refused(con: Any) -> None:
+    training = {"tenant": "north", "cache_key": "k", "model_type": "m", "n_rows": 1, "n_features": 1}
+    files = {"files": "f", "content_sha256": bytes(32), "size_bytes": 1}
+    insert(con, "ml_training_cache", {**training, **files, "computed_at": NOW})
     with pytest.raises(psycopg.errors.CheckViolation, match="computed_at"):
-        insert(con, "ml_training_cache", {"tenant": "north", "cache_key": "k", "model_type": "m", "n_rows": 1,
-               "n_features": 1, "files": "f", "content_sha256": bytes(32), "size_bytes": 1, "computed_at": "infinity"})  # fmt: skip
+        insert(con, "ml_training_cache", {**training, **files, "cache_key": "l", "computed_at": "infinity"})
 
 
 def test_s13_ids_of_any_length_are_stored(con: Any) -> None:

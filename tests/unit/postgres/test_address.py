@@ -65,6 +65,13 @@ def test_every_session_has_deadlines_and_utc() -> None:
     assert "-crole=x" in options
 
 
+def test_a_peer_that_vanishes_is_noticed_but_a_socket_needs_no_watching() -> None:
+    over_tcp = with_session(parse("postgresql://ana@db/sea"), "psycopg", Deadlines(), {})
+    over_socket = with_session(parse("postgresql://ana@/sea?host=/run/x"), "psycopg", Deadlines(), {})
+    assert over_tcp.query["tcp_user_timeout"] == "30000"
+    assert "tcp_user_timeout" not in over_socket.query
+
+
 def test_what_the_url_says_itself_wins() -> None:
     text = "postgresql://ana@db/sea?connect_timeout=2&options=-cstatement_timeout%3D7"
     url = with_session(parse(text), "psycopg", Deadlines(), {})
