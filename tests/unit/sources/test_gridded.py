@@ -250,6 +250,56 @@ def test_a_mooring_with_scalar_position_is_read_too(tmp_path: Path, con: duckdb.
     assert found.staged.source_type == "buoy"
 
 
+def test_a_position_that_is_one_number_holds_for_every_row(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
+    path = write_grid(
+        tmp_path / "mooring.nc",
+        {"time": ((0.0, 0.5), _DAYS)},
+        {
+            "lat": ((), 5.0, _LAT),
+            "lon": ((), 2.0, _LON),
+            "depth": ((), 30.0, {"units": "m", "positive": "down", "axis": "Z", "standard_name": "depth"}),
+            "TEMP": (("time",), [20.0, 21.0], {"units": "degree_Celsius", "coordinates": "time lat lon depth"}),
+        },
+    )
+    rows = read_one(GriddedReader(), path, con).rows
+    assert [(row["decimal_latitude"], row["decimal_longitude"], row["depth_m"]) for row in rows] == [
+        (5.0, 2.0, 30.0)
+    ] * 2
+
+
+def test_two_dimensional_coordinates_are_followed(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
+    path = write_grid(
+        tmp_path / "model.nc",
+        {"time": ((0.0,), _DAYS)},
+        {
+            "nav_lat": (("y", "x"), [[1.0, 1.5], [2.0, 2.5]], {"units": "degrees_north"}),
+            "nav_lon": (("y", "x"), [[10.0, 11.0], [10.5, 11.5]], {"units": "degrees_east"}),
+            "tos": (("time", "y", "x"), np.full((1, 2, 2), 20.0),
+                    {"standard_name": "sea_surface_temperature", "units": "degC", "coordinates": "nav_lat nav_lon"}),
+        },
+    )  # fmt: skip
+    rows = read_one(GriddedReader(), path, con).rows
+    assert [(row["decimal_latitude"], row["decimal_longitude"]) for row in rows] == [
+        (1.0, 10.0), (1.5, 11.0), (2.0, 10.5), (2.5, 11.5),
+    ]  # fmt: skip
+
+
+def test_a_track_has_its_own_position_at_every_time(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
+    path = write_grid(
+        tmp_path / "track.nc",
+        {"time": ((0.0, 0.5), _DAYS)},
+        {
+            "latitude": (("time",), [5.0, np.nan], _LAT),
+            "longitude": (("time",), [2.0, 2.5], _LON),
+            "sal": (("time",), [35.0, 35.5], {"units": "1"}),
+        },
+        {"featureType": "trajectory"},
+    )
+    found = read_one(GriddedReader(), path, con)
+    assert [row["decimal_latitude"] for row in found.rows] == [5.0, None]
+    assert found.staged.source_type == "other"
+
+
 def test_variables_of_unknown_unit_do_not_stop_the_others(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
     extra = {"chl": (("time", "lat", "lon"), np.ones((1, 2, 2)), {"units": "furlongs"})}
     found = read_one(GriddedReader(), _simple(tmp_path / "sst.nc", variables=extra), con)
