@@ -35,7 +35,7 @@ def restored_statistics(
 
     values = [{name: plain(value) for name, value in side.items() if value is not None} for side in (minimum, maximum)]
     counts = {name: count for name, count in nulls.items() if count is not None}
-    return json.dumps({"numRecords": rows, "minValues": values[0], "maxValues": values[1], "nullCount": counts})
+    return _as_json(rows, values[0], values[1], counts)
 
 
 def delta_statistics(rows: int, columns: Mapping[str, Mapping[str, str]], types: Mapping[str, str]) -> str:
@@ -66,4 +66,10 @@ def delta_statistics(rows: int, columns: Mapping[str, Mapping[str, str]], types:
         else:
             convert = int if kind in _WHOLE else float if kind in _REAL else str
             minimum[name], maximum[name] = convert(measured["min"]), convert(measured["max"])
-    return json.dumps({"numRecords": rows, "minValues": minimum, "maxValues": maximum, "nullCount": nulls})
+    return _as_json(rows, minimum, maximum, nulls)
+
+
+def _as_json(rows: int, minimum: dict[str, Any], maximum: dict[str, Any], nulls: dict[str, int]) -> str:
+    # Not as ASCII: deltalake reads the escaped pair of a character above U+20000 as another character.
+    statistics = {"numRecords": rows, "minValues": minimum, "maxValues": maximum, "nullCount": nulls}
+    return json.dumps(statistics, ensure_ascii=False)

@@ -110,10 +110,7 @@ EVERY_TYPE = Dataset(
     layer=Layer.RAW,
     description="One column of every type.",
     grain="one row",
-    columns=tuple(
-        Column(name=f"c_{kind.name.lower()}", type=kind, description="A value.")
-        for kind in ColumnType
-    ),
+    columns=tuple(Column(name=f"c_{kind.name.lower()}", type=kind, description="A value.") for kind in ColumnType),
     key=("c_text",),
 )
 VALUES = {
