@@ -7,6 +7,7 @@ records. In a folder every file is a delivery of its own, so its rows are counte
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path, PurePosixPath
 
 import duckdb
@@ -73,15 +74,40 @@ def _kind(file: RawFile) -> str | None:
 def _partners(file: RawFile, around: Sequence[RawFile]) -> list[RawFile]:
     """The other files of the event core a file is part of; empty where there is no event or no occurrence file."""
     own = _kind(file)
-    near = [other for other in around if other.folder == file.folder and other.path != file.path]
-    others = {_kind(other): other for other in reversed(near)}
+    candidates: dict[str, list[RawFile]] = {}
+    for other in around:
+        if other.folder == file.folder and other.path != file.path and (kind := _kind(other)) is not None:
+            candidates.setdefault(kind, []).append(other)
     # In an event core, occurrences may repeat the date and position of their event.
-    for alias in ("flat",):
-        if alias in others and "occurrence" not in others:
-            others["occurrence"] = others[alias]
-    if not {"event", "occurrence"} <= {own, *others}:
+    if "occurrence" not in candidates and "flat" in candidates:
+        candidates["occurrence"] = candidates["flat"]
+    if not {"event", "occurrence"} <= {own, *candidates}:
         return []
-    return [others[kind] for kind in ("event", "occurrence", "measurement") if kind in others and kind != own]
+    kinds = [kind for kind in ("event", "occurrence", "measurement") if kind in candidates and kind != own]
+    return [_nearest(file, candidates[kind]) for kind in kinds]
+
+
+def _nearest(file: RawFile, candidates: Sequence[RawFile]) -> RawFile:
+    """Of several files of one kind in a folder, the one that names the same events, else the one named most alike."""
+    if len(candidates) == 1:
+        return candidates[0]
+    events = _event_ids(file)
+    return max(
+        candidates,
+        key=lambda one: (len(events & _event_ids(one)), SequenceMatcher(None, file.name, one.name).ratio()),
+    )
+
+
+def _event_ids(file: RawFile) -> set[str]:
+    """EventIDs at the beginning of a file."""
+    text = file.text_head or ""
+    found = header(text)
+    column = columns_of(found[0]).by_term.get("eventID") if found else None
+    if found is None or column is None:
+        return set()
+    index = found[0].index(column)
+    rows = reader(text.splitlines()[1:-1], Dialect(delimiter=found[1]))
+    return {row[index] for row in rows if len(row) > index}
 
 
 # -- archives with a descriptor -------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 -- Events at which nothing was found: no occurrence, no event of their own, nothing measured. An absence without a name,
--- so that an empty haul is data and no statistic counts it as a taxon. Without an occurrence file nobody looked.
+-- so that an empty haul is data and no statistic counts it as a taxon. Without their occurrences nothing is known of events.
 select r.source_row, r.event_id, r.event_date, r.decimal_latitude, r.decimal_longitude,
     given_number(e.depths.low) as minimum_depth_in_meters,
     given_number(e.depths.high) as maximum_depth_in_meters,

@@ -48,7 +48,7 @@ with facts as (
             as abundance
     from parsed
 ), judged as (
-    select *, is_absence(occurrenceStatus) as says_absent, coalesce(abundance, quantity, found_density) = 0 as is_zero
+    select *, coalesce(is_absence(occurrenceStatus), false) or coalesce(lower(absence) = 'true', false) as says_absent, coalesce(abundance, quantity, found_density) = 0 as is_zero
     from counted
 )
 select source_row,

@@ -54,7 +54,7 @@ def _stage(con: duckdb.DuckDBPyConnection, data: DataSet, kinds: set[str], scrat
     con.execute(statement(_PACKAGE, "macros"))
     con.execute(statement("retention_pipelines.sources", "licences"))
     event, occurrence, fact = (data.of_kind(kind) for kind in ("event", "occurrence", "measurement"))
-    set_variables(con, core_is_event=event is not None, has_occurrences=occurrence is not None)
+    set_variables(con, core_is_event=event is not None)
     set_variables(con, licence=data.licence, citation=data.citation)
     for name, part in (("dwc_event", event), ("dwc_occurrence", occurrence), ("dwc_fact", fact)):
         if part is None:
@@ -72,6 +72,10 @@ def _stage(con: duckdb.DuckDBPyConnection, data: DataSet, kinds: set[str], scrat
 
     make("events", "dwc_event_found")
     make("occurrence_keys", "dwc_occurrence_key")
+    # An event file that shares no event with the occurrences beside it belongs to other ones: nothing is known of its
+    # events, so none of them is an empty one.
+    shared = con.sql("select 1 from dwc_occurrence_key join dwc_event_found using (event_key) limit 1").fetchall()
+    set_variables(con, has_occurrences=bool(shared))
     scratch.append(_name_quantities(con))
     make("facts", "dwc_facts")
     occurrences = make("occurrences", "dwc_occurrence_rows")

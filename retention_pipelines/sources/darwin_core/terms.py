@@ -50,6 +50,7 @@ OCCURRENCE_TERMS = (
     "organismQuantity",
     "organismQuantityType",
     "occurrenceStatus",
+    "absence",  # of OBIS' exports: true or false
     "basisOfRecord",
 )
 MEASUREMENT_TERMS = (

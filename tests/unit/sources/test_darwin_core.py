@@ -426,6 +426,36 @@ def test_an_event_core_without_a_descriptor_is_told_by_its_columns(
     assert recognise(ArchiveReader(), files[1]) is None
 
 
+def test_of_two_event_cores_in_a_folder_each_keeps_its_own_files(
+    tmp_path: Path, con: duckdb.DuckDBPyConnection
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"event_{name}.csv").write_text(
+            f"eventID,eventDate,decimalLatitude,decimalLongitude\n{name}1,2001,1,2\n{name}2,2001,1,2\n"
+        )
+        (tmp_path / f"occ_{name}.csv").write_text(
+            f"eventID,scientificName\n{name}1,Gadus morhua\n{name}2,Gadus morhua\n"
+        )
+    files = sorted(tmp_path.iterdir())
+    for path in files:
+        parts = read(ArchiveReader(), path, con, files)
+        assert [row["reason"] for part in parts for row in part.rows] == [None, None], path.name
+
+
+def test_events_beside_a_stranger_s_occurrences_are_no_empty_ones(
+    tmp_path: Path, con: duckdb.DuckDBPyConnection
+) -> None:
+    (tmp_path / "event.csv").write_text("eventID,eventDate,decimalLatitude,decimalLongitude\ne1,2001,1,2\n")
+    (tmp_path / "other.csv").write_text(f"{_HEAD}\no1,x1,A b,1,2,2001\n")
+    (part,) = read(ArchiveReader(), tmp_path / "event.csv", con, [tmp_path / "other.csv"])
+    assert part.staged.dataset == "observations"
+
+
+def test_an_obis_export_says_absence_in_a_column_of_its_own(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
+    rows = _flat(tmp_path, con, f"{_HEAD},absence\no1,e1,A b,1,2,2001,true\no2,e1,A b,1,2,2001,false\n").rows
+    assert [row["occurrence_status"] for row in rows] == ["absent", "present"]
+
+
 # -- metadata -------------------------------------------------------------------------------------------------------
 
 
