@@ -50,6 +50,18 @@ def _runs(server: Server) -> list[tuple[str, str]]:
     return [(job, status) for job, status in found]
 
 
+def _events(server: Server, name: str) -> list[tuple[str, str, str | None]]:
+    engine = sqlalchemy.create_engine(server.url(DAGSTER))
+    statement = sqlalchemy.text(
+        "select dagster_event_type, partition, step_key from event_logs join asset_keys using (asset_key) "
+        "where asset_key = :key and dagster_event_type like 'ASSET_MATERIALIZATION%' order by 1, 2"
+    )
+    with engine.connect() as con:
+        found = con.execute(statement, {"key": json.dumps([name])}).all()
+    engine.dispose()
+    return [(kind, partition, step) for kind, partition, step in found]
+
+
 def test_materialize_runs_the_assets_against_the_instance_and_says_what_came_of_it(
     settings: Settings, embedded_server: Server
 ) -> None:
@@ -63,7 +75,14 @@ def test_materialize_runs_the_assets_against_the_instance_and_says_what_came_of_
     shown = {item["asset"]: item for item in result["materialized"]}
     assert shown["feature_store"]["partitions"] == 2
     assert shown["aggregated_time_series"]["rows"] > 0
-    assert _runs(embedded_server) == [("months", "SUCCESS"), ("climatology", "SUCCESS")]
+    assert _runs(embedded_server)[-2:] == [("months", "SUCCESS"), ("climatology", "SUCCESS")]
+    # Events written in batches are as complete as those written one by one.
+    assert _events(embedded_server, "feature_store") == [
+        ("ASSET_MATERIALIZATION", "2017-07", "feature_store"),
+        ("ASSET_MATERIALIZATION", "2017-08", "feature_store"),
+        ("ASSET_MATERIALIZATION_PLANNED", "2017-07", "feature_store"),
+        ("ASSET_MATERIALIZATION_PLANNED", "2017-08", "feature_store"),
+    ]
     # Dagster's own files lie in the state folder, nothing in the repository.
     assert (settings.state_dir / "dagster" / "storage").is_dir()
     assert not list(ROOT.glob(".tmp_dagster_home_*"))
