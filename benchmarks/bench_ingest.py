@@ -92,9 +92,8 @@ def main() -> int:
     for index, kind in enumerate(("wall", "cpu")):
         base, taken = median(one[index] for one in floors), median(one[index] for one in ingests)
         verdict = f" (target {TARGET:.0f}x)" if kind == "wall" else ""
-        print(
-            f"ingest {rows:,} rows, {kind}: floor {base:.3f} s, ingest {taken:.3f} s, ratio {taken / base:.1f}x{verdict}"
-        )
+        ratio = f"ratio {taken / base:.1f}x{verdict}"
+        print(f"ingest {rows:,} rows, {kind}: floor {base:.3f} s, ingest {taken:.3f} s, {ratio}")
     return 0
 
 

@@ -85,12 +85,8 @@ def _complete(con: duckdb.DuckDBPyConnection, staged: Staged, available: dict[st
         default = constant(value).cast("VARCHAR")
         fields[name] = duckdb.CoalesceOperator(text(name), default) if name in available else default
     if staged.dataset == "occurrences":
-        for name, value in (("occurrence_status", "present"), ("is_subtotal", False)):
-            fields[name] = (
-                duckdb.CoalesceOperator(column(name, str(available.get(name, "VARCHAR"))), constant(value))
-                if name in available
-                else constant(value)
-            )
+        fields["occurrence_status"] = duckdb.CoalesceOperator(text("occurrence_status"), constant("present"))
+        fields["is_subtotal"] = duckdb.CoalesceOperator(column("is_subtotal", "BOOLEAN"), constant(False))
     else:
         fields["measurements"] = column("measurements", f"{MEASUREMENT}[]")
     if staged.raw is None:

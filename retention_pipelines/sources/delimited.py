@@ -311,7 +311,7 @@ def _date_fields(mapping: Mapping, cleaned: Callable[..., Expression]) -> dict[s
             if part in rule.parts:
                 value = FunctionExpression(
                     "lpad", cleaned(rule.parts[part]), ConstantExpression(width), ConstantExpression("0")
-                )  # type: ignore[index]
+                )
                 text = CoalesceOperator(FunctionExpression("concat_ws", ConstantExpression("-"), text, value), text)
         if "time" in rule.parts:
             text = FunctionExpression("concat_ws", ConstantExpression("T"), text, cleaned(rule.parts["time"]))

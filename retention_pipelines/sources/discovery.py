@@ -132,7 +132,7 @@ def _expand(given: str) -> Iterator[tuple[str, bool]]:
 
 
 def _why_partial(name: str) -> str | None:
-    if name.startswith(".") or name.startswith("~$"):
+    if name.startswith((".", "~$")):
         return "hidden file"
     if name.lower().endswith(_PARTIAL):
         return "temporary or partial file"

@@ -1,4 +1,4 @@
-"""A mapping drafted for a header nobody knows: what its names suggest, to be edited by a person, never used as it is."""
+"""A mapping drafted for a header nobody knows: what its names suggest, for a person to edit, never used as it is."""
 
 import re
 
@@ -80,11 +80,12 @@ def draft(file: RawFile) -> str | None:
             lines.append(f"  depth_m: {{column: {_quoted(guess['depth_m'])}, unit: m}}  # EDIT: positive down?")
         lines.append("variables:")
         lines += [
-            f"  - {{column: {_quoted(name)}, variable: {reading.variable}, unit: {_quoted(reading.quantity.unit)}}}  # EDIT: unit"
+            f"  - {{column: {_quoted(name)}, variable: {reading.variable}, unit: {_quoted(reading.quantity.unit)}}}"
+            "  # EDIT: unit"
             if reading
-            else f"  - {{column: {_quoted(name)}, variable: temperature_degc, unit: degree_Celsius}}  # EDIT: which unit?"
+            else f"  # - {{column: {_quoted(name)}, variable: EDIT, unit: EDIT}}  # which unit does it have?"
             for name, reading in variables
-        ] or ["  - {column: EDIT, variable: temperature_degc, unit: degree_Celsius}"]
+        ] or ["  - {column: EDIT, variable: EDIT, unit: EDIT}"]
     return "\n".join(lines) + "\n"
 
 

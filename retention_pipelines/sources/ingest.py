@@ -198,7 +198,8 @@ class _Call:
             stored = self.lake.table("quarantine").append(statement(_SQL, "quarantined"), op=op).rows_added
         if written != values or stored != quarantined:
             raise ConservationError(
-                f"{file.path}: {values} values and {quarantined} quarantined rows to keep, {written} and {stored} kept.",
+                f"{file.path}: {values} values and {quarantined} quarantined rows to keep, "
+                f"{written} and {stored} kept.",
                 hint="This is a bug: report it with the file.",
             )
         counts = _Counts(

@@ -23,8 +23,9 @@ from retention_pipelines.sources.units import is_known
 
 QC_GOOD = {"argo": ("1", "2", "5", "8"), "qartod": ("1",), "wod": ("0",)}
 _NOT_MAPPED = {
-    "record_hash", "dataset_id", "source_file", "source_sha256", "source_row", "ingested_at", "source_type", "event_start",
-    "event_end", "date_precision", "source_timezone", "flags", "dynamic_properties", "month", "is_subtotal", "event_date",
+    "record_hash", "dataset_id", "source_file", "source_sha256", "source_row", "ingested_at", "source_type",
+    "event_start", "event_end", "date_precision", "source_timezone", "flags", "dynamic_properties", "month",
+    "is_subtotal", "event_date",
     "variable", "standard_name", "value", "value_kind", "raw_value", "qc_flag", "raw_qc_flag", "qc_scale", "qc_good",
 }  # fmt: skip
 

@@ -55,7 +55,8 @@ def test_rreas_catches_joined_to_hauls_and_species(lake: Lake, real_data: Path) 
     duplicates, zero, invalid = expected_counts(joined, "NET_IN_LATDD", "NET_IN_LONDD")
     file = one(report, "rreas_catch.csv")
     assert (file.read, file.duplicates, file.quarantined) == (len(catch), duplicates, zero + invalid)
-    assert file.reasons == {"zero_position": zero} and invalid == 0 and zero == 31
+    assert file.reasons == {"zero_position": zero}
+    assert (zero, invalid) == (31, 0)
     assert one(report, "rreas_haul.csv").role == one(report, "rreas_species_codes.csv").role == "lookup"
     good = joined[~((numbers(joined.NET_IN_LATDD) == 0) & (numbers(joined.NET_IN_LONDD) == 0))]
     animals = good[good.MATURITY != "T"]
@@ -63,7 +64,8 @@ def test_rreas_catches_joined_to_hauls_and_species(lake: Lake, real_data: Path) 
         lake,
         """select count(*), count(*) filter (where is_subtotal), sum(abundance) filter (where not is_subtotal),
                   count(distinct event_id), count(distinct scientific_name), min(event_start), max(event_start),
-                  bool_and(list_contains(flags, 'LOCAL_TIME_SUSPECTED')), count(*) filter (where occurrence_status = 'absent')
+                  bool_and(list_contains(flags, 'LOCAL_TIME_SUSPECTED')),
+                  count(*) filter (where occurrence_status = 'absent')
            from occurrences where dataset_id = 'rreas'""",
     )
     dates = pd.to_datetime(good.HAUL_DATE)
@@ -86,7 +88,8 @@ def test_rreas_as_darwin_core_knows_its_subtotals(lake: Lake, real_data: Path) -
     duplicates, zero, invalid = expected_counts(frame, "decimalLatitude", "decimalLongitude")
     file = one(ingest([path], lake, now=NOW), path.name)
     assert (file.mapping, file.read, file.duplicates) == ("rreas_occurrence_dwc", len(frame), duplicates)
-    assert file.reasons == {"zero_position": zero} and invalid == 0
+    assert file.reasons == {"zero_position": zero}
+    assert invalid == 0
     total = query(lake, "select sum(abundance)::bigint from occurrences where is_subtotal")[0][0]
     subtotal = frame[(frame.lifeStage == "T") & (numbers(frame.decimalLatitude) != 0)]
     assert total == int(numbers(subtotal.individualCount).sum())
@@ -145,7 +148,8 @@ def test_bottles_become_one_observation_per_value(lake: Lake, real_data: Path) -
     rest = frame[~frame.duplicated()]
     found = query(
         lake,
-        "select variable, count(value), avg(value), min(value), max(value), max(depth_m) from observations group by all order by all",
+        """select variable, count(value), avg(value), min(value), max(value), max(depth_m)
+           from observations group by all order by all""",
     )
     expected = []
     for variable, column in (
