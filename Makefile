@@ -45,6 +45,9 @@ check: $(READY) ## Lint, types, import contract, loadable definitions
 bench: $(READY) ## Print speed and memory as ratios against floors measured in the same run
 	@$(BIN)/python -m benchmarks
 
+docs: $(READY) ## Write the pages that are generated from code
+	@$(BIN)/python -m retention_pipelines.cli.reference > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
+
 lock: ## Pin the dependencies again (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-header --no-strip-extras --python $(PYTHON) --output-file requirements.lock
 

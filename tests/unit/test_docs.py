@@ -1,0 +1,36 @@
+"""The documentation names everything that exists, and links only to what exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from retention_pipelines.catalog import DATASETS
+from retention_pipelines.cli.app import command_names
+from retention_pipelines.cli.reference import reference
+from retention_pipelines.settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_dataset_is_in_the_naming_contract(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs" / "naming.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_every_setting_is_documented(field: str) -> None:
+    assert f"`{PREFIX}{field.upper()}`" in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+
+
+def test_every_command_is_documented_as_it_is() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert [name for name in command_names() if f"## `retention {name}`" not in page] == []
+    assert page == reference(), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://|#|mailto:|data:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
