@@ -44,6 +44,7 @@ class Texts:
     sizes_line: str
     sizes_remote: str
     times: str
+    steps: dict[str, str]
     total: str
     next: str
     next_lines: tuple[tuple[str, str], ...]
@@ -104,6 +105,7 @@ ENGLISH = Texts(
     sizes_line="{total} on disk in {root}, of which {parquet} in {files} live Parquet files",
     sizes_remote="{parquet} in {files} live Parquet files in {root}",
     times="Time per step",
+    steps={"simulate": "simulate", "ingest": "ingest", "materialize": "materialize", "report": "report"},
     total="total",
     next="Next, try",
     next_lines=(
@@ -169,6 +171,7 @@ PORTUGUESE = Texts(
     sizes_line="{total} em disco em {root}, dos quais {parquet} em {files} ficheiros Parquet vivos",
     sizes_remote="{parquet} em {files} ficheiros Parquet vivos em {root}",
     times="Tempo por passo",
+    steps={"simulate": "simular", "ingest": "ingerir", "materialize": "calcular", "report": "relatório"},
     total="total",
     next="A seguir, experimente",
     next_lines=(

@@ -196,7 +196,7 @@ def _times(times: Sequence[StepTime], console: Console, words: Texts) -> None:
     _table(
         console,
         ((words.step, False), (words.seconds, True)),
-        [(time.step, real(time.seconds, words, 1)) for time in (*times, total)],
+        [(words.steps.get(time.step, time.step), real(time.seconds, words, 1)) for time in (*times, total)],
     )
 
 
