@@ -9,9 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -69,14 +68,13 @@ class Outcome:
         return None
 
 
-def _lines(stream: IO[str]) -> Iterator[dict[str, Any] | str]:
-    """Progress as objects, anything else as it is."""
-    for text in stream:
-        try:
-            found = json.loads(text)
-        except ValueError:
-            found = None
-        yield found if isinstance(found, dict) and "event" in found else text.rstrip("\n")
+def parse_line(text: str) -> dict[str, Any] | str:
+    """A line of progress as an object, anything else as it is."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) and "event" in found else text.rstrip("\n")
 
 
 def run_pipeline(arguments: list[str], console: Console) -> Outcome:
@@ -87,7 +85,7 @@ def run_pipeline(arguments: list[str], console: Console) -> Outcome:
         command = [sys.executable, "-m", MODULE, *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True) as process:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
-            for line in _lines(process.stdout):
+            for line in map(parse_line, process.stdout):
                 shown = outcome.take(line) if isinstance(line, dict) else line
                 if shown:
                     console.print(shown, highlight=False, markup=False)
