@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from retention_pipelines.errors import FeatureError
@@ -47,7 +48,7 @@ def entity_table(entities: Any, key: str) -> tuple[pa.Table, pa.Table]:
         raise FeatureError(f"{key} has the type {keys.type}.", hint="It must be text.")
     asks = pa.table(
         {
-            "ask": pa.array(range(table.num_rows), pa.int64()),
+            "ask": pa.array(np.arange(table.num_rows, dtype=np.int64)),
             "key": keys.cast(pa.string()),
             # Feature times are whole microseconds: a finer instant loses nothing that could be compared.
             "instant": instants.cast(_UTC, safe=False),
