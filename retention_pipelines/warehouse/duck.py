@@ -33,7 +33,8 @@ def open_connection(
     con.execute(f"set memory_limit = '{f'{memory_limit_mb}MB' if memory_limit_mb else '50%'}'")
     if spill_dir is not None:
         # Two processes in one folder would write to the same files.
-        con.execute(f"set temp_directory = {quote_text(f'{spill_dir}/{os.getpid()}-{uuid.uuid4().hex[:8]}')}")
+        own = f"{spill_dir}/retention-spill-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        con.execute(f"set temp_directory = {quote_text(own)}")
     if not read_only:
         con.execute(files("retention_pipelines.warehouse").joinpath("macros.sql").read_text(encoding="utf-8"))
     return con

@@ -1,5 +1,6 @@
 """The lake as a whole: its tables, transactions over several of them, and the state that readers see."""
 
+import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -30,9 +31,7 @@ class Lake:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.root = self.address(settings)
-        self.con = open_connection(
-            spill_dir=str(settings.state_dir.absolute() / "spill"), memory_limit_mb=settings.memory_limit_mb
-        )
+        self.con = open_connection(spill_dir=_spill_dir(settings), memory_limit_mb=settings.memory_limit_mb)
         register_store(self.con, settings)
         self._objects = open_objects(self.root, settings.storage_options)
         self._transactions = Transactions(Journal(self.root, self._objects), self._roll_back)
@@ -148,6 +147,15 @@ class Lake:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _spill_dir(settings: Settings) -> str:
+    """Where sorts that do not fit into memory go; who may only read leaves no folder behind in the state folder."""
+    if settings.mode == "read_only":
+        return tempfile.gettempdir()
+    folder = settings.state_dir.absolute() / "spill"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
 
 
 def register_store(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:

@@ -12,6 +12,8 @@ from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse.duck import quote_text
 from retention_pipelines.warehouse.lake import Lake
 
+# PIVOT counts as several statements.
+_READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
 _EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+)?", re.IGNORECASE)
 
 
@@ -47,12 +49,12 @@ def require_select(con: duckdb.DuckDBPyConnection, sql: str) -> str:
         raise QueryError("There is no SQL to run.", hint="For example: select count(*) from observations")
     body = _EXPLAIN.sub("", text, count=1)
     try:
-        con.extract_statements(text)
+        kinds = {found.type for part in (text, body) for found in con.extract_statements(part)}
     except duckdb.Error as error:
         raise QueryError(str(error)) from None
     try:
         # Only what may stand in parentheses after FROM is free of effects: no COPY, no CREATE, no second statement.
-        alone = len(con.extract_statements(f"from ({body}\n)")) == 1
+        alone = kinds <= _READING and len(con.extract_statements(f"from ({body}\n)")) == 1
     except duckdb.Error:
         alone = False
     if not alone:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from retention_pipelines.errors import CommitConflict
+from retention_pipelines.errors import CommitConflict, StorageFull
 from retention_pipelines.warehouse.journal import Journal, Unfinished
 
 # How long to wait for another process's transaction, whose commits take seconds, not minutes.
@@ -56,8 +56,8 @@ class Transactions:
             with self._journal.exclusively("recover", wait_seconds=0) as found:
                 if found is not None:
                     self._take_back(found)
-        except CommitConflict:
-            return  # its process lives
+        except (CommitConflict, StorageFull):
+            return  # its process lives, or the disk is full: readers leave its files out until it is taken back
 
     def _take_back(self, transaction: Unfinished) -> None:
         self._recovering = True
