@@ -97,10 +97,12 @@ def _as_object(report: IngestReport) -> dict[str, object]:
 
 
 def _print(report: IngestReport, console: Console) -> None:
-    table = Table("file", "dataset", "status", box=None)
+    table = Table(box=None)
+    for name in ("file", "dataset", "status"):
+        table.add_column(name, overflow="fold")
     for name in ("read", "accepted", "quarantined", "duplicates"):
-        table.add_column(name, justify="right")
-    table.add_column("why")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold")
     for file in report.files:
         counts = (file.read, file.accepted, file.quarantined, file.duplicates)
         table.add_row(
