@@ -250,7 +250,7 @@ def _python() -> Iterator[Finding]:
         )
 
 
-_REINSTALL = "Install again from requirements.lock: `make setup`."
+_REINSTALL = "Install again from requirements.lock: `make clean`, then `make test`."
 
 
 def _requirements() -> dict[str, Requirement]:
