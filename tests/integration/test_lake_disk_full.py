@@ -73,7 +73,7 @@ def test_a_transaction_on_a_full_disk_leaves_nothing_half_done(small_disk: Path,
     with Lake(tight) as lake:
         lake.table("observations").append(observations("ab"))
         lake.publish()
-        with pytest.raises(StorageFull), lake.transaction("ingest:1") as op:
+        with pytest.raises(StorageFull), lake.transaction("ingest:1") as op:  # noqa: PT012
             lake.table("observations").append(observations("c"), op=op)
             ballast = fill(small_disk)
             lake.table("ingested_files").append(rows("ingested_files", 1000), op=op)

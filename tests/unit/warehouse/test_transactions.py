@@ -34,7 +34,7 @@ def test_a_transaction_publishes_all_its_commits(any_lake: Lake) -> None:
 
 def test_an_exception_takes_back_every_commit_of_the_transaction(any_lake: Lake) -> None:
     any_lake.table("observations").append(observations("a"))
-    with pytest.raises(SchemaError, match="required"), any_lake.transaction("ingest:1") as op:
+    with pytest.raises(SchemaError, match="required"), any_lake.transaction("ingest:1") as op:  # noqa: PT012
         any_lake.table("observations").append(observations("bc"), op=op)
         any_lake.table("observations").delete("record_hash = 'a'", op=op)
         any_lake.table("ingested_files").append(rows("ingested_files", path="null::varchar"), op=op)
@@ -94,7 +94,7 @@ def test_a_compaction_waits_for_a_transaction_on_the_same_table(settings: Settin
 
     with Lake(settings) as lake:
         lake.table("observations").append(observations("a"))
-        with pytest.raises(RuntimeError, match="stop"), lake.transaction("ingest:1") as op:
+        with pytest.raises(RuntimeError, match="stop"), lake.transaction("ingest:1") as op:  # noqa: PT012
             lake.table("observations").append(observations("b"), op=op)
             thread = threading.Thread(target=compact)
             thread.start()
