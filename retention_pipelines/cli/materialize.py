@@ -51,10 +51,7 @@ class Outcome:
             case "step":
                 return f"  {line['step']} ..."
             case "asset":
-                wanted = Materialized.__dataclass_fields__
-                self.done.append(
-                    Materialized(**{name: line[name] or 0 for name in wanted if name != "asset"}, asset=line["asset"])
-                )
+                self._add(line)
             case "check_failed":
                 self.reasons.append(f"The check {line['check']} of {line['asset']} failed: {line['error']}")
             case "failure":
@@ -66,6 +63,22 @@ class Outcome:
                 if "error" in line:
                     self.reasons, self.hint = [line["error"]], line["hint"]
         return None
+
+    def _add(self, line: dict[str, Any]) -> None:
+        """One row per dataset: several runs over ranges of months add up, the size is the last one's."""
+        name = line["asset"]
+        before = next((item for item in self.done if item.asset == name), None)
+        now = Materialized(
+            asset=name,
+            partitions=line["partitions"] + (before.partitions if before else 0),
+            rows=line["rows"] or 0,
+            bytes=line["bytes"] or 0,
+            seconds=round(line["seconds"] + (before.seconds if before else 0.0), 3),
+        )
+        if before:
+            self.done[self.done.index(before)] = now
+        else:
+            self.done.append(now)
 
 
 def parse_line(text: str) -> dict[str, Any] | str:

@@ -12,6 +12,21 @@ def test_the_figures_of_a_dataset_become_a_row_of_the_table() -> None:
     assert outcome.done == [Materialized(asset="trends", partitions=0, rows=4, bytes=99, seconds=0.5)]
 
 
+def test_runs_over_several_ranges_of_months_add_up() -> None:
+    outcome = Outcome()
+    for months, rows in ((1, 10), (58, 12)):
+        line = {
+            "event": "asset",
+            "asset": "occurrences",
+            "partitions": months,
+            "rows": rows,
+            "bytes": 5,
+            "seconds": 0.5,
+        }
+        outcome.take(line)
+    assert outcome.done == [Materialized(asset="occurrences", partitions=59, rows=12, bytes=5, seconds=1.0)]
+
+
 def test_the_reason_of_a_failed_check_is_what_the_check_says() -> None:
     outcome = Outcome()
     outcome.take({"event": "check_failed", "asset": "observations", "check": "key_unique", "error": "2 keys."})
