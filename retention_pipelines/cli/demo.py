@@ -138,7 +138,8 @@ def _simulated_files(settings: Settings, seed: int, clock: _Clock, words: Texts)
 def _ingest(paths: Sequence[Path], lake: Lake, clock: _Clock, words: Texts, *, mapping: Path | None = None) -> None:
     what = str(paths[0]) if len(paths) == 1 else f"{len(paths)} {words.files}"
     with clock.step("ingest", words.step_ingest.format(what=what)), _bar(clock.console) as progress_of:
-        report = ingest(paths, lake, now=datetime.now(UTC), mapping=None if mapping is None else str(mapping), progress=progress_of)
+        given = None if mapping is None else str(mapping)
+        report = ingest(paths, lake, now=datetime.now(UTC), mapping=given, progress=progress_of)
     for file in report.files:
         if file.status == "refused":
             clock.console.print(

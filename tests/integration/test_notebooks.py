@@ -9,13 +9,13 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from retention_pipelines.sources.ingest import ingest
 
 from retention_pipelines.demo.simulate import simulate
 from retention_pipelines.features.compute import compute_features
 from retention_pipelines.series.aggregate import update_series
 from retention_pipelines.series.seasonality import update_seasonal_patterns
 from retention_pipelines.settings import load_settings
+from retention_pipelines.sources.ingest import ingest
 from retention_pipelines.warehouse import Lake
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
