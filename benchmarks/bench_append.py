@@ -15,7 +15,7 @@ _VALUES = {
     "VARCHAR": "'text'",
     "VARCHAR[]": "null::varchar[]",
     "DOUBLE": "(random() * 10)::double",
-    "BIGINT": "i",
+    "BIGINT": "i + 1",
     "BOOLEAN": "true",
     "TIMESTAMP WITH TIME ZONE": "event",
 }

@@ -1,4 +1,4 @@
-"""`import retention_pipelines` and `retention --help` in a fresh interpreter, against an interpreter that does nothing."""
+"""`import retention_pipelines` and `retention --help` in a fresh interpreter, against one that does nothing."""
 
 import argparse
 import statistics

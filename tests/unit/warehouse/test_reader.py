@@ -96,7 +96,8 @@ def test_an_error_in_the_sql_is_told_in_duckdbs_words(con: duckdb.DuckDBPyConnec
 
 def test_json_is_an_array_of_objects_that_every_parser_accepts(con: duckdb.DuckDBPyConnection) -> None:
     sql = """
-        select 'ä"' as text, 'nan'::double as nan, 'inf'::double as inf, timestamptz '2020-01-01 02:00:00+02' as instant,
+        select 'ä"' as text, 'nan'::double as nan, 'inf'::double as inf,
+            timestamptz '2020-01-01 02:00:00+02' as instant,
             date '2020-01-02' as day, [1, null] as list, {'a': 1.5::double} as struct, 1.50::decimal(4, 2) as exact,
             true as yes, null as nothing, 170141183460469231731687303715884105727::hugeint as huge
     """
