@@ -37,7 +37,6 @@ from retention_pipelines.sources.units import conversion
 
 # A larger share of lines that are not UTF-8 is no damage but another encoding.
 _MOST_BROKEN = 0.05
-_NOTHING = ConstantExpression(None)
 Raw = Callable[[str], Expression]
 
 
@@ -179,7 +178,7 @@ def _with_broken_rows(
 ) -> duckdb.DuckDBPyRelation:
     broken = con.table(table.unreadable)
     if broken.count("*").fetchall()[0][0] == 0:
-        return joined.select(duckdb.StarExpression(), _NOTHING.cast("VARCHAR").alias("broken:detail"))
+        return joined.select(duckdb.StarExpression(), ConstantExpression(None).cast("VARCHAR").alias("broken:detail"))
     other = broken.select(
         ColumnExpression("source_row").alias("broken:row"), ColumnExpression("detail").alias("broken:detail")
     )
@@ -191,7 +190,7 @@ def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable)
 
     def cleaned(name: str, missing: Sequence[str] = ()) -> Expression:
         if name not in present:
-            return _NOTHING.cast("VARCHAR")
+            return ConstantExpression(None).cast("VARCHAR")
         text = FunctionExpression("trim", ColumnExpression(name))
         words = sorted({*mapping.missing, *missing, ""})
         return CaseExpression(text.isnotin(*(ConstantExpression(word) for word in words)), text)
@@ -244,7 +243,7 @@ def _not_a_number(text: Expression) -> Expression:
 def _json(columns: Sequence[str]) -> Expression:
     """JSON object of raw columns, null for none."""
     if not columns:
-        return _NOTHING.cast("VARCHAR")
+        return ConstantExpression(None).cast("VARCHAR")
     pairs = [part for name in columns for part in (ConstantExpression(name), ColumnExpression(name))]
     return FunctionExpression("json_object", *pairs).cast("VARCHAR")
 
@@ -385,7 +384,7 @@ def _measurement(rule: Variable, cleaned: Callable[..., Expression]) -> Expressi
     if not convert.is_identity:
         value = value * ConstantExpression(convert.scale) + ConstantExpression(convert.offset)
     names = named.standard_names or named.surface_names
-    nothing = _NOTHING.cast("VARCHAR")
+    nothing = ConstantExpression(None).cast("VARCHAR")
     flag = cleaned(rule.qc.column) if rule.qc else nothing
     good: Expression = ConstantExpression(True)
     if rule.qc is not None:
@@ -396,7 +395,7 @@ def _measurement(rule: Variable, cleaned: Callable[..., Expression]) -> Expressi
         "standard_name": ConstantExpression(rule.standard_name or (names[0] if names else None)).cast("VARCHAR"),
         "value": value,
         "value_kind": ConstantExpression("raw"),
-        "raw_value": _NOTHING.cast("DOUBLE"),
+        "raw_value": ConstantExpression(None).cast("DOUBLE"),
         "qc_flag": flag,
         "raw_qc_flag": nothing,
         "qc_scale": ConstantExpression(rule.qc.scale if rule.qc else "none"),
