@@ -81,12 +81,10 @@ def test_sources_with_month_precision_have_no_days_but_take_part_in_the_climatol
 
 
 def test_exactly_k_standard_deviations_below_counts(lake: Lake) -> None:
-    observe(lake, [monthly(2014, 7, 18.0), monthly(2015, 7, 20.0), monthly(2016, 7, 22.0)])
-    observe(lake, [day("2017-07-05", 10.0), day("2017-07-06", 30.0)])
-    # The monthly mean of 2017 is 20 as well: climatology 20, standard deviation of 18, 20, 22, 20.
-    spread = statistics.stdev([18.0, 20.0, 22.0, 20.0])
-    assert frequency(lake, k=10.0 / spread)["2017-07"]["n_upwelling_days"] == 1
-    assert frequency(lake, k=10.001 / spread)["2017-07"]["n_upwelling_days"] == 0
+    observe(lake, [monthly(2014, 7, 18.0), monthly(2015, 7, 20.0), day("2016-07-05", 17.0), day("2016-07-06", 27.0)])
+    # Monthly means 18, 20, 22: climatology 20, standard deviation 2, limit 20 - 1.5 x 2 = 17, all exact in doubles.
+    assert frequency(lake)["2016-07"]["n_upwelling_days"] == 1
+    assert frequency(lake, k=1.5001)["2016-07"]["n_upwelling_days"] == 0
 
 
 def test_weeks_and_seasons_are_labelled_as_everywhere(lake: Lake) -> None:
