@@ -13,8 +13,14 @@ EDGE_TOLERANCE = 1e-9
 
 
 def fold_longitude(longitude: float) -> float:
-    """Fold a longitude in degrees to [-180, 180)."""
-    return (longitude + 180.0) % 360.0 - 180.0
+    """Fold a longitude in degrees to [-180, 180); one that lies there stays the number it was written as.
+
+    13.2 + 180 - 180 is 13.199999999999989 in doubles; whole turns are taken off instead, which is exact up to 360.
+    """
+    if -180.0 <= longitude < 180.0:
+        return longitude + 0.0
+    folded = longitude - 360.0 * math.floor((longitude + 180.0) / 360.0)
+    return folded if -180.0 <= folded < 180.0 else -180.0
 
 
 def cell_index(degrees: float, cell_deg: float) -> int:

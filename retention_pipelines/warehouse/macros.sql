@@ -1,8 +1,14 @@
 -- The rules of grid.py and period.py for DuckDB; tests compare the two. Temporary, so that they also exist on
 -- connections to other database files.
 
--- Longitude in degrees folded to [-180, 180).
-create or replace temp macro fold_longitude(lon) as ((lon + 180.0) % 360.0 + 360.0) % 360.0 - 180.0;
+-- Whole turns taken off a longitude; a result that rounding puts on the edge is the edge.
+create or replace temp macro without_turns(folded) as
+    case when folded >= -180.0 and folded < 180.0 then folded when folded is not null then -180.0 end;
+
+-- Longitude in degrees folded to [-180, 180); one that lies there stays the number it was written as.
+create or replace temp macro fold_longitude(lon) as
+    case when lon >= -180.0 and lon < 180.0 then lon + 0.0::double
+         else without_turns(lon - 360.0::double * floor((lon + 180.0) / 360.0)) end;
 
 -- Number of the cell that holds a coordinate; a coordinate within 1e-9 of an edge is on the edge.
 create or replace temp macro cell_index(degrees, cell_deg) as

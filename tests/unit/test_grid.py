@@ -49,6 +49,21 @@ def test_folding_keeps_the_place_and_the_range(longitude: float) -> None:
     assert np.cos(np.radians(folded)) == pytest.approx(np.cos(np.radians(longitude)), abs=1e-6)
 
 
+@given(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=200))
+@example([13.2, -13.2, 180.0, 360.0, 346.8, -180.0, -180.00000000000003, 359.99999999999994, 539.9999999999999, -0.0])
+@settings(max_examples=20, derandomize=True, deadline=None)
+def test_folding_in_duckdb_gives_the_very_same_numbers(longitudes: list[float]) -> None:
+    with open_connection() as con:
+        found = con.execute("select list_transform($1::double[], lambda x: fold_longitude(x))", [longitudes]).fetchall()
+    assert [repr(folded) for folded in found[0][0]] == [repr(fold_longitude(one)) for one in longitudes]
+
+
+@given(st.floats(-180, 180, exclude_max=True))
+@settings(max_examples=100, derandomize=True, deadline=None)
+def test_a_longitude_that_needs_no_folding_stays_as_it_was_written(longitude: float) -> None:
+    assert fold_longitude(longitude) == longitude
+
+
 def test_names_and_middles_are_as_documented() -> None:
     cell = Cell.at(-12.1, 13.6, 0.25)
     assert (cell.name, cell.center) == ("-12.25_13.5", (-12.125, 13.625))
