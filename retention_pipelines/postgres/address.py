@@ -55,6 +55,9 @@ def parse(text: str) -> URL:
         port = url.port
     except (ArgumentError, ValueError):
         raise DatabaseError("RETENTION_DATABASE_URL is not a database URL.", hint=_HINT) from None
+    if "%00" in written(url):
+        # libpq's complaint about it would show the password.
+        raise DatabaseError("RETENTION_DATABASE_URL holds a zero byte.", hint=_HINT)
     if url.drivername.partition("+")[0] not in _SCHEMES:
         raise DatabaseError(f"RETENTION_DATABASE_URL is for {url.drivername!r}, not for Postgres.", hint=_HINT)
     if port is not None and not 0 < port < 65536:
@@ -103,6 +106,16 @@ def _is_local_socket(url: URL) -> bool:
     return str(url.host or url.query.get("host", "/")).startswith("/")
 
 
+def written(url: URL) -> str:
+    """The address as text, password included, as both SQLAlchemy and libpq read it.
+
+    SQLAlchemy leaves a blank in a password as it is, which libpq refuses in a sentence that shows it, and writes one in
+    the query as `+`, which libpq takes for a plus.
+    """
+    place, mark, query = url.render_as_string(hide_password=False).partition("?")
+    return place.replace(" ", "%20") + mark + query.replace("+", "%20")
+
+
 def conninfo(url: URL) -> str:
-    """The same address for psycopg itself, which does not read SQLAlchemy's spelling."""
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    """The same address for psycopg itself, which does not read the name of a driver in it."""
+    return written(url.set(drivername="postgresql"))

@@ -62,7 +62,7 @@ class Server:
 
     def url(self, database: str = RETENTION, driver: Driver = "psycopg") -> str:
         """Address of a database as text, for programs. It holds the password: never show it, show `masked()`."""
-        return self.address(database, driver=driver).render_as_string(hide_password=False)
+        return address.written(self.address(database, driver=driver))
 
     def masked(self, database: str = RETENTION) -> str:
         """Address that may be shown."""

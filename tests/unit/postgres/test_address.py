@@ -1,5 +1,6 @@
 """Any spelling of a Postgres URL in, driver URLs with deadlines out, and never a password in a message."""
 
+import psycopg.conninfo
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -14,6 +15,7 @@ from retention_pipelines.postgres.address import (
     parse,
     session_settings,
     with_session,
+    written,
 )
 
 
@@ -33,6 +35,7 @@ def test_every_usual_spelling_means_the_same(scheme: str) -> None:
         "ana:canary@db",
         "postgresql://ana:canary@db:notaport/sea",
         "postgresql://ana:canary@db:99999/sea",
+        "postgresql://ana:canary%00@db/sea",
         "",
     ],
 )
@@ -49,8 +52,9 @@ def test_no_password_is_shown_and_every_password_survives(password: str) -> None
     secret = f"canary{password}"
     url = make_url("postgresql://ana@db/sea").set(password=secret, query={"password": secret, "host": "/run"})
     assert "canary" not in masked(url)
-    written = with_session(url, "psycopg2", Deadlines(), {}).render_as_string(hide_password=False)
-    assert make_url(written).password == secret
+    text = written(with_session(url, "psycopg2", Deadlines(), {}))
+    assert make_url(text).password == secret
+    assert psycopg.conninfo.conninfo_to_dict(conninfo(url))["password"] == secret
 
 
 def test_every_session_has_deadlines_and_utc() -> None:
@@ -80,9 +84,12 @@ def test_what_the_url_says_itself_wins() -> None:
     assert str(url.query["options"]).split()[-1] == "-cstatement_timeout=7"
 
 
-def test_libpq_reads_the_options_of_a_written_address() -> None:
-    url = with_session(parse("postgresql://ana@db/sea"), "psycopg", Deadlines(), {})
-    assert "+" not in conninfo(url).partition("?")[2]
+def test_libpq_reads_blanks_in_the_password_and_in_the_options_of_an_address() -> None:
+    url = parse("postgresql://ana:two%20words+@db/sea?options=-c%20search_path%3Dsea")
+    read = psycopg.conninfo.conninfo_to_dict(conninfo(with_session(url, "psycopg", Deadlines(), {})))
+    assert read["password"] == "two words+"
+    assert str(read["options"]).endswith("\t-c search_path=sea")
+    assert "-cstatement_timeout=60000" in str(read["options"]).split()
 
 
 @pytest.mark.parametrize("tenant", ["", "a b", "a' or true --", "x" * 65, "*'", "a\t-crole=postgres"])
