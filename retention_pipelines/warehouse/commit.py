@@ -17,7 +17,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from retention_pipelines.errors import CommitConflict
 from retention_pipelines.warehouse.faults import is_storage_full, storage_faults
-from retention_pipelines.warehouse.files import LakeFile
+from retention_pipelines.warehouse.listing import LakeFile
 from retention_pipelines.warehouse.log import DeltaLog
 from retention_pipelines.warehouse.objects import sync_path
 

@@ -1,4 +1,4 @@
-"""Parquet files of a table: what the log knows of them, and writing new ones.
+"""Parquet files of a table: reading them, and writing new ones.
 
 A file nobody has committed is invisible; a crash leaves such orphans behind and vacuum collects them.
 """
@@ -6,59 +6,23 @@ A file nobody has committed is invisible; a crash leaves such orphans behind and
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
 
 import duckdb
-import pyarrow as pa
-from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
 from retention_pipelines.catalog import Dataset
 from retention_pipelines.errors import PartitionValueError, SchemaError
 from retention_pipelines.warehouse.duck import quote_name, quote_text, quote_texts
 from retention_pipelines.warehouse.faults import storage_faults
+from retention_pipelines.warehouse.listing import LakeFile
 from retention_pipelines.warehouse.objects import sync_path
 from retention_pipelines.warehouse.schema import check_statistics, select_list
 from retention_pipelines.warehouse.statistics import delta_statistics
 
 # Every reader can open these: a space, '/' or '%' is encoded twice by some and not found (hazard H7).
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LakeFile:
-    """A Parquet file of a table; `minimum` and `maximum` hold what its statistics say per column."""
-
-    path: str
-    bytes: int
-    rows: int
-    partition: Mapping[str, str]
-    minimum: Mapping[str, Any] = field(default_factory=dict)
-    maximum: Mapping[str, Any] = field(default_factory=dict)
-    nulls: Mapping[str, int] = field(default_factory=dict)
-
-
-Keep = Callable[[LakeFile], bool]
-
-
-def live_files(delta: DeltaTable, partition_by: Sequence[str]) -> list[LakeFile]:
-    """Files of one version of a table."""
-    rows = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
-    return [
-        LakeFile(
-            path=row["path"],
-            bytes=row["size_bytes"],
-            rows=row["num_records"],
-            partition={key: row[f"partition.{key}"] for key in partition_by},
-            minimum={key[4:]: value for key, value in row.items() if key.startswith("min.")},
-            maximum={key[4:]: value for key, value in row.items() if key.startswith("max.")},
-            nulls={key[11:]: value for key, value in row.items() if key.startswith("null_count.")},
-        )
-        for row in rows
-    ]
 
 
 def scan_text(dataset: Dataset, root: str, files: Iterable[LakeFile], *, named: bool = False) -> str:

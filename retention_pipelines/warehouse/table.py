@@ -23,12 +23,15 @@ from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestore
 from retention_pipelines.warehouse.commit import TRIES, Change, Commit, pause, sync_log, try_commit
 from retention_pipelines.warehouse.duck import open_connection, quote_name
 from retention_pipelines.warehouse.faults import storage_faults
-from retention_pipelines.warehouse.files import Keep, LakeFile, live_files, scan_text, write_parquet
+from retention_pipelines.warehouse.files import scan_text, write_parquet
+from retention_pipelines.warehouse.listing import Keep, LakeFile, live_files
 from retention_pipelines.warehouse.log import DeltaLog, LogEntry
 from retention_pipelines.warehouse.objects import open_objects
 from retention_pipelines.warehouse.statistics import restored_statistics
 
 RESTORE_WINDOW_HOURS = 7 * 24
+# Versions whose files are remembered: the head, what is published, and what a rewrite or an undo reads beside them.
+_LISTINGS = 4
 
 
 class Bystanders(Protocol):
@@ -68,7 +71,7 @@ class Table:
         self._objects = open_objects(self.root, storage_options)
         self._log = DeltaLog(self._objects)
         self._reader: DeltaTable | None = None
-        self._listing: tuple[int, list[LakeFile]] | None = None
+        self._listings: dict[int, list[LakeFile]] = {}
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -149,14 +152,18 @@ class Table:
     def _files_at(self, version: int) -> list[LakeFile]:
         if version < 0:
             return []
+        if version in self._listings:
+            return self._listings[version]
         head = self._head()  # usually the version asked for, and open already
         return self._live(head if head is not None and head.version() == version else self.delta(version))
 
     def _live(self, delta: DeltaTable) -> list[LakeFile]:
         version = delta.version()
-        if self._listing is None or self._listing[0] != version:
-            self._listing = (version, live_files(delta, self.dataset.partition_by))
-        return self._listing[1]
+        if version not in self._listings:
+            while len(self._listings) >= _LISTINGS:
+                del self._listings[next(iter(self._listings))]
+            self._listings[version] = live_files(delta, self.dataset.partition_by)
+        return self._listings[version]
 
     def _without(self, live: Sequence[LakeFile], transaction: str, version: int) -> list[LakeFile]:
         entries = self._standing(transaction, since=version)

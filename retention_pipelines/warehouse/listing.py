@@ -1,0 +1,86 @@
+"""Files of a table as the Delta log knows them: names, sizes and partitions at once, statistics when asked for.
+
+A table of a thousand files has a hundred thousand statistics, and most callers look at none or at one column of them;
+so the log's answer stays the Arrow table it is, and a column becomes Python values when it is first read. What does not
+belong here: reading and writing the files (`files.py`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LakeFile:
+    """A Parquet file of a table; `minimum` and `maximum` hold what its statistics say per column."""
+
+    path: str
+    bytes: int
+    rows: int
+    partition: Mapping[str, str]
+    minimum: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    maximum: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    nulls: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+
+
+Keep = Callable[[LakeFile], bool]
+
+
+def live_files(delta: DeltaTable, partition_by: Sequence[str]) -> list[LakeFile]:
+    """Files of one version of a table."""
+    known = pa.table(delta.get_add_actions(flatten=True))
+    minimum, maximum, nulls = (_Columns(known, prefix) for prefix in ("min.", "max.", "null_count."))
+    partitions = zip(*(known[f"partition.{key}"].to_pylist() for key in partition_by), strict=True)
+    rows = zip(*(known[name].to_pylist() for name in ("path", "size_bytes", "num_records")), strict=True)
+    return [
+        LakeFile(
+            path=path,
+            bytes=size,
+            rows=records,
+            partition=dict(zip(partition_by, next(partitions, ()), strict=True)),
+            minimum=_Row(minimum, number),
+            maximum=_Row(maximum, number),
+            nulls=_Row(nulls, number),
+        )
+        for number, (path, size, records) in enumerate(rows)
+    ]
+
+
+class _Columns:
+    """The columns of one kind of statistic, each made into Python values once."""
+
+    def __init__(self, known: pa.Table, prefix: str) -> None:
+        self.names = tuple(name.removeprefix(prefix) for name in known.column_names if name.startswith(prefix))
+        self._known = known
+        self._prefix = prefix
+        self._read: dict[str, list[Any]] = {}
+
+    def read(self, name: str) -> list[Any]:
+        """The values of a column, one per file; KeyError where the log has no such statistic."""
+        if name not in self._read:
+            if name not in self.names:
+                raise KeyError(name)
+            self._read[name] = self._known[self._prefix + name].to_pylist()
+        return self._read[name]
+
+
+class _Row(Mapping[str, Any]):
+    """One file's statistics of one kind."""
+
+    __slots__ = ("_columns", "_number")
+
+    def __init__(self, columns: _Columns, number: int) -> None:
+        self._columns = columns
+        self._number = number
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns.read(name)[self._number]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns.names)
+
+    def __len__(self) -> int:
+        return len(self._columns.names)
