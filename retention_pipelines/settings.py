@@ -26,7 +26,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(
         default=None,
-        description="Postgres to use, as postgresql://user:password@host/database. Unset: the embedded server is started.",
+        description="Postgres to use, as postgresql://user:password@host/database. Unset: the embedded server.",
     )
     lake_root: str = Field(
         default="warehouse",
@@ -47,7 +47,7 @@ class Settings(BaseSettings):
         default=10.0,
         gt=0.0,
         le=200.0,
-        description="Depth in metres (or pressure in dbar) down to which a measurement belongs to the surface layer, inclusive.",
+        description="Depth in metres (or pressure in dbar) down to which a measurement is `surface`, inclusive.",
     )
     locale: Literal["en", "pt"] = Field(default="en", description="Language of reports and pages: en or pt.")
     mode: Literal["full", "read_only"] = Field(
@@ -65,15 +65,15 @@ class Settings(BaseSettings):
     )
     regions_file: Path | None = Field(
         default=None,
-        description="YAML of regions with their dry, wet and upwelling seasons, for the temporal features. Unset: the packaged list.",
+        description="YAML of regions with their seasons, for the temporal features. Unset: the packaged list.",
     )
     traits_file: Path | None = Field(
         default=None,
-        description="CSV with scientific_name and true/false columns threatened, commercial, endemic. Unset: those shares are unknown.",
+        description="CSV with scientific_name, threatened, commercial, endemic. Unset: those shares are unknown.",
     )
     s3_endpoint_url: str | None = Field(
         default=None,
-        description="Address of an S3-compatible server. Unset: AWS. Credentials and region come from the usual AWS_* variables.",
+        description="Address of an S3-compatible server. Unset: AWS. Keys and region come from the usual AWS_* variables.",
     )
 
     @field_validator("lake_root")

@@ -29,7 +29,7 @@ MANY_STARTS, WITHIN_SECONDS = 5, 600.0
 _HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error: somebody asked us to stop
+class _Stopped(Exception):
     """A signal arrived."""
 
 

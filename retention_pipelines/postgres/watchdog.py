@@ -24,7 +24,7 @@ STOP_SECONDS = 60.0
 RESTART_SECONDS = 60.0
 
 
-class Stopped(Exception):  # noqa: N818  a signal, not an error
+class Stopped(Exception):
     """Somebody asked this process to end."""
 
 
