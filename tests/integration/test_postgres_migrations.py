@@ -48,15 +48,15 @@ def test_an_empty_database_goes_up_down_and_up_again(server: Server) -> None:
     assert migrate.state(server).is_current
 
 
-def test_a_second_upgrade_changes_nothing(database: Server) -> None:
-    before = names(database)
-    done = migrate.upgrade_server(database)
+def test_i5_a_second_upgrade_changes_nothing(migrated_server: Server) -> None:
+    before = names(migrated_server)
+    done = migrate.upgrade_server(migrated_server)
     assert done.before == done.after
-    assert names(database) == before
+    assert names(migrated_server) == before
 
 
-def test_alembic_sees_no_difference_between_tables_and_database(database: Server) -> None:
-    assert migrate.differences(database) == []
+def test_alembic_sees_no_difference_between_tables_and_database(migrated_server: Server) -> None:
+    assert migrate.differences(migrated_server) == []
 
 
 _DEFINITIONS = """
@@ -109,7 +109,7 @@ def test_two_upgrades_at_once_both_succeed(server: Server) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(3)
+        for _ in range(2)
     ]
     for run in runs:
         assert run.stdin is not None
@@ -117,7 +117,7 @@ def test_two_upgrades_at_once_both_succeed(server: Server) -> None:
         run.stdin.close()
         run.stdin = None
     told = [run.communicate(timeout=120) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0, 0], told
+    assert [run.returncode for run in runs] == [0, 0], told
     assert migrate.differences(server) == []
 
 
@@ -130,9 +130,9 @@ def test_upgrade_works_where_no_alembic_file_is(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_revision_is_a_clear_error(database: Server) -> None:
+def test_an_unknown_revision_is_a_clear_error(migrated_server: Server) -> None:
     with pytest.raises(DatabaseError, match="no such state"):
-        migrate.upgrade_server(database, "abcdef")
+        migrate.upgrade_server(migrated_server, "abcdef")
 
 
 def test_a_user_who_may_not_make_roles_is_told_what_an_administrator_runs(server: Server) -> None:

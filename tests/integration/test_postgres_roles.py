@@ -11,16 +11,16 @@ from retention_pipelines.postgres.tables import METADATA
 TABLES = sorted(METADATA.tables)
 
 
-def test_the_read_only_role_cannot_write_any_table(database: Server) -> None:
-    with connect(database, role="readonly", tenant="*", autocommit=True) as con:
+def test_the_read_only_role_cannot_write_any_table(migrated_server: Server) -> None:
+    with connect(migrated_server, role="readonly", tenant="*", autocommit=True) as con:
         for table in TABLES:
             for statement in (f"delete from {table}", f"insert into {table} default values", f"truncate {table}"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     con.execute(statement)
 
 
-def test_the_read_only_role_reads_everything_but_keys(database: Server) -> None:
-    with connect(database, role="readonly", autocommit=True) as con:
+def test_the_read_only_role_reads_everything_but_keys(migrated_server: Server) -> None:
+    with connect(migrated_server, role="readonly", autocommit=True) as con:
         for table in TABLES:
             if table == "api_keys":
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -29,8 +29,8 @@ def test_the_read_only_role_reads_everything_but_keys(database: Server) -> None:
                 assert con.execute(f"select * from {table}").fetchall() == []
 
 
-def test_analysts_can_read_every_view_made_for_them(database: Server) -> None:
-    with connect(database, role="readonly", autocommit=True) as con:
+def test_analysts_can_read_every_view_made_for_them(migrated_server: Server) -> None:
+    with connect(migrated_server, role="readonly", autocommit=True) as con:
         views = con.execute("select viewname from pg_views where schemaname = 'bi' order by 1").fetchall()
         assert [name for (name,) in views] == [
             "aggregated_time_series",
@@ -46,8 +46,8 @@ def test_analysts_can_read_every_view_made_for_them(database: Server) -> None:
                 con.execute(f"delete from bi.{view}")
 
 
-def test_the_service_cannot_drop_alter_truncate_or_make_anything(database: Server) -> None:
-    with connect(database, role="service", tenant="*", autocommit=True) as con:
+def test_the_service_cannot_drop_alter_truncate_or_make_anything(migrated_server: Server) -> None:
+    with connect(migrated_server, role="service", tenant="*", autocommit=True) as con:
         for statement in (
             "drop table ml_feature_store",
             "truncate ml_feature_store",
@@ -77,8 +77,8 @@ def test_tables_made_by_later_migrations_are_granted_too(database: Server) -> No
             con.execute("delete from later")
 
 
-def test_a_user_with_only_the_read_only_role_cannot_become_more(database: Server) -> None:
-    admin = database.address().set(drivername="postgresql")
+def test_a_user_with_only_the_read_only_role_cannot_become_more(migrated_server: Server) -> None:
+    admin = migrated_server.address().set(drivername="postgresql")
     with psycopg.connect(address.conninfo(admin), autocommit=True) as con:
         con.execute("drop role if exists analyst")
         con.execute("create role analyst login password 'x' in role retention_readonly")
@@ -113,8 +113,8 @@ def test_a_session_sees_and_writes_only_the_rows_of_its_tenant(database: Server)
         assert con.execute("select tenant from access_counts").fetchall() == [("south",)]
 
 
-def test_every_table_with_a_tenant_is_guarded(database: Server) -> None:
-    with connect(database, role="owner") as con:
+def test_every_table_with_a_tenant_is_guarded(migrated_server: Server) -> None:
+    with connect(migrated_server, role="owner") as con:
         open_tables = con.execute(
             "select c.relname from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant'"
             " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')"

@@ -68,13 +68,16 @@ def test_dagsters_database_lies_beside_ours_with_longer_deadlines(server: Server
     assert "/dagster?" in server.url(DAGSTER, "psycopg2")
 
 
-def test_a_statement_that_takes_too_long_is_ended(database: Server) -> None:
-    with connect(database, deadlines=Deadlines(statement=0.05)) as con, pytest.raises(psycopg.errors.QueryCanceled):
+def test_a_statement_that_takes_too_long_is_ended(migrated_server: Server) -> None:
+    with (
+        connect(migrated_server, deadlines=Deadlines(statement=0.05)) as con,
+        pytest.raises(psycopg.errors.QueryCanceled),
+    ):
         con.execute("select pg_sleep(30)")
 
 
-def test_an_engine_acts_as_the_role_and_tenant_asked_for(database: Server) -> None:
-    engine = open_engine(database, role="readonly", tenant="north")
+def test_an_engine_acts_as_the_role_and_tenant_asked_for(migrated_server: Server) -> None:
+    engine = open_engine(migrated_server, role="readonly", tenant="north")
     with engine.connect() as connection:
         found = connection.execute(text("select current_user, current_setting('retention.tenant')")).one()
     engine.dispose()
@@ -133,9 +136,11 @@ def test_a_url_without_a_database_means_the_database_retention(external_url: str
         assert {"retention", "dagster"} <= server.databases()
 
 
-def test_read_only_mode_uses_the_read_only_role(database: Server, external_url: str) -> None:
-    url = database.address().set(drivername="postgresql")
-    reader = Server(database.kind, url.set(query={k: v for k, v in url.query.items() if k == "host"}), read_only=True)
+def test_read_only_mode_uses_the_read_only_role(migrated_server: Server, external_url: str) -> None:
+    url = migrated_server.address().set(drivername="postgresql")
+    reader = Server(
+        migrated_server.kind, url.set(query={k: v for k, v in url.query.items() if k == "host"}), read_only=True
+    )
     with psycopg.connect(address.conninfo(reader.address(role="owner"))) as con:
         assert con.execute("select current_user").fetchall() == [("retention_readonly",)]
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
