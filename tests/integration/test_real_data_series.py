@@ -2,8 +2,6 @@
 
 import functools
 import zipfile
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import gsw
@@ -17,35 +15,20 @@ from retention_pipelines.series.aggregate import update_series
 from retention_pipelines.series.diversity import update_biodiversity
 from retention_pipelines.series.seasonality import update_seasonal_patterns
 from retention_pipelines.series.trend import update_trends
-from retention_pipelines.settings import load_settings
-from retention_pipelines.sources.ingest import ingest
 from retention_pipelines.warehouse import Lake
 
 pytestmark = pytest.mark.real_data
-SETS = (
-    "ocean/argo_3902131_prof.nc",
-    "ocean/sactn_monthly_v4.2.csv",
-    "ocean/calcofi_bottle_1985_2020.csv.gz",
-    "ocean/ostia_monthly.nc",
-    "occurrences/rreas_catch.csv",
-    "occurrences/calcofi_larvae.csv.gz",
-    "occurrences/banc_darguin_dwca.zip",
-    "occurrences/ambon_event_core",
-)
 WINDOWS = ("daily", "weekly", "monthly", "seasonal")
 
 
 @pytest.fixture(scope="module")
-def series(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
-    """A lake with every set and every series."""
-    root = tmp_path_factory.mktemp("real")
-    with Lake(load_settings({}, lake_root=str(root / "lake"), state_dir=root / "state")) as lake:
-        ingest([str(real_data / name) for name in SETS], lake, now=datetime(2026, 1, 1, tzinfo=UTC))
-        update_series(lake)
-        update_biodiversity(lake)
-        update_seasonal_patterns(lake)
-        update_trends(lake)
-        yield lake
+def series(real_lake: Lake) -> Lake:
+    """The lake with every set, and every series."""
+    update_series(real_lake)
+    update_biodiversity(real_lake)
+    update_seasonal_patterns(real_lake)
+    update_trends(real_lake)
+    return real_lake
 
 
 def frame(lake: Lake, query: str, arguments: list[str]) -> pd.DataFrame:
