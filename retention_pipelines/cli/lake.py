@@ -86,9 +86,10 @@ def publish() -> None:
 
 
 def undo(name: Name, version: Annotated[int, typer.Argument(help="Commit to take back; see history.")]) -> None:
-    """Take back one commit and keep what came after it."""
+    """Take back one commit and keep what came after it; of an ingest, its rows in every dataset and its ledger line."""
     with _open() as lake:
-        _say(lake, name, lake.table(name).undo(version))
+        for table, commit in lake.undo(name, version):
+            _say(lake, table, commit)
 
 
 def restore(

@@ -22,7 +22,10 @@ EXPECTATIONS: dict[str, tuple[str, Expectation]] = {
     "required_not_null": ("Required columns hold no null.", expectations.required_not_null),
     "values_in_range": ("Values lie within bounds and allowed values.", expectations.values_in_range),
 }
-CONSERVATION = ("conservation", "read = accepted + quarantined + duplicates, in the ledger and in the tables.")
+CONSERVATION = (
+    "conservation",
+    "read = accepted + quarantined + duplicates, in the ledger and, less what was taken out since, in the tables.",
+)
 
 
 def run_months(context: dg.AssetCheckExecutionContext, lake: Lake, described: Dataset) -> tuple[str, ...] | None:
@@ -40,6 +43,7 @@ def _as_result(described: Dataset, name: str, finding: Finding) -> dg.AssetCheck
         asset_key=described.name,
         check_name=name,
         passed=finding.failing == 0,
+        severity=dg.AssetCheckSeverity.WARN if finding.in_doubt else dg.AssetCheckSeverity.ERROR,
         description=finding.sentence,
         metadata={"failing_rows": finding.failing}
         | ({"examples": dg.MetadataValue.md(finding.examples)} if finding.examples else {}),

@@ -1,4 +1,5 @@
--- Counts that do not add up: within the ledger, and between the ledger and the tables (per file content).
+-- Counts that do not add up: within the ledger, and between the ledger and the tables with their archives (per file
+-- content).
 with ledger as (
     select sha256, sum(quarantined) as quarantined, sum("values") as written
     from ingested_files
@@ -7,11 +8,18 @@ with ledger as (
 ),
 written as (
     select source_sha256 as sha256, count(*) as n
-    from (select source_sha256 from occurrences union all select source_sha256 from observations)
+    from (
+        select source_sha256 from occurrences
+        union all select source_sha256 from observations
+        union all select source_sha256 from archived_occurrences
+        union all select source_sha256 from archived_observations
+    )
     group by source_sha256
 ),
 kept_aside as (
-    select source_sha256 as sha256, count(*) as n from quarantine group by source_sha256
+    select source_sha256 as sha256, count(*) as n
+    from (select source_sha256 from quarantine union all select source_sha256 from archived_quarantine)
+    group by source_sha256
 )
 select 'read = accepted + quarantined + duplicates' as what, path as subject, "read" as ledger,
     accepted + quarantined + duplicates as found

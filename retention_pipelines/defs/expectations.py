@@ -19,15 +19,21 @@ from retention_pipelines.warehouse.duck import bind, quote_name
 
 Months = tuple[str, ...] | None
 SHOWN = 5
+# Where deliveries put the rows they accept.
+WRITTEN = ("occurrences", "observations")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What an expectation found: how many rows fail, a sentence, and a few of the rows as a Markdown table."""
+    """What an expectation found: how many rows fail, a sentence, and a few of the rows as a Markdown table.
+
+    `in_doubt` says that what would tell whether something is wrong is no longer there: worth a warning, not a stop.
+    """
 
     failing: int
     sentence: str
     examples: str = ""
+    in_doubt: bool = False
 
 
 def _in_months(months: Months) -> Callable[[LakeFile], bool]:
@@ -140,11 +146,56 @@ def values_in_range(lake: Lake, described: Dataset, months: Months) -> Finding:
 
 
 def conserved(lake: Lake) -> Finding:
-    """The ledger adds up per file, and its totals per dataset are the rows the tables hold."""
-    rows = run(lake, "conservation", datasets=("occurrences", "observations", "quarantine", "ingested_files"))
-    names = ["what", "subject", "ledger", "found"]
+    """The ledger adds up per file; per file content the tables hold its rows, less what later commits took out.
+
+    Rows in an archive are still there. A row too many is always wrong. Rows too few are right as far as commits that
+    are no deliveries took out as many; taking back a delivery takes its line of the ledger as well.
+    """
+    for name in (*WRITTEN, "quarantine"):
+        bind(lake.con, f"archived_{name}", lake.archive_table(name).scan())
+    rows = run(lake, "conservation", datasets=(*WRITTEN, "quarantine", "ingested_files"))
+    wrong = list(rows)
+    said, in_doubt = [], False
+    for what, names in (("rows written", WRITTEN), ("rows in quarantine", ("quarantine",))):
+        fewer = [row for row in rows if row[0] == what and row[3] < row[2]]
+        missing = sum(row[2] - row[3] for row in fewer)
+        if not missing:
+            continue
+        found = [taken_out(lake, name) for name in names]
+        if missing <= sum(taken.rows for taken in found):
+            wrong = [row for row in wrong if row not in fewer]
+            said.append(f" Later commits took out {missing} of the {what}.")
+        elif not all(taken.complete for taken in found):
+            in_doubt = True
+            said.append(f" Of the {what}, {missing} are gone; the log of that time is no longer kept.")
     return Finding(
-        failing=len(rows),
-        sentence="Every row read is accounted for." if not rows else f"{len(rows)} counts do not add up.",
-        examples=_table(names, rows[:SHOWN]) if rows else "",
+        failing=len(wrong),
+        sentence=("Every row read is accounted for." if not wrong else f"{len(wrong)} counts do not add up.")
+        + "".join(said),
+        examples=_table(["what", "subject", "ledger", "found"], wrong[:SHOWN]) if wrong else "",
+        in_doubt=in_doubt and all(row[0].startswith("rows ") and row[3] < row[2] for row in wrong),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenOut:
+    """Rows that commits took out of a dataset; `complete` when its log is kept from the first commit on."""
+
+    rows: int
+    complete: bool
+
+
+def taken_out(lake: Lake, name: str) -> TakenOut:
+    """What commits removed for good: not merges, not moves to the archive, not the taking back of a delivery."""
+    table = lake.table(name)
+    entries = table.history()
+    deliveries = {entry.receipt for entry in entries if entry.transaction}
+    rows = 0
+    for entry in entries:
+        moved = (entry.op or "").startswith(("archive:", "unarchive:"))
+        if not entry.removed or entry.op == "compact" or moved or entry.undoes in deliveries:
+            continue
+        before = sum(file.rows for file in table.files(version=entry.version - 1) if file.path in entry.removed)
+        after = sum(file.rows for file in table.files(version=entry.version) if file.path in entry.added)
+        rows += max(before - after, 0)
+    return TakenOut(rows=rows, complete=table.version() < 0 or (bool(entries) and entries[-1].version == 0))

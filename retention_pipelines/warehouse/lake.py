@@ -10,11 +10,12 @@ import duckdb
 from obstore.fsspec import FsspecStore
 
 from retention_pipelines.catalog import DATASETS, dataset
-from retention_pipelines.errors import LakeError
+from retention_pipelines.errors import CommitConflict, LakeError
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.archive import move_rows
 from retention_pipelines.warehouse.duck import open_connection, quote_name
 from retention_pipelines.warehouse.journal import Journal
+from retention_pipelines.warehouse.log import LogEntry
 from retention_pipelines.warehouse.objects import StoreObjects, open_objects, store_options
 from retention_pipelines.warehouse.published import MANIFEST, Folder, Manifest, parse_manifest, publish_to_store
 from retention_pipelines.warehouse.table import Commit, Table
@@ -88,6 +89,37 @@ class Lake:
     def unarchive(self, name: str, where: str, *, run: str) -> Commit:
         """Move rows back from the archive; the inverse of `archive`."""
         return move_rows(self.archive_table(name), self.table(name), where, run=f"unarchive:{run}")
+
+    def undo(self, name: str, version: int) -> list[tuple[str, Commit]]:
+        """Take back one commit and keep what came after it; of a transaction (an ingest), its commits to all tables.
+
+        Otherwise the ledger would claim rows that are gone, and refuse the file when it comes again. The ledger goes
+        last and what is taken back already is skipped, so after a crash the same call finishes the job.
+        """
+        entry = next((one for one in self.table(name).history() if one.version == version), None)
+        standing = self._standing(entry.transaction) if entry and entry.transaction and not entry.undoes else {}
+        if not standing:
+            return [(name, self.table(name).undo(version))]
+        for table, entries in standing.items():
+            live = {file.path for file in self.table(table).files()}
+            if any(not live.issuperset(one.added) for one in entries):
+                raise CommitConflict(
+                    f"{table}: a later commit rewrote files that the same transaction added; nothing was taken back.",
+                    hint=f"`retention lake restore` goes back to an earlier version of {', '.join(standing)}, "
+                    "and takes back what came later, too.",
+                )
+        return [(table, self.table(table).undo(one.version)) for table, entries in standing.items() for one in entries]
+
+    def _standing(self, transaction: str) -> dict[str, list[LogEntry]]:
+        """Commits of a transaction that were not taken back, by table, newest first; the ledger last."""
+        found: dict[str, list[LogEntry]] = {}
+        for name in sorted(DATASETS, key=lambda one: one == "ingested_files"):
+            entries = self.table(name).history()
+            undone = {one.undoes for one in entries}
+            mine = [one for one in entries if one.transaction == transaction and one.receipt not in undone]
+            if mine := [one for one in mine if one.undoes is None]:
+                found[name] = mine
+        return found
 
     def vacuum(self, name: str) -> list[str]:
         """Delete files that neither the last 7 days nor the published state need; returns their paths.

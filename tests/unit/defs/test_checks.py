@@ -1,6 +1,7 @@
 """The checks the catalog promises: each finds exactly the rows that break it, and stops what follows."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -10,6 +11,7 @@ from retention_pipelines.catalog.dataset import ColumnType
 from retention_pipelines.definitions import build_definitions
 from retention_pipelines.defs import expectations
 from retention_pipelines.settings import Settings
+from retention_pipelines.sources.ingest import ingest
 from retention_pipelines.warehouse import Lake
 from tests.unit.defs.small_lake import append, fill
 from tests.unit.series.raw_rows import observe, utc
@@ -99,6 +101,70 @@ def test_a_ledger_row_that_does_not_add_up_is_found(lake: Lake) -> None:
     found = expectations.conserved(lake)
     assert found.failing == 1
     assert "| read = accepted + quarantined + duplicates | cc.csv | 10 | 9 |" in found.examples
+
+
+def test_rows_that_vanished_without_a_commit_that_took_them_out_are_found(lake: Lake) -> None:
+    fill(lake, FEW)
+    table = lake.table("observations")
+    with lake.transaction("ingest:late"):
+        observe(lake, [{"event_start": utc("2017-08-03T00:00:00"), "value": 1.0, "source_sha256": "dd"}])
+        ledger = {
+            "path": "dd.csv",
+            "sha256": "dd",
+            "bytes": 1,
+            "role": "records",
+            "status": "ingested",
+            "reasons": "{}",
+        }
+        counts = {"read": 1, "accepted": 1, "quarantined": 0, "duplicates": 0, "values": 1}
+        append(lake, "ingested_files", {**ledger, **counts, "ingested_at": utc("2026-01-01T00:00:00")})
+    assert expectations.conserved(lake).failing == 0
+    table.undo(table.version())  # of one table only: the ledger still claims the row
+    found = expectations.conserved(lake)
+    assert (found.failing, found.in_doubt) == (1, False)
+    assert "| rows written | dd | 1 | 0 |" in found.examples
+
+
+def test_an_ingest_that_was_undone_is_conserved_and_may_come_again(lake: Lake, tmp_path: Path) -> None:
+    source = tmp_path / "survey.csv"
+    columns = "occurrenceID,datasetID,eventID,scientificName,eventDate,decimalLatitude,decimalLongitude"
+    good, bad = "1,s,h,Dentex macrophthalmus,2017-08-14,-12.1,13.3", "2,s,h,Dentex macrophthalmus,2017-08-14,95,13.3"
+    source.write_text(f"{columns},occurrenceStatus\n{good},present\n{bad},present\n")
+    for _ in range(2):
+        report = ingest([source], lake, now=utc("2026-01-01T00:00:00"))
+        assert (report.accepted, report.quarantined) == (1, 1)
+        undone = lake.undo("occurrences", lake.table("occurrences").version())
+        assert [name for name, _ in undone] == ["occurrences", "quarantine", "ingested_files"]
+        assert sum(file.rows for name, _ in undone for file in lake.table(name).files()) == 0
+        assert expectations.conserved(lake).failing == 0
+
+
+def test_rows_deleted_restored_or_archived_since_do_not_break_conservation(lake: Lake) -> None:
+    fill(lake, FEW)
+    lake.archive("occurrences", "month = '2017-07'", run="old")
+    assert expectations.conserved(lake).sentence == "Every row read is accounted for."
+    lake.table("observations").delete("month = '2017-07'", op="delete")
+    lake.table("quarantine").drop_partitions(lambda _: True, op="policy")
+    found = expectations.conserved(lake)
+    assert (found.failing, found.in_doubt) == (0, False)
+    assert "took out 3 of the rows written" in found.sentence
+    assert "took out 1 of the rows in quarantine" in found.sentence
+    lake.table("observations").restore(lake.table("observations").version() - 1)
+    assert "rows written" not in expectations.conserved(lake).sentence
+
+
+def test_rows_too_few_are_a_warning_once_the_log_that_would_explain_them_is_gone(lake: Lake) -> None:
+    fill(lake, FEW)
+    table = lake.table("observations")
+    for month in FEW:
+        table.delete(f"month = '{month}'", op="delete")
+    table.delta().create_checkpoint()
+    for entry in sorted((Path(table.root) / "_delta_log").glob("*.json"))[:-1]:
+        entry.unlink()
+    found = expectations.conserved(lake)
+    assert (found.failing, found.in_doubt) == (1, True)
+    observe(lake, [{"event_start": utc("2017-08-03T00:00:00"), "value": 1.0, "source_sha256": "not delivered"}])
+    assert not expectations.conserved(lake).in_doubt, "a row too many is wrong whatever happened before"
 
 
 def test_a_failing_blocking_check_stops_what_depends_on_the_dataset(lake: Lake, settings: Settings) -> None:
