@@ -56,7 +56,7 @@ _RIGHTS = (
     Column(
         name="flags",
         type=ColumnType.TEXTS,
-        description="Remarks that do not exclude the row, for example ZERO_COORD_UNCERTAINTY or LOCAL_TIME_SUSPECTED.",
+        description="Remarks that do not exclude the row, for example NO_DEPTH or LOCAL_TIME_SUSPECTED.",
     ),
     text("dynamic_properties", "JSON object of the raw columns that have no column here."),
     text(
@@ -178,13 +178,16 @@ INGESTED_FILES = Dataset(
         text("role", "records, lookup (joined to records) or metadata.", required=True),
         text("status", "ingested, duplicate (this content came before) or refused.", required=True),
         count("read", "Data rows in the file."),
-        count("accepted", "Rows that became occurrences or observations."),
+        count(
+            "accepted", "Rows that became occurrences or observations; of a lookup, all that can be joined."
+        ),
         count("quarantined", "Rows put into quarantine."),
         count("duplicates", "Exact duplicates of earlier rows."),
         count("values", "Rows written to occurrences or observations; a raw row may hold several values or none."),
         text("reasons", "JSON object: quarantined rows by reason.", required=True),
         text("licence", "Licence of the file's records."),
         text("bibliographic_citation", "How to cite the source."),
+        text("notes", "What of the file is not used and why, in sentences: columns, rows of a lookup nobody names."),
         text("error", "Why the file was refused."),
         text("fingerprint", "What was read and how: hash of the content, the mapping and the files joined to it."),
         instant("ingested_at", "When.", required=True),

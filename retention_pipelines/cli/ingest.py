@@ -115,6 +115,9 @@ def _print(report: IngestReport, console: Console) -> None:
     console.print(table)
     for ignored in report.ignored:
         console.print(f"left alone: {ignored.path} ({ignored.why})", highlight=False, markup=False)
+    for file in report.files:
+        for note in file.notes:
+            console.print(f"note: {Path(file.path).name}: {note}", highlight=False, markup=False)
     for file in report.refused:
         console.print(f"refused: {file.path}: {file.error}", highlight=False, markup=False)
         if file.kept_aside:

@@ -32,11 +32,10 @@ from retention_pipelines.sources.staging import (
     fresh_name,
     record_hash,
 )  # fmt: skip
-from retention_pipelines.sources.text_table import Dialect, TextTable, encoding_of, header, load
+from retention_pipelines.sources.text_table import Dialect, TextTable, encoding_or_refusal, header, load
 from retention_pipelines.sources.units import conversion
+from retention_pipelines.warehouse.duck import quote_name
 
-# A larger share of lines that are not UTF-8 is no damage but another encoding.
-_MOST_BROKEN = 0.05
 Raw = Callable[[str], Expression]
 
 
@@ -75,7 +74,7 @@ class DelimitedReader:
             raise FileRefused(
                 f"The mapping {mapping.name} reads the column {missing[0]!r}, which the file does not have."
             )
-        joined = _join(con, raw, mapping, lookups)
+        joined, notes = _join(con, raw, mapping, lookups)
         joined = _with_broken_rows(con, joined, table)
         relation = fresh_name("delimited")
         _select(joined, mapping, table).create_view(relation)
@@ -83,8 +82,17 @@ class DelimitedReader:
             relation=relation, raw=table.relation, dataset=mapping.target, dataset_id=mapping.dataset_id,
             source_type=mapping.source_type, read=table.rows, licence=mapping.licence,
             rights_holder=mapping.rights_holder, citation=mapping.citation,
-            lookups=tuple(one for one in lookups.values() if one is not None), flags=mapping.flags,
+            lookups=tuple(one for one in lookups.values() if one is not None), flags=mapping.flags, notes=notes,
         )  # fmt: skip
+
+
+def count_rows(con: duckdb.DuckDBPyConnection, file: RawFile) -> tuple[int, tuple[str, ...]]:
+    """Data rows of a lookup, and a sentence where some of them cannot be read."""
+    table = _load(con, file, None)
+    broken = con.table(table.unreadable).count("*").fetchall()[0][0]
+    for name in (table.relation, table.unreadable):
+        con.execute("drop table " + quote_name(name))
+    return table.rows, (f"{broken} of its rows cannot be read; no record is joined to them.",) if broken else ()
 
 
 def _find_lookup(mapping: Mapping, name: str, file: RawFile, around: Sequence[RawFile]) -> RawFile | None:
@@ -101,7 +109,7 @@ def _find_lookup(mapping: Mapping, name: str, file: RawFile, around: Sequence[Ra
         return None
     raise FileRefused(
         f"{file.name} needs {lookup.describes}, a file with the columns {', '.join(lookup.columns[:6])}, ...: "
-        "put it beside the file or name both."
+        "put it beside the file, or pass both in one call (a lookup delivered in an earlier call is not kept)."
     )
 
 
@@ -110,30 +118,9 @@ def _load(con: duckdb.DuckDBPyConnection, file: RawFile, mapping: Mapping | None
     if found is None:
         raise FileRefused("The file has no header of several columns.")
     names, delimiter = found
-    encoding = (mapping.encoding if mapping else None) or _encoding(file)
+    encoding = (mapping.encoding if mapping else None) or encoding_or_refusal(file.local, file.name)
     given = mapping.delimiter if mapping else None
     return load(con, file.local, names, Dialect(delimiter=given or delimiter, encoding=encoding))
-
-
-def _encoding(file: RawFile) -> str:
-    """UTF-8 or by a byte-order mark UTF-16. Some rows that are neither go to quarantine, many refuse the file."""
-    found = encoding_of(file.local)
-    if found != "cp1252":
-        return found
-    lines = broken = 0
-    with file.local.open("rb") as text:
-        for line in text:
-            lines += 1
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                broken += 1
-    if broken > max(1, lines * _MOST_BROKEN):
-        raise FileRefused(
-            f"{broken} of {lines} lines are not UTF-8: the file is in another encoding, perhaps Windows-1252. Convert "
-            "it, or name its `encoding` in a mapping: a guess would change names."
-        )
-    return "utf-8"
 
 
 def _join(
@@ -141,9 +128,10 @@ def _join(
     raw: duckdb.DuckDBPyRelation,
     mapping: Mapping,
     lookups: dict[str, RawFile | None],
-) -> duckdb.DuckDBPyRelation:
-    """Raw rows with the columns of their lookups, named `lookup.COLUMN`, and whether each was found."""
+) -> tuple[duckdb.DuckDBPyRelation, tuple[str, ...]]:
+    """Raw rows with the columns of their lookups, named `lookup.COLUMN`, and whether each was found; and notes."""
     joined = raw.set_alias("records")
+    notes = []
     for name, file in lookups.items():
         if file is None:
             continue
@@ -151,15 +139,29 @@ def _join(
         table = _load(con, file, None)
         fields = [ColumnExpression(column).alias(f"{name}.{column}") for column in table.columns]
         keys = [FunctionExpression("trim", ColumnExpression(key)).alias(f"{name}:{key}") for key in rule.keys.values()]
-        other = con.table(table.relation).select(*fields, *keys, ConstantExpression(True).alias(f"{name}:found"))
+        readable = con.table(table.relation).join(con.table(table.unreadable), "source_row", how="anti")
+        other = readable.select(*fields, *keys, ConstantExpression(True).alias(f"{name}:found"))
         _require_unique(other, [f"{name}:{key}" for key in rule.keys.values()], file, rule.describes)
         condition: Expression = ConstantExpression(True)
         for left, right in rule.keys.items():
             condition = condition & (
                 FunctionExpression("trim", ColumnExpression(left)) == ColumnExpression(f"{name}:{right}")
             )
+        notes += _unused(raw, other, condition, file, table.rows)
         joined = joined.join(other, condition, how="left")
-    return joined
+    return joined, tuple(notes)
+
+
+def _unused(
+    raw: duckdb.DuckDBPyRelation,
+    other: duckdb.DuckDBPyRelation,
+    condition: Expression,
+    file: RawFile,
+    rows: int,
+) -> list[str]:
+    """A sentence on the rows of a lookup that no record names, such as hauls without a catch."""
+    unused = other.join(raw, condition, how="anti").count("*").fetchall()[0][0]
+    return [f"{unused:,} of the {rows:,} rows of {file.name} are named by no record."] if unused else []
 
 
 def _require_unique(other: duckdb.DuckDBPyRelation, keys: list[str], file: RawFile, describes: str) -> None:
@@ -432,8 +434,6 @@ def draft_beside_state(file: RawFile, folder: Path) -> str:
     """Why an unknown file is refused; for a delimited one a mapping is drafted and its path told."""
     text = draft(file)
     if text is None:
-        if file.head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return "The file is UTF-16; save it as UTF-8."
         kind = "binary" if file.text_head is None else "text"
         return f"No format is known for this {kind} file. Formats: see docs/ingestion.md."
     folder.mkdir(parents=True, exist_ok=True)

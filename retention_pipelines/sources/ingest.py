@@ -7,28 +7,32 @@ for a row (`check.py`), what was done (`report.py`, `ledger.py`).
 For every file read = accepted + quarantined + duplicates is checked in code before anything is committed.
 """
 
+import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
-from retention_pipelines.errors import ConservationError, FileRefused, MappingError
+from retention_pipelines.errors import ConservationError, FileRefused, MappingError, RetentionError
 from retention_pipelines.sources.check import check, load_macros
-from retention_pipelines.sources.delimited import DelimitedReader, draft_beside_state
-from retention_pipelines.sources.discovery import Discovery, Unreadable, discover, siblings
+from retention_pipelines.sources.delimited import DelimitedReader, count_rows, draft_beside_state
+from retention_pipelines.sources.discovery import CHANGED, Discovery, Unreadable, discover, siblings
 from retention_pipelines.sources.ledger import already_ingested, fingerprint, keep_aside, record
 from retention_pipelines.sources.mapping import Mapping, Mappings
 from retention_pipelines.sources.report import FileReport, IngestReport
 from retention_pipelines.sources.staging import RawFile, Readers, Recognition, Staged
 from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
+from retention_pipelines.warehouse.faults import is_storage_full
 from retention_pipelines.warehouse.lake import Lake
 from retention_pipelines.warehouse.table import LakeFile
 
 _SQL = "retention_pipelines.sources"
+_log = logging.getLogger(__name__)
 #: Called before each file (its path, files done, files in all) and once at the end.
 Progress = Callable[[str, int, int], None]
 
@@ -96,8 +100,9 @@ class _Call:
     def _one(self, file: RawFile) -> FileReport:
         recognition: Recognition | None = None
         try:
-            around = self._around(file)
-            recognition = self.readers.recognise(file, around)
+            with _unforeseen_refused():
+                around = self._around(file)
+                recognition = self.readers.recognise(file, around)
             if recognition is None:
                 raise FileRefused(draft_beside_state(file, self.lake.settings.state_dir / "drafts"))
             if recognition.role != "records":
@@ -107,14 +112,20 @@ class _Call:
             return _refuse(self.lake, file, recognition, str(refusal), self.now)
 
     def _lookup(self, file: RawFile, recognition: Recognition) -> FileReport:
+        """Count the rows of a file that others are joined to; a metadata document has none."""
+        rows = 0
+        notes: tuple[str, ...] = ()
+        if recognition.role == "lookup":
+            with _unforeseen_refused():
+                rows, notes = count_rows(self.lake.con, file)
         report = FileReport(
             path=file.path, sha256=file.sha256, bytes=file.size, format=recognition.format,
             mapping=recognition.mapping, role=recognition.role, fingerprint=fingerprint(file, recognition, ()),
-            ingested_at=self.now,
+            ingested_at=self.now, read=rows, accepted=rows, notes=notes,
         )  # fmt: skip
         with self.lake.transaction(f"ingest:{file.sha256}") as op:
             if already_ingested(self.lake, report.fingerprint):
-                report = replace(report, status="duplicate")
+                report = replace(report, status="duplicate", accepted=0, duplicates=rows)
             record(self.lake, report, op=op)
         return report
 
@@ -122,8 +133,11 @@ class _Call:
         reader = self.readers.of(recognition.format)
         con = self.lake.con
         # Every part is staged before the transaction: reading is slow, and a lake has one transaction at a time.
-        parts = list(reader.read(file, recognition, around, con))
+        with _unforeseen_refused():
+            parts = list(reader.read(file, recognition, around, con))
         try:
+            if any(one.changed() for one in (file, *(lookup for part in parts for lookup in part.lookups))):
+                raise FileRefused(CHANGED)
             if not parts or all(part.read == 0 for part in parts):
                 raise FileRefused("The file has a header but no data rows.")
             identity = fingerprint(file, recognition, parts)
@@ -157,6 +171,7 @@ class _Call:
             bibliographic_citation=parts[0].citation, fingerprint=identity, ingested_at=self.now,
             read=counts.read, accepted=counts.accepted, quarantined=counts.quarantined,
             duplicates=counts.duplicates, values=counts.values,
+            notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
         )  # fmt: skip
 
     def _take(
@@ -177,10 +192,12 @@ class _Call:
 
     def _take_part(self, file: RawFile, part: Staged, op: str) -> tuple[_Counts, dict[str, int], set[str]]:
         con, target = self.lake.con, self.lake.table(part.dataset)
-        check(con, part, now=self.now)
+        with _unforeseen_refused():
+            check(con, part, now=self.now)
         con.execute(statement(_SQL, "twins"))
         place = f"{file.name}/{part.member}" if part.member else file.name
         set_variables(con, source_file=place, source_sha256=file.sha256)
+        con.execute(statement(_SQL, "constants"))
         touched = {row[0] for row in con.execute(_MONTHS).fetchall()}
         bind(con, "lake_rows", target.scan(keep=_near(touched, part.dataset_id)))
         bind(con, "lake_quarantine", self.lake.table("quarantine").scan(keep=_of_dataset(part.dataset_id)))
@@ -190,7 +207,7 @@ class _Call:
         written = stored = 0
         new_months: set[str] = set()
         if values:
-            commit = target.append(statement(_SQL, f"accepted_{part.dataset}"), op=op)
+            commit = target.append(statement(_SQL, f"accepted_{part.dataset}"), op=op, partitions=touched)
             written = commit.rows_added
             new_months = {partition[0] for partition in commit.partitions}
         if quarantined:
@@ -219,6 +236,23 @@ class _Call:
                 pairs += [duckdb.ConstantExpression(name), duckdb.ColumnExpression(name)]
         record_json = duckdb.FunctionExpression("json_object", *pairs).cast("VARCHAR").alias("raw_record")
         relation.select(duckdb.ColumnExpression("source_row"), record_json).create_view("raw_rows", replace=True)
+
+
+@contextmanager
+def _unforeseen_refused() -> Iterator[None]:
+    """Refuse the file where a reader or a library fails in a way nobody foresaw: one file must not stop the others."""
+    try:
+        yield
+    except (RetentionError, MemoryError):
+        raise
+    except Exception as error:
+        if is_storage_full(error):
+            raise
+        _log.exception("Reading a file failed")
+        raise FileRefused(
+            f"It could not be read: {type(error).__name__}: {error}.",
+            hint="If the file is sound, this is a bug: report it with the file.",
+        ) from error
 
 
 _MONTHS = "select distinct month from checked_rows where reason is null"
@@ -256,7 +290,9 @@ def _drop(lake: Lake, name: str) -> None:
 def _refuse_unreadable(lake: Lake, one: Unreadable, now: datetime) -> FileReport:
     report = FileReport(
         path=one.path, sha256=one.sha256, bytes=one.size, status="refused", error=one.why, ingested_at=now,
-        kept_aside=keep_aside(Path(one.path), one.sha256, one.why, lake.settings.refused_dir),
+        kept_aside=keep_aside(
+            one.local, one.sha256, one.why, lake.settings.refused_dir, name=os.path.basename(one.path)
+        ),
     )  # fmt: skip
     with lake.transaction(f"refuse:{one.sha256}") as op:
         record(lake, report, op=op)

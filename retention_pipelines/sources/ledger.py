@@ -44,8 +44,9 @@ def already_ingested(lake: Lake, identity: str | None) -> bool:
 
 def record(lake: Lake, report: FileReport, *, op: str) -> None:
     """Write a file's line."""
-    values = {name: getattr(report, name) for name in dataset("ingested_files").column_names if name != "reasons"}
+    values = {name: getattr(report, name) for name in dataset("ingested_files").column_names}
     values["reasons"] = json.dumps(report.reasons, sort_keys=True)
+    values["notes"] = " ".join(report.notes) or None
     lake.con.register("ledger_line", pa.table({name: [value] for name, value in values.items()}))
     try:
         lake.table("ingested_files").append("select * from ledger_line", op=op)
@@ -54,11 +55,17 @@ def record(lake: Lake, report: FileReport, *, op: str) -> None:
 
 
 def keep_aside(source: Path, sha256: str, why: str, folder: Path, *, name: str | None = None) -> str | None:
-    """Copy a refused file, with a text that says why; returns where it is, None where there was nothing to copy."""
+    """Copy a refused file, with a text that says why; returns where it is, None where nothing could be copied."""
     if not source.is_file():
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{sha256[:12]}-{os.path.basename(name or source.name)}"
-    shutil.copyfile(source, target)
+    # A name may have 255 bytes, of which `.why.txt` and the hash need some.
+    stem, suffix = os.path.splitext(os.path.basename(name or source.name))
+    kept = os.fsencode(stem)[:180].decode("utf-8", errors="ignore") + suffix[:20]
+    target = folder / f"{sha256[:12]}-{kept}"
+    try:
+        shutil.copyfile(source, target)
+    except PermissionError:
+        return None  # what may not be read cannot be copied either
     target.with_name(target.name + ".why.txt").write_text(why + "\n", encoding="utf-8")
     return str(target)

@@ -10,7 +10,8 @@ from retention_pipelines.sources.discovery import Ignored
 class FileReport:
     """A delivered file: the columns of `ingested_files`, and the months its accepted rows lie in, by dataset.
 
-    `reasons` counts quarantined rows by reason, `kept_aside` is the copy of a refused file.
+    `reasons` counts quarantined rows by reason, `notes` are sentences on what of the file is not used, `kept_aside` is
+    the copy of a refused file. The rows of a lookup are accepted, and none of them becomes a value.
     """
 
     path: str
@@ -29,6 +30,7 @@ class FileReport:
     reasons: dict[str, int] = field(default_factory=dict)
     licence: str | None = None
     bibliographic_citation: str | None = None
+    notes: tuple[str, ...] = ()
     error: str | None = None
     fingerprint: str | None = None
     ingested_at: datetime
@@ -50,7 +52,7 @@ class IngestReport:
 
     @property
     def accepted(self) -> int:
-        """Rows that became occurrences or observations."""
+        """Rows that became occurrences or observations, or that records are joined to."""
         return sum(file.accepted for file in self.files)
 
     @property

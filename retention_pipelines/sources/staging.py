@@ -25,6 +25,7 @@ A staging table has one row per raw data row, nothing dropped, with these column
   and every raw column as VARCHAR): then only quarantined rows are turned into JSON, which is faster.
 """
 
+import codecs
 import importlib
 import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,7 +54,7 @@ class RawFile:
     `path` is as delivered (for a member of a plain zip: `<zip>/<member>`), `local` is where its bytes can be read
     (a decompressed copy for `.gz` and zip members, else the file itself), `sha256` and `size` are of the delivered
     bytes. `head` holds the first 64 KiB of the readable bytes, `members` the names in a zip archive that is kept
-    whole (one with a `meta.xml`: a Darwin Core Archive).
+    whole (one with a `meta.xml`: a Darwin Core Archive). `stamp` is its length and time of change when it was opened.
     """
 
     path: str
@@ -62,6 +63,7 @@ class RawFile:
     size: int
     head: bytes
     members: tuple[str, ...] = ()
+    stamp: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -76,10 +78,22 @@ class RawFile:
     @property
     def text_head(self) -> str | None:
         """The head as text without a byte-order mark; None for binary content."""
+        if self.head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0\0" not in self.head[:4]:
+            return self.head.decode("utf-16", errors="replace")
         if b"\0" in self.head:
             return None
         # A multi-byte character may be cut at the end of the head.
         return self.head.decode("utf-8-sig", errors="replace")
+
+    def changed(self) -> bool:
+        """Whether the file at `local` is no longer the one that was opened."""
+        if self.stamp is None:
+            return False
+        try:
+            now = self.local.stat()
+        except OSError:
+            return True
+        return self.stamp != (now.st_size, now.st_mtime_ns)
 
     @property
     def header_line(self) -> str | None:
@@ -104,7 +118,8 @@ class Staged:
 
     `relation` is a table on the lake's connection, `dataset` its target. `read` is the number of raw data rows; it
     must equal the rows of `relation`. `member` names the part of an archive the rows come from. `lookups` are the
-    files joined to the rows; they make up the identity of the delivery together with the file and the mapping.
+    files joined to the rows; they make up the identity of the delivery together with the file and the mapping. `notes`
+    are sentences for the report: what of the file is not used, and why.
     """
 
     relation: str
@@ -119,6 +134,7 @@ class Staged:
     citation: str | None = None
     lookups: tuple[RawFile, ...] = ()
     flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Reader(Protocol):

@@ -156,7 +156,6 @@ def written(name: str, content: bytes) -> Callable[[Path], Path]:
         (written("binary.csv", bytes(range(256)) * 9), "No format is known for this binary file"),
         (written("picture.csv.gz", b"not gzip at all"), "not a gzip file"),
         (written("latin.csv", (HEADER + ("\n" + GOOD + "\xe9") * 9).encode("latin-1")), "another encoding"),
-        (written("wide.csv", (HEADER + "\n" + GOOD).encode("utf-16")), "UTF-16"),
         (written("unknown.csv", b"alpha,beta\n1,2\n"), "No mapping knows this header"),
         (lambda folder: folder / "absent.csv", "no such file"),
     ],

@@ -1,5 +1,6 @@
 """docs/naming.md and docs/ingestion.md against the code."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from retention_pipelines.sources.cf import QUANTITIES
 from retention_pipelines.sources.mapping import Mapping, Mappings
 from retention_pipelines.sources.quality import FLAGS, REASONS
 
+SOURCES = Path(__file__).resolve().parents[3] / "retention_pipelines" / "sources"
+#: Names of variables, dimensions and columns in files, written like flags.
+NAMES_IN_FILES = {
+    "COMMON_NAME", "CYCLE_NUMBER", "DATA_MODE", "JULD_QC", "N_LEVELS", "N_PROF", "PARAMETER_DATA_MODE",
+    "PLATFORM_NUMBER", "POSITION_QC", "STATION_PARAMETERS",
+}  # fmt: skip
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 NAMING = (DOCS / "naming.md").read_text(encoding="utf-8")
 
@@ -23,6 +30,24 @@ def section(title: str) -> set[str]:
 def test_reasons_and_flags_in_the_contract_are_those_of_the_code():
     assert section("Reasons for quarantine") == set(REASONS)
     assert section("Flags on accepted rows") == set(FLAGS)
+
+
+def flags_written() -> set[str]:
+    """Every text in the code of the readers that is written like a flag: in Python and in SQL."""
+    found = set()
+    for path in SOURCES.rglob("*.py"):
+        if path.name != "quality.py":
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            found |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    for path in SOURCES.rglob("*.sql"):
+        found |= set(re.findall(r"'([A-Z_]+)'", path.read_text(encoding="utf-8")))
+    remarks = {one.variable.rsplit("_", 1)[0].upper() for one in QUANTITIES if one.stands_for}
+    packaged = {flag for mapping in Mappings.packaged().known for flag in mapping.flags}
+    return {text for text in found if re.fullmatch("[A-Z]+(_[A-Z]+)+", text)} - NAMES_IN_FILES | remarks | packaged
+
+
+def test_every_flag_a_reader_writes_has_its_sentence_and_every_sentence_its_flag():
+    assert flags_written() == set(FLAGS)
 
 
 def test_variables_in_the_contract_are_those_of_the_code():
