@@ -5,6 +5,7 @@ does; that is a plain function with typer annotations in its own module, importe
 `retention --help` is instant. A RetentionError is a sentence on stderr and exit code 2; the rest is a bug and traces.
 """
 
+import errno
 import importlib
 import sys
 from collections.abc import Mapping
@@ -110,6 +111,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write(f"Error: {error.message}\n")
         if error.hint:
             sys.stderr.write(f"{error.hint}\n")
+        sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stderr.write(f"Error: No space left for {error.filename or 'the output'}.\nFree some, then run it again.\n")
         sys.exit(2)
 
 

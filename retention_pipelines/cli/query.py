@@ -8,7 +8,7 @@ import typer
 
 from retention_pipelines.errors import QueryError
 from retention_pipelines.settings import load_settings
-from retention_pipelines.warehouse.export import Format, write_parquet_file, write_text
+from retention_pipelines.warehouse.export import Format, replacing, write_parquet_file, write_text
 from retention_pipelines.warehouse.reader import connect_sandboxed, require_select
 
 
@@ -26,10 +26,11 @@ def query(
     if style is Format.PARQUET:
         if output is None:
             raise QueryError("Parquet is written to a file.", hint="Add --output result.parquet.")
-        write_parquet_file(con, text, str(output))
+        with replacing(output) as draft:
+            write_parquet_file(con, text, str(draft))
     elif output is None:
         write_text(con, text, style, sys.stdout)
     else:
-        with output.open("w", encoding="utf-8", newline="") as out:
+        with replacing(output) as draft, draft.open("w", encoding="utf-8", newline="") as out:
             write_text(con, text, style, out)
     con.close()

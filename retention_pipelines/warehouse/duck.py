@@ -31,6 +31,8 @@ def open_connection(
     # Delta refuses the spelling 'Etc/UTC'.
     con.execute("set timezone = 'UTC'")
     con.execute(f"set memory_limit = '{f'{memory_limit_mb}MB' if memory_limit_mb else '50%'}'")
+    # Opening a file costs more than reading a column of it; a file that changes is read again.
+    con.execute("set parquet_metadata_cache = true")
     if spill_dir is not None:
         # Two processes in one folder would write to the same files.
         own = f"{spill_dir}/retention-spill-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -7,10 +7,12 @@ import csv
 import json
 import math
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TextIO
 
 import duckdb
@@ -40,6 +42,12 @@ def write_text(con: duckdb.DuckDBPyConnection, sql: str, style: Format, out: Tex
             return
         con.execute(sql)
         names = [column[0] for column in con.description or []]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None and style is Format.JSON:
+            raise QueryError(
+                f"Two columns are called {twice!r}; a JSON object has room for one.",
+                hint=f"Rename one: {twice} as another_name.",
+            )
         if style is Format.CSV:
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(names)
@@ -57,15 +65,40 @@ def write_text(con: duckdb.DuckDBPyConnection, sql: str, style: Format, out: Tex
 
 def write_parquet_file(con: duckdb.DuckDBPyConnection, sql: str, path: str) -> None:
     """Run a query and write its result as one Parquet file."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         reader = con.sql(sql).to_arrow_reader(_ROWS_AT_ONCE)
-        with storage_faults(path), pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+        with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
             for batch in reader:
                 writer.write_batch(batch)
     except duckdb.Error as error:
         raise QueryError(str(error)) from None
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise QueryError(f"Parquet cannot hold this result: {error}.", hint="Cast the column, to text say.") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to that takes the place of `path` when all went well; until then an older file stays as it is.
+
+    Devices and pipes are written to directly.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder")
+        with storage_faults(str(path)):
+            yield draft
+            draft.replace(path)
+    except OSError as error:
+        raise QueryError(f"Cannot write {path}: {error.strerror or error}.", hint="Name another file.") from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _rows(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:

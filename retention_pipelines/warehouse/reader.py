@@ -15,6 +15,8 @@ from retention_pipelines.warehouse.lake import Lake
 # PIVOT counts as several statements.
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
 _EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+)?", re.IGNORECASE)
+# DuckDB 2 takes `with x as (copy … to 'file')` for a SELECT.
+_WRITING = re.compile("copy|insert|update|delete|merge", re.IGNORECASE)
 
 
 def connect(settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
@@ -57,9 +59,22 @@ def require_select(con: duckdb.DuckDBPyConnection, sql: str) -> str:
         alone = kinds <= _READING and len(con.extract_statements(f"from ({body}\n)")) == 1
     except duckdb.Error:
         alone = False
-    if not alone:
+    if not alone or (_WRITING.search(body) and _writes(con, kinds, body)):
         raise QueryError(
             "Only one statement that reads is run: SELECT, FROM, WITH, DESCRIBE, SUMMARIZE, SHOW, PIVOT or EXPLAIN.",
             hint="retention_pipelines.connect() gives a connection of your own for everything else.",
         )
     return text
+
+
+def _writes(con: duckdb.DuckDBPyConnection, kinds: set[duckdb.StatementType], body: str) -> bool:
+    """Whether a WITH clause holds a statement that writes: DuckDB refuses those anywhere but at the top."""
+    if duckdb.StatementType.MULTI in kinds:
+        return True  # asking about a PIVOT would run a part of it
+    try:
+        con.execute(f"explain from ({body}\n)").fetchall()
+    except duckdb.Error as error:
+        if "must be at the top level" in str(error):
+            return True
+        raise QueryError(str(error)) from None
+    return False

@@ -11,7 +11,7 @@ import pytest
 from retention_pipelines.errors import QueryError
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
-from retention_pipelines.warehouse.export import Format, write_parquet_file, write_text
+from retention_pipelines.warehouse.export import Format, replacing, write_parquet_file, write_text
 from retention_pipelines.warehouse.reader import connect_sandboxed, require_select
 from tests.unit.warehouse.rows import observations
 
@@ -43,6 +43,7 @@ def written(con: duckdb.DuckDBPyConnection, sql: str, style: Format) -> str:
         "explain select 1",
         "explain analyze select count(*) from observations",
         "values (1)",
+        "select count(*) as deleted, max(month) as \"copy\" from observations where month <> 'update'",
     ],
 )
 def test_what_only_reads_is_run(con: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -62,13 +63,19 @@ def test_what_only_reads_is_run(con: duckdb.DuckDBPyConnection, sql: str) -> Non
         "install httpfs",
         "pragma version",
         "call pragma_version()",
+        "with x as (copy (select 1) to '{lake}/_lake/x.csv') select 1",
+        "with x as (copy (select 1 as a) to '{lake}/_lake/x.csv') pivot observations on month using count(*)",
+        "with x as (copy (select 1 as a) to '{lake}/_lake/x.csv') from (pivot observations on month using count(*))",
+        "explain analyze with x as (COPY (select 1) to '{lake}/_lake/x.csv') select 1",
+        "with x as (insert into observations by name select 1 as value) select 1",
         "",
         ";",
     ],
 )
-def test_what_does_more_than_read_is_refused(con: duckdb.DuckDBPyConnection, sql: str) -> None:
+def test_what_does_more_than_read_is_refused(con: duckdb.DuckDBPyConnection, settings: Settings, sql: str) -> None:
     with pytest.raises(QueryError):
-        require_select(con, sql)
+        require_select(con, sql.format(lake=settings.lake_root))
+    assert not (Path(settings.lake_root) / "_lake/x.csv").exists()
 
 
 def test_files_outside_the_lake_cannot_be_read(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
@@ -133,6 +140,31 @@ def test_parquet_keeps_types(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> 
     found = pq.read_table(tmp_path / "r.parquet")
     assert found["record_hash"].to_pylist() == ["a", "b"]
     assert str(found.schema.field("event_start").type).startswith("timestamp[us, tz=")
+
+
+def test_json_refuses_two_columns_of_one_name_instead_of_losing_one(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(QueryError, match="'a'"):
+        written(con, "select 1 as a, 2 as a", Format.JSON)
+
+
+def test_a_type_that_parquet_has_not_is_named(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match="interval"):
+        write_parquet_file(con, "select interval 1 month as a", str(tmp_path / "a.parquet"))
+
+
+def test_an_output_file_is_replaced_only_by_a_whole_result(tmp_path: Path) -> None:
+    place = tmp_path / "a.csv"
+    place.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(place) as draft:
+        draft.write_text("half")
+        raise ZeroDivisionError
+    assert (place.read_text(), list(tmp_path.iterdir())) == ("old", [place])
+    with replacing(place) as draft:
+        draft.write_text("new")
+    assert (place.read_text(), list(tmp_path.iterdir())) == ("new", [place])
+    for impossible in (tmp_path, tmp_path / "missing" / "a.csv"):
+        with pytest.raises(QueryError, match="Cannot write"), replacing(impossible) as draft:
+            draft.write_text("new")
 
 
 def test_a_sort_larger_than_memory_goes_to_disk(settings: Settings) -> None:
