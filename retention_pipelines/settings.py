@@ -11,18 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from retention_pipelines.errors import SettingsError
 
 PREFIX = "RETENTION_"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every setting, with its bounds; environment names are `RETENTION_` plus the upper-case field name."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     database_url: SecretStr | None = Field(
         default=None,
@@ -73,7 +72,7 @@ class Settings(BaseSettings):
     )
     s3_endpoint_url: str | None = Field(
         default=None,
-        description="Address of an S3-compatible server. Unset: AWS. Keys and region come from the usual AWS_* variables.",
+        description="Address of an S3-compatible server. Unset: AWS. Keys and region: the usual AWS_* variables.",
     )
 
     @field_validator("lake_root")
@@ -81,7 +80,12 @@ class Settings(BaseSettings):
     def _lake_root_is_a_folder_or_s3(cls, value: str) -> str:
         if "://" in value and not value.startswith("s3://"):
             raise ValueError("must be a folder or start with s3://")
-        return value.rstrip("/") or "/"
+        return os.path.expanduser(value.rstrip("/") or "/")
+
+    @field_validator("state_dir", "zones_file", "regions_file", "traits_file")
+    @classmethod
+    def _home_is_spelled_out(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
 
     @field_validator("cell_deg")
     @classmethod
@@ -151,7 +155,6 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         near = difflib.get_close_matches(unknown[0], Settings.model_fields, n=1, cutoff=0.0)
         raise SettingsError(f"{unknown[0]!r} is not a setting.", hint=f"Did you mean {near[0]!r}?")
     try:
-        # model_validate, unlike the constructor, does not look at the environment a second time.
         return Settings.model_validate(values | overrides)
     except ValidationError as error:
         first = error.errors()[0]

@@ -22,6 +22,19 @@ def test_values_come_from_the_environment_and_keywords_win() -> None:
     assert (settings.cell_deg, settings.locale, settings.mode) == (0.5, "en", "full")
 
 
+def test_only_the_environment_that_is_given_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETENTION_DATABASE_URL", DATABASE)
+    monkeypatch.setenv("RETENTION_LAKE_ROOT", "")
+    assert load_settings({}).database_url is None
+    assert load_settings().lake_root == "warehouse"
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ana")
+    settings = load_settings({"RETENTION_LAKE_ROOT": "~/sea", "RETENTION_STATE_DIR": "~/state"})
+    assert (settings.lake_root, settings.state_dir) == ("/home/ana/sea", Path("/home/ana/state"))
+
+
 @pytest.mark.parametrize(
     ("name", "suggestion"),
     [
