@@ -6,7 +6,10 @@ DuckDB's reader does the work; only a file with rows it cannot read goes through
 
 import codecs
 import csv
+import glob
 import io
+import itertools
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +27,8 @@ _ROW_NUMBER = duckdb.SQLExpression("row_number() over ()").alias("source_row")
 _MOST_BROKEN = 0.05
 # A field of a raw file may be long (a polygon, a reference list).
 _LONGEST_FIELD = 16 * 1024 * 1024
+# A quoted field that goes on for more lines than this has lost its closing quote.
+_MOST_LINES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,7 @@ class TextTable:
 
 def header(text: str) -> tuple[list[str], str] | None:
     """Column names of the first line and the delimiter that gives most of them; None where there is only one."""
-    line = text.lstrip("\ufeff").split("\n", 1)[0].rstrip("\r")
+    line = re.split(r"\r\n|\n|\r", text.lstrip("\ufeff"), maxsplit=1)[0]
     found = [(next(csv.reader([line], delimiter=delimiter), []), delimiter) for delimiter in _DELIMITERS]
     names, delimiter = max(found, key=lambda one: len(one[0]))
     return ([name.strip() for name in names], delimiter) if len(names) > 1 else None
@@ -122,7 +127,7 @@ def load(con: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[str], dia
     """Read a file whose columns are known. Raises FileRefused where its bytes are not text of that encoding."""
     names = unique(columns)
     with tempfile.TemporaryDirectory() as folder:
-        local = _as_utf8(path, dialect.encoding, Path(folder))
+        local = _plain(_as_utf8(path, dialect.encoding, Path(folder)), Path(folder))
         tries = [dialect]
         if dialect.delimiter == "\t" and dialect.quote:
             # GBIF and OBIS write tab-separated text without quoting, where a quote is a character like any other.
@@ -174,6 +179,27 @@ def _as_utf8(path: Path, encoding: str, folder: Path) -> Path:
     return target
 
 
+def _plain(path: Path, folder: Path) -> Path:
+    """The file where its name is no pattern and its lines end as DuckDB's reader knows it, else a stand-in."""
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
+    if b"\r" in start and b"\n" not in start:
+        # Old Macintosh programs end lines with a carriage return alone.
+        target = folder / "lines.csv"
+        with (
+            path.open(encoding="utf-8", errors="surrogateescape", newline=None) as source,
+            target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as copy,
+        ):
+            while chunk := source.read(1 << 20):
+                copy.write(chunk)
+        return target
+    if glob.has_magic(str(path)):
+        link = folder / "named.csv"
+        link.symlink_to(path.resolve())
+        return link
+    return path
+
+
 def _row_by_row(con: duckdb.DuckDBPyConnection, path: Path, names: Sequence[str], dialect: Dialect) -> TextTable:
     """Read with Python's reader: slower, and every broken row keeps its place and what it holds."""
     good: list[list[str | None]] = []
@@ -181,6 +207,8 @@ def _row_by_row(con: duckdb.DuckDBPyConnection, path: Path, names: Sequence[str]
     csv.field_size_limit(_LONGEST_FIELD)
     width = len(names)
     for number, (fields, complaint) in enumerate(_records(path, dialect), start=1):
+        if len(fields) == width + 1 and not fields[-1]:
+            fields.pop()  # DuckDB's reader takes a delimiter at the end of a row for no field, too
         if complaint is None and len(fields) != width:
             complaint = f"The row has {len(fields)} fields, the header {width}."
         if complaint is not None:
@@ -208,17 +236,61 @@ def _row_by_row(con: duckdb.DuckDBPyConnection, path: Path, names: Sequence[str]
     return TextTable(relation=relation, unreadable=unreadable, columns=tuple(names), rows=len(good), dialect=dialect)
 
 
+class _Lines:
+    """Lines of a file for a reader of records; those of a record that went wrong can be given back."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self.taken: list[str] = []
+        self.ended = False
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines, None) if len(self.taken) < _MOST_LINES else None
+        if line is None:
+            self.ended = bool(self.taken)
+            raise StopIteration
+        self.taken.append(line)
+        return line
+
+    def give_back_all_but_the_first(self) -> str:
+        """The first line of the record; the others come again."""
+        first, *others = self.taken
+        self._lines = itertools.chain(others, self._lines)
+        return first
+
+
 def _records(path: Path, dialect: Dialect) -> Iterator[tuple[list[str], str | None]]:
-    """Data rows with a complaint about bytes that are no text; empty lines are no rows."""
+    """Data rows with a complaint about bytes that are no text and quotes without end; empty lines are no rows.
+
+    A quote that is never closed breaks its own line and not those behind it.
+    """
     with path.open("rb") as binary:
-        text = io.TextIOWrapper(binary, encoding="utf-8", errors="replace", newline="")
+        text = io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape", newline="")
         for _ in range(dialect.skip):
             text.readline()
-        for fields in reader(text, dialect):
+        lines = _Lines(text)
+        while True:
+            lines.taken, lines.ended = [], False
+            try:
+                # A reader per record: one that failed keeps what it had read.
+                fields = next(reader(lines, dialect), None)
+                complaint = "A quote is opened and not closed." if lines.ended else None
+            except csv.Error as error:
+                fields, complaint = [], f"The row cannot be read: {error}."
+            if fields is None and not lines.taken:
+                return
+            if complaint is not None:
+                line = lines.give_back_all_but_the_first().rstrip("\r\n")
+                fields = line[:_LONGEST_FIELD].split(dialect.delimiter)
             if not fields:
                 continue
-            bad = any("\ufffd" in field for field in fields)
-            yield fields, "The row has bytes that are not UTF-8." if bad else None
+            written = [field.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for field in fields]
+            if written != fields:
+                complaint = complaint or "The row has bytes that are not UTF-8."
+            yield written, complaint
 
 
 def _no_rows() -> pa.Table:

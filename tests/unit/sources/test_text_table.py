@@ -62,6 +62,60 @@ def test_bytes_that_are_no_text_break_only_their_row(tmp_path: Path, con: duckdb
     assert [row for row, _ in con.table(table.unreadable).fetchall()] == [2]
 
 
+def _all_rows(con: duckdb.DuckDBPyConnection, path: Path) -> tuple[list[tuple[object, ...]], dict[int, str]]:
+    table = load(con, path, ["a", "b"], Dialect())
+    return con.table(table.relation).order("source_row").fetchall(), dict(con.table(table.unreadable).fetchall())
+
+
+@pytest.mark.parametrize("line", ['3,"x', '"3,x', '3,"x"y"z', '"3'])
+def test_a_quote_that_is_never_closed_swallows_no_other_row(
+    line: str, tmp_path: Path, con: duckdb.DuckDBPyConnection
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(["a,b", "1,2", line, *(f"{n},{n}" for n in range(3000)), '7,"8\n9"']) + "\n")
+    rows, broken = _all_rows(con, path)
+    assert len(rows) == 3003
+    assert set(broken) <= {2}
+    assert rows[2] == (3, "0", "0")
+    assert rows[-1] == (3003, "7", "8\n9")
+
+
+def test_a_field_beyond_all_measure_breaks_its_row_only(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n1,2\n3," + "x" * (17 << 20) + "\n5,6\n")
+    rows, broken = _all_rows(con, path)
+    assert [row[:2] for row in rows] == [(1, "1"), (2, "3"), (3, "5")]
+    assert set(broken) == {2}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_may_end_in_any_of_the_three_ways(end: str, tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
+    path = tmp_path / "x.csv"
+    text = end.join(["a,b", "1,2", '3,"x y"', ""])
+    path.write_bytes(text.encode())
+    assert header(text) == (["a", "b"], ",")
+    assert _all_rows(con, path) == ([(1, "1", "2"), (2, "3", "x y")], {})
+
+
+def test_a_name_that_is_a_pattern_names_that_file_alone(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
+    for name, value in (("data1.csv", 1), ("data[1].csv", 2), ("d*.csv", 3), ("d?.csv", 4)):
+        (tmp_path / name).write_text(f"a,b\n{value},0\n")
+    for name, value in (("data[1].csv", "2"), ("d*.csv", "3"), ("d?.csv", "4")):
+        assert _all_rows(con, tmp_path / name) == ([(1, value, "0")], {})
+
+
+def test_a_delimiter_at_the_end_of_a_row_is_no_field_in_whichever_way_it_is_read(
+    tmp_path: Path, con: duckdb.DuckDBPyConnection
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n1,2,\n3,4\n")
+    assert _all_rows(con, path) == ([(1, "1", "2"), (2, "3", "4")], {})
+    path.write_text("a,b\n1,2,\n3,4\n5\n")
+    rows, broken = _all_rows(con, path)
+    assert rows[:2] == [(1, "1", "2"), (2, "3", "4")]
+    assert set(broken) == {3}
+
+
 def test_quotes_in_tab_separated_text_are_characters(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
     path = tmp_path / "x.txt"
     path.write_text('a\tb\n"x" y\t1\n5"\t2\n')
