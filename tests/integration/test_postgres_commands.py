@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from retention_pipelines.cli.app import main
-from retention_pipelines.cli.doctor import examine
+from retention_pipelines.cli.diagnosis import examine
 from retention_pipelines.postgres import migrate
 from retention_pipelines.postgres.engine import connect
 from retention_pipelines.postgres.server import Server
@@ -146,6 +146,24 @@ def test_doctor_names_settings_whose_files_are_missing(tmp_path: Path) -> None:
     settings = load_settings({}, state_dir=tmp_path, lake_root=str(tmp_path), zones_file=tmp_path / "none.geojson")
     found = finding(examine(settings), "RETENTION_ZONES_FILE")
     assert (found.status, found.advice) == ("problem", "Correct RETENTION_ZONES_FILE, or unset it.")
+
+
+def test_doctor_says_what_is_wrong_with_a_lake_it_cannot_read(tmp_path: Path) -> None:
+    log = tmp_path / "lake" / "_lake" / "observations" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / "00000000000000000000.json").write_text("{bad")
+    settings = load_settings({}, state_dir=tmp_path, lake_root=str(tmp_path / "lake"))
+    found = finding(examine(settings), "readable")
+    assert (found.status, found.value) == ("problem", False)
+    assert found.detail
+
+
+def test_doctor_says_when_a_file_is_where_a_folder_belongs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = load_settings({}, state_dir=tmp_path / "file" / "state", lake_root=str(tmp_path / "file"))
+    found = examine(settings)
+    assert "set RETENTION_LAKE_ROOT to a folder" in finding(found, "folder, lake").advice
+    assert "set RETENTION_STATE_DIR to a folder" in finding(found, "folder, state folder").advice
 
 
 def test_going_back_asks_before_data_is_lost(database: Server, database_settings: Settings, run: Command) -> None:
