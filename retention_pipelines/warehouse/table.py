@@ -196,12 +196,15 @@ class Table:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def write_files(self, select: str) -> list[AddAction]:
-        """Write rows as files that nobody sees until they are committed; a crash leaves orphans for vacuum."""
+    def write_files(self, select: str, *, partitions: Collection[str] | None = None) -> list[AddAction]:
+        """Write rows as files that nobody sees until they are committed; a crash leaves orphans for vacuum.
+
+        `partitions`: see `append`.
+        """
         self._require_writable()
         if self._local:
             os.makedirs(self.root, exist_ok=True)
-        return write_parquet(self.con, self.dataset, self.root, select)
+        return write_parquet(self.con, self.dataset, self.root, select, partitions=partitions)
 
     def commit(
         self,
@@ -257,8 +260,19 @@ class Table:
                 pause(attempt, 0.05)
         raise CommitConflict(f"{self.name}: gave up after {TRIES} tries.", hint="Try again with fewer writers.")
 
-    def append(self, select: str, *, op: str = "append", transaction: str | None = None) -> Commit:
-        """Add the rows of a query. With `transaction`, a second append of the same id adds nothing."""
+    def append(
+        self,
+        select: str,
+        *,
+        op: str = "append",
+        transaction: str | None = None,
+        partitions: Collection[str] | None = None,
+    ) -> Commit:
+        """Add the rows of a query. With `transaction`, a second append of the same id adds nothing.
+
+        `partitions`: every value of the only partition column, where the caller knows them and the query is cheap to
+        run once for each. The rows are then written fast and unsorted; rows of other partitions are left out.
+        """
         adds: list[AddAction] | None = None
 
         def once() -> Commit:
@@ -266,7 +280,7 @@ class Table:
             delta = self.delta()
             if transaction is not None and self.has_done(transaction, delta):
                 return Commit(version=delta.version())
-            adds = self.write_files(select) if adds is None else adds
+            adds = self.write_files(select, partitions=partitions) if adds is None else adds
             return self.commit(delta, adds, op=op, transactions=[transaction] if transaction else [])
 
         return self._redo(once)

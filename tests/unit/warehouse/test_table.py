@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow
+from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow, PartitionValueError
 from retention_pipelines.warehouse import Lake, Table
 from tests.unit.warehouse.rows import observations
 
@@ -28,6 +28,26 @@ def test_appended_rows_are_read_back(table: Table) -> None:
     table.append(observations("c", month="2020-02"))
     assert keys(table) == ["a", "b", "c"]
     assert (commit.rows_added, commit.partitions) == (2, (("2020-01",),))
+
+
+def test_rows_written_partition_by_partition_and_enums_are_stored_as_any_others(table: Table) -> None:
+    text = f"{observations('ab')} union all {observations('c', month='2020-02')}"
+    plain = table.append(text)
+    known = {file.path for file in table.files()}
+    enums = "dataset_id::enum('text') as dataset_id, qc_scale::enum('none', 'argo') as qc_scale"
+    given = table.append(f"select * replace ({enums}) from ({text})", partitions=["2020-01", "2020-02"])
+    assert (given.rows_added, given.partitions) == (plain.rows_added, plain.partitions) == (3, plain.partitions)
+    scans = table.scan(keep=lambda file: file.path in known), table.scan(keep=lambda file: file.path not in known)
+    before, after = (table.con.execute(f"select * from {scan} order by all").fetchall() for scan in scans)
+    assert after == before
+    assert {(file.minimum["dataset_id"], file.maximum["dataset_id"]) for file in table.files()} == {("text", "text")}
+
+
+def test_a_partition_value_that_no_reader_can_open_is_refused_and_leaves_no_file(table: Table) -> None:
+    table.append(observations("a"))
+    with pytest.raises(PartitionValueError):
+        table.append(observations("a", month="20 20"), partitions=["20 20"])
+    assert keys(table) == ["a"]
 
 
 def test_an_append_with_a_transaction_id_happens_once(table: Table) -> None:
