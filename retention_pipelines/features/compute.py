@@ -1,4 +1,4 @@
-"""Compute features of studies, month by month, and store what changed.
+"""Compute features of studies, some months at a time, and store what changed.
 
 What belongs here: the order of work and what a run reports. What does not: any formula. Late records of a month call
 for the studies of that month; see docs/features.md for what else they may reach.
@@ -27,6 +27,8 @@ from retention_pipelines.warehouse import Commit, Lake
 
 # Raise it when a formula changes: rows then say which one they were computed by.
 SCHEMA_VERSION = 1
+# A batch costs about as much as a month does, whatever it holds; this many studies need a few hundred MB.
+STUDIES_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +55,12 @@ def compute_features(
     feature_types: Sequence[str] = FEATURE_TYPES,
     options: FeatureOptions | None = None,
     coast: CoastDistance | None = None,
+    studies_at_once: int = STUDIES_AT_ONCE,
 ) -> FeatureRun:
     """Compute the features of the studies that have records in `months` (all when None) and store the changed ones.
 
     Running it again on unchanged data adds nothing; changed or late data adds a version with computed_at `now`.
+    Months are computed and committed together up to `studies_at_once` studies; the rows do not depend on that number.
     """
     unknown = sorted(set(feature_types) - set(FEATURE_TYPES))
     if unknown:
@@ -74,8 +78,8 @@ def compute_features(
     computed = dict.fromkeys(feature_types, 0)
     n_studies = 0
     chosen = reader.months_to_compute(months)
-    for month in chosen:
-        studies = reader.load(month)
+    for batch in reader.batches(chosen, studies_at_once):
+        studies = reader.load(batch)
         n_studies += studies.num_rows
         if not studies.num_rows:
             continue
@@ -89,12 +93,12 @@ def compute_features(
                         studies, cell_deg=settings.cell_deg, coast=coast, zones=zones, options=options
                     )
                 case "environmental":
-                    values = matcher.features(studies, month)
+                    values = matcher.features(studies)
                 case _:
                     values = species_features(lake, traits)
             computed[feature_type] += writer.add(values, studies)
-        writer.commit_if_full()
-    writer.close()
+        # What is done stays done when a long run is interrupted.
+        writer.commit()
     return FeatureRun(
         months=tuple(chosen),
         studies=n_studies,

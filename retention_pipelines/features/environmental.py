@@ -4,16 +4,18 @@ The search is `match.py`; here are its inputs (which partitions, which climatolo
 answers. Look-back only: nothing observed after the study enters, neither a match nor a climatology.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retention_pipelines.features.match import Match, NearbyObservations, Observations, Targets
+from retention_pipelines.features.match import EARTH_RADIUS_KM, Match, NearbyObservations, Observations, Targets
 from retention_pipelines.features.options import FeatureOptions
 from retention_pipelines.features.studies import PACKAGE
 from retention_pipelines.features.values import FeatureValues, Floats, doubles, floats
+from retention_pipelines.period import Period
 from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
@@ -25,12 +27,11 @@ QUANTITIES = {
     "chlorophyll_mg_m3": "chlorophyll",
 }
 # The longest interval an observation may have and still be matched (near_observations.sql).
-_LONGEST_INTERVAL = timedelta(days=31)
-_DEGREES_PER_KM = 1 / 111.0
+LONGEST_INTERVAL = timedelta(days=31)
 
 
 class EnvironmentalMatcher:
-    """Matches the studies of a month with the observations of one state of the lake."""
+    """Matches studies with the observations of one state of the lake."""
 
     def __init__(self, lake: Lake, options: FeatureOptions) -> None:
         self._lake = lake
@@ -38,18 +39,19 @@ class EnvironmentalMatcher:
         self._table = lake.table("observations")
         self._files = self._table.files()
 
-    def features(self, studies: pa.Table, month: str) -> FeatureValues:
-        """Environmental features of the month's loaded studies."""
+    def features(self, studies: pa.Table) -> FeatureValues:
+        """Environmental features of the loaded studies."""
         targets, matchable = self._targets(studies)
-        observed = self._observations(targets, month)
-        climatology = self._climatology(month)
-        cells = studies["location_grid"].to_pylist()
+        months = set(studies["month"].unique().to_pylist())
+        observed = self._observations(targets, months)
+        climatology = self._climatology(months)
+        places = list(zip(studies["month"].to_pylist(), studies["location_grid"].to_pylist(), strict=True))
         columns: dict[str, pa.Array] = {}
         support, rejected = np.zeros(studies.num_rows), np.zeros(studies.num_rows)
         for variable, stem in QUANTITIES.items():
             found = self._match(observed.get(variable), targets, matchable, studies.num_rows)
             suffix = variable.removeprefix(f"{stem}_")
-            mean, std = _look_up(climatology, variable, cells)
+            mean, std = _look_up(climatology, variable, places)
             anomaly = found.surface_value - mean
             columns |= {
                 variable: doubles(found.value),
@@ -130,48 +132,85 @@ class EnvironmentalMatcher:
             spread[name] = whole
         return Match(**spread)
 
-    def _observations(self, targets: Targets, month: str) -> dict[str, Observations]:
+    def _observations(self, targets: Targets, months: set[str]) -> dict[str, Observations]:
         if not len(targets):
             return {}
+        window = self._options.window + timedelta(seconds=1)
+        needed = {key for month in months for key in _months_back(month, window + LONGEST_INTERVAL)}
+        con = self._lake.con
+        bind(
+            con,
+            "_window_observations",
+            self._table.scan_files(file for file in self._files if file.partition["month"] in needed),
+        )
         first, last = (
             datetime.fromtimestamp(edge / 1e6, UTC) for edge in (targets.microseconds.min(), targets.microseconds.max())
         )
-        earliest = first - self._options.window - timedelta(seconds=1)
-        from_month, to_month = f"{earliest - _LONGEST_INTERVAL:%Y-%m}", f"{last:%Y-%m}"
-        files = [file for file in self._files if from_month <= file.partition["month"] <= to_month]
-        con = self._lake.con
-        bind(con, "_window_observations", self._table.scan_files(files))
-        margin = self._options.radius_km * _DEGREES_PER_KM
-        set_variables(
-            con,
-            earliest=earliest,
-            latest=last + timedelta(seconds=1),
-            south=float(targets.latitude.min() - margin),
-            north=float(targets.latitude.max() + margin),
-            quantities=list(QUANTITIES),
-        )
-        # An order of rows that does not depend on threads: sums must come out the same every time.
-        table = con.sql(statement(PACKAGE, "near_observations")).order("all").to_arrow_table()
+        set_variables(con, earliest=first - window, latest=last + timedelta(seconds=1), quantities=list(QUANTITIES))
+        con.register("_reached", reached_degrees(targets.latitude, targets.longitude, self._options.radius_km))
+        try:
+            # An order of rows that does not depend on threads: sums must come out the same every time.
+            table = con.sql(statement(PACKAGE, "near_observations")).order("all").to_arrow_table()
+        finally:
+            con.unregister("_reached")
         return {
             variable: _as_observations(table.filter(pc.equal(table["variable"], variable)))
             for variable in table["variable"].unique().to_pylist()
         }
 
-    def _climatology(self, month: str) -> dict[tuple[str, str], tuple[float, float]]:
-        """Mean and standard deviation by variable and cell, where enough earlier years are there."""
-        files = [
-            file for file in self._files if file.partition["month"][5:] == month[5:] and file.partition["month"] < month
-        ]
+    def _climatology(self, months: set[str]) -> "Climatology":
+        """Mean and standard deviation by variable, month and cell, where enough earlier years are there."""
+        calendar, last = {month[5:] for month in months}, max(months)
         con = self._lake.con
-        bind(con, "_past_observations", self._table.scan_files(files))
+        bind(
+            con,
+            "_past_observations",
+            self._table.scan_files(
+                file
+                for file in self._files
+                if file.partition["month"][5:] in calendar and file.partition["month"] < last
+            ),
+        )
         set_variables(con, surface_m=self._lake.settings.surface_limit_m, quantities=list(QUANTITIES))
         rows = con.sql(statement(PACKAGE, "climatology")).fetchall()
         enough = self._options.climatology_min_years
         return {
-            (variable, cell): (round(mean, 9), round(std, 9) if std is not None else np.nan)
-            for cell, variable, mean, std, n_years in rows
+            (variable, month, cell): (round(mean, 9), round(std, 9) if std is not None else np.nan)
+            for month, cell, variable, mean, std, n_years in rows
             if n_years >= enough
         }
+
+
+Climatology = dict[tuple[str, str, str], tuple[float, float]]
+
+
+def _months_back(month: str, reach: timedelta) -> Iterator[str]:
+    """A month and the earlier ones that lie at least partly within `reach` before it begins."""
+    period = Period.of_month(month)
+    earliest = period.start - reach
+    yield month
+    while period.start > earliest:
+        period = Period.of_month(f"{period.start - timedelta(days=1):%Y-%m}")
+        yield period.month_key
+
+
+def reached_degrees(latitude: Floats, longitude: Floats, radius_km: float) -> pa.Table:
+    """Whole degrees (`lat_degree`, `lon_degree`: their lower left corners) that lie within a radius of a position."""
+    angle = min(radius_km / EARTH_RADIUS_KM, np.pi) * (1 + 1e-9) + 1e-9
+    reached: set[tuple[int, int]] = set()
+    for south, west in set(zip(np.floor(latitude).astype(int), np.floor(longitude).astype(int), strict=True)):
+        first, last = np.floor(south - np.degrees(angle)), np.floor(south + 1 + np.degrees(angle))
+        lat_span = range(max(int(first), -90), min(int(last), 90) + 1)
+        # How far a circle reaches east and west of its middle; a circle around a pole reaches everywhere.
+        steepest = np.radians(max(abs(south), abs(south + 1)))
+        if steepest + angle >= np.pi / 2:
+            lon_span = range(-180, 180)
+        else:
+            half = np.degrees(np.arcsin(np.sin(angle) / np.cos(steepest)))
+            lon_span = range(int(np.floor(west - half)), int(np.floor(west + 1 + half)) + 1)
+        reached |= {(lat, (lon + 180) % 360 - 180) for lat in lat_span for lon in lon_span}
+    lat_degrees, lon_degrees = zip(*sorted(reached), strict=True) if reached else ((), ())
+    return pa.table({"lat_degree": pa.array(lat_degrees, pa.int32()), "lon_degree": pa.array(lon_degrees, pa.int32())})
 
 
 def _as_observations(table: pa.Table) -> Observations:
@@ -185,10 +224,9 @@ def _as_observations(table: pa.Table) -> Observations:
     )
 
 
-def _look_up(
-    climatology: dict[tuple[str, str], tuple[float, float]], variable: str, cells: list[str]
-) -> tuple[Floats, Floats]:
-    found = np.array([climatology.get((variable, cell), (np.nan, np.nan)) for cell in cells], dtype=np.float64)
+def _look_up(climatology: Climatology, variable: str, places: list[tuple[str, str]]) -> tuple[Floats, Floats]:
+    unknown = (np.nan, np.nan)
+    found = np.array([climatology.get((variable, *place), unknown) for place in places], dtype=np.float64)
     return found[:, 0], found[:, 1]
 
 

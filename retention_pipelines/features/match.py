@@ -115,7 +115,9 @@ class NearbyObservations:
         if self._tree is None or not len(targets):
             return
         chord = 2 * np.sin(min(radius_km / EARTH_RADIUS_KM, np.pi) / 2) * (1 + 1e-9) + 1e-12
-        balls = self._tree.query_ball_point(_unit_vectors(targets.latitude, targets.longitude), chord)
+        # Sorted: the order of sums must not depend on which other targets and observations are there.
+        vectors = _unit_vectors(targets.latitude, targets.longitude)
+        balls = self._tree.query_ball_point(vectors, chord, return_sorted=True)
         sizes = np.fromiter((len(ball) for ball in balls), dtype=np.int64, count=len(targets))
         target = np.repeat(np.arange(len(targets)), sizes)
         place = np.fromiter((p for ball in balls for p in ball), dtype=np.int64, count=int(sizes.sum()))

@@ -30,7 +30,6 @@ _COMMON = (
     "location_grid",
     "month",
 )
-_ROWS_PER_COMMIT = 200_000
 
 
 def quality_of(values: FeatureValues, studies: pa.Table, *, cell_deg: float, options: FeatureOptions) -> Quality:
@@ -49,7 +48,7 @@ def quality_of(values: FeatureValues, studies: pa.Table, *, cell_deg: float, opt
 
 @dataclass
 class RowWriter:
-    """Collects feature rows and commits them, several months at once; call `close` at the end."""
+    """Collects feature rows of all types and commits them together."""
 
     lake: Lake
     now: datetime
@@ -67,7 +66,7 @@ class RowWriter:
         self.lake.con.execute("create or replace temp table _pending as from _no_rows")
 
     def add(self, values: FeatureValues, studies: pa.Table) -> int:
-        """Stage the rows of one feature type for the studies of one month; returns their number."""
+        """Stage the rows of one feature type for loaded studies; returns their number."""
         if values.table.num_rows == 0:
             return 0
         if values.table.num_rows < studies.num_rows:
@@ -101,12 +100,7 @@ class RowWriter:
         self._months |= set(studies["month"].unique().to_pylist())
         return int(table.num_rows)
 
-    def commit_if_full(self) -> None:
-        """Commit when enough rows are staged; call it between months."""
-        if self._pending >= _ROWS_PER_COMMIT:
-            self.close()
-
-    def close(self) -> None:
+    def commit(self) -> None:
         """Commit what is staged."""
         if not self._pending:
             return

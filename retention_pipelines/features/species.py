@@ -13,7 +13,7 @@ from retention_pipelines.warehouse.duck import set_variables, statement
 
 
 def species_features(lake: Lake, traits: Traits) -> FeatureValues:
-    """Species features of the loaded month's occurrence studies."""
+    """Species features of the loaded occurrence studies."""
     con = lake.con
     con.register("_traits", traits.table)
     set_variables(con, **{f"has_{flag}": flag in traits.stated for flag in FLAGS})

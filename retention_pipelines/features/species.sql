@@ -1,4 +1,4 @@
--- Species features of the occurrence studies of a month, by docs/definitions.md.
+-- Species features of the loaded occurrence studies, by docs/definitions.md.
 -- Inputs: _study, _occurrence_records, _traits (scientific_name, threatened, commercial, endemic; null: not stated).
 with counted as (
     select dataset_id, event_id, trim(scientific_name) as taxon,

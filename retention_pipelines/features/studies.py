@@ -4,7 +4,7 @@ A study is one (dataset_id, event_id) of the occurrences, the observations or bo
 months hold which studies, and a study's position, interval and depth. Not here: any feature.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -13,11 +13,10 @@ from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
 PACKAGE = "retention_pipelines.features"
 _TABLES = {"occurrences": "_month_occurrences", "observations": "_month_observations"}
-_MONTH_COLUMNS = ("dataset_id", "event_id", "source_type", "month")
 
 
 class StudyReader:
-    """Reads the studies of a lake's state, month by month; a study belongs to the month of its first record."""
+    """Reads the studies of a lake's state, some months at a time; a study belongs to the month of its first record."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
@@ -49,14 +48,28 @@ class StudyReader:
         spanning = self._lake.con.execute("select distinct month, first_month from _spanning").fetchall()
         return sorted(wanted | {first for month, first in spanning if month in wanted})
 
-    def load(self, month: str) -> pa.Table:
-        """The studies that begin in a month, also as temp table `_study`; their records as `_occurrence_records`."""
+    def batches(self, months: Sequence[str], studies_at_once: int) -> Iterator[tuple[str, ...]]:
+        """The months in order, as many at once as hold at most `studies_at_once` studies, but at least one."""
+        beginning = dict(self._lake.con.execute("from _beginning").fetchall())
+        batch: list[str] = []
+        held = 0
+        for month in months:
+            if batch and held + beginning.get(month, 0) > studies_at_once:
+                yield tuple(batch)
+                batch, held = [], 0
+            batch.append(month)
+            held += beginning.get(month, 0)
+        if batch:
+            yield tuple(batch)
+
+    def load(self, months: Collection[str]) -> pa.Table:
+        """The studies that begin in the months, also as temp table `_study`; their records as `_occurrence_records`."""
         con = self._lake.con
-        set_variables(con, month=month, cell_deg=self._lake.settings.cell_deg)
-        spanning = con.execute("select distinct month from _spanning where first_month = $1", [month]).fetchall()
-        months = {month, *(row[0] for row in spanning)}
+        set_variables(con, months=list(months), cell_deg=self._lake.settings.cell_deg)
+        spanning = con.execute("select distinct month, first_month from _spanning").fetchall()
+        needed = {*months, *(month for month, first_month in spanning if first_month in months)}
         for name, view in _TABLES.items():
-            files = [file for file in self._files[name] if file.partition["month"] in months]
+            files = [file for file in self._files[name] if file.partition["month"] in needed]
             bind(con, view, self._lake.table(name).scan_files(files))
         con.execute(statement(PACKAGE, "month_records"))
         con.execute(statement(PACKAGE, "studies"))

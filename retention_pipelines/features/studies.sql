@@ -1,5 +1,5 @@
--- One row per study (sampling event) of a month: where, when, how deep, from how many records.
--- Inputs: _occurrence_records, _observation_records (all records of the month's studies); variable cell_deg.
+-- One row per study (sampling event) of a batch of months: where, when, how deep, from how many records.
+-- Inputs: _occurrence_records, _observation_records (all records of the studies); variable cell_deg.
 -- Positions are rounded to 1e-6 degree (0.1 m) and depths to 1e-3 m: sums of doubles depend on the order of rows, and
 -- unchanged data must give unchanged features.
 create or replace temp table _study as

@@ -1,4 +1,4 @@
--- Temporal features of the studies of a month.
+-- Temporal features of the loaded studies.
 -- Inputs: _study, _study_region (source_data_id, climate_region, wet_months, dry_months, upwelling_months).
 with dated as (
     select *,

@@ -1,9 +1,13 @@
+import random
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
+from retention_pipelines.catalog.features import FEATURE_TYPES
 from retention_pipelines.errors import FeatureError
 from retention_pipelines.features.compute import compute_features
+from retention_pipelines.features.options import FeatureOptions
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
@@ -107,3 +111,72 @@ def test_an_unknown_feature_type_and_a_naive_now_are_refused(lake):
 def test_an_empty_lake_has_no_features(lake):
     run = compute_features(lake, months=None, now=NOW)
     assert (run.studies, run.rows_added, run.commits) == (0, 0, ())
+
+
+def awkward_lake(add_occurrences, add_observations):
+    """Studies of many months near each other in space, over month ends, at the dateline and at a pole."""
+    draw = random.Random(7)
+    places = [(-12.1, 13.2), (-12.3, 13.1), (0.0, 179.95), (0.1, -179.95), (89.95, 40.0)]
+    occurrences, observations = [], []
+    for number in range(120):
+        start = datetime(draw.randrange(2012, 2015), 1, 1, tzinfo=UTC) + timedelta(hours=draw.randrange(85 * 24))
+        lat, lon = draw.choice(places)
+        row = {"event_id": f"e{number}", "event_start": start, "decimal_latitude": lat, "decimal_longitude": lon}
+        caught = ("A", "B", "C")[: draw.randrange(1, 4)]
+        occurrences += [row | {"scientific_name": name, "abundance": float(draw.randrange(1, 9))} for name in caught]
+        # A second record weeks later: some studies lie in two months.
+        if number % 5 == 0:
+            occurrences.append(row | {"event_start": start + timedelta(days=20), "scientific_name": "D"})
+        for step in range(4):
+            when = start - timedelta(days=draw.uniform(0, 20))
+            observations.append(
+                {
+                    "event_id": f"c{number}-{step}",
+                    "event_start": when,
+                    "decimal_latitude": lat + (draw.uniform(-0.2, 0.2) if lat < 89 else -0.02),
+                    "decimal_longitude": lon + draw.uniform(0, 0.04) if lat < 89 else draw.uniform(-180, 179),
+                    "depth_m": draw.uniform(0, 60),
+                    "value": draw.uniform(10, 25),
+                    "variable": draw.choice(["temperature_degc", "chlorophyll_mg_m3"]),
+                    "qc_good": draw.random() > 0.2,
+                    "date_precision": draw.choice(["day", "time"]),
+                    "source_type": draw.choice(["cast", "grid"]),
+                }
+            )
+    add_occurrences(*occurrences)
+    add_observations(*observations)
+
+
+def test_the_rows_do_not_depend_on_how_many_studies_are_computed_at_once(
+    lake, add_occurrences, add_observations, stored
+):
+    awkward_lake(add_occurrences, add_observations)
+    options = FeatureOptions(climatology_min_years=1)
+    month_by_month = compute_features(lake, months=None, now=NOW, options=options, studies_at_once=1)
+    assert len(month_by_month.commits) > 9
+    matched = [row for row in stored("environmental") if row["temperature_n"]]
+    assert {row["location_grid"].partition("_")[0] for row in matched} >= {"-12.25", "0.0", "89.75"}
+    assert any(row["temperature_anomaly_degc"] is not None for row in matched)
+    # Equal content is not written again, and only equal content.
+    at_once = compute_features(lake, months=None, now=LATER, options=options)
+    assert (at_once.studies, at_once.rows_computed) == (month_by_month.studies, month_by_month.rows_computed)
+    assert at_once.rows_added == 0
+
+
+def test_an_interrupted_run_keeps_the_batches_it_has_done(lake, add_occurrences, stored):
+    class BreaksDown:
+        calls = 0
+
+        def kilometres(self, latitude, longitude):
+            self.calls += 1
+            if self.calls > 2:
+                raise KeyboardInterrupt
+            return np.full(len(latitude), 5.0)
+
+    add_occurrences(*({"event_id": f"e{m}", "event_start": datetime(2017, m, 2, tzinfo=UTC)} for m in range(1, 6)))
+    with pytest.raises(KeyboardInterrupt):
+        compute_features(lake, months=None, now=NOW, coast=BreaksDown(), studies_at_once=1)
+    done = ["survey/e1", "survey/e2"]
+    for feature_type in FEATURE_TYPES:
+        assert [row["source_data_id"] for row in stored(feature_type)] == done
+    assert compute_features(lake, months=None, now=LATER, feature_types=["species"]).rows_added == 3

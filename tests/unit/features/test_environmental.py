@@ -1,8 +1,14 @@
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from retention_pipelines.features.compute import compute_features
+from retention_pipelines.features.environmental import reached_degrees
+from retention_pipelines.features.match import EARTH_RADIUS_KM
 from retention_pipelines.features.options import FeatureOptions
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -132,3 +138,18 @@ def test_a_cast_may_match_its_own_observations(lake, add_observations, stored):
     compute_features(lake, months=None, now=NOW, feature_types=["environmental"])
     (row,) = stored("environmental")
     assert (row["temperature_degc"], row["temperature_distance_km"], row["temperature_age_seconds"]) == (15.5, 0.0, 0.0)
+
+
+@hypothesis_settings(max_examples=60, derandomize=True, deadline=None)
+@given(
+    lat=st.floats(-90, 90), lon=st.floats(-180, 179.999), radius=st.sampled_from([1.0, 25.0, 300.0, 3000.0]),
+    bearing=st.floats(0, 2 * np.pi), share=st.floats(0, 1),
+)  # fmt: skip
+def test_every_position_within_the_radius_lies_in_a_reached_degree(lat, lon, radius, bearing, share):
+    angle, phi = share * radius / EARTH_RADIUS_KM, np.radians(lat)
+    there = np.arcsin(np.clip(np.sin(phi) * np.cos(angle) + np.cos(phi) * np.sin(angle) * np.cos(bearing), -1, 1))
+    turn = np.arctan2(np.sin(bearing) * np.sin(angle) * np.cos(phi), np.cos(angle) - np.sin(phi) * np.sin(there))
+    lon_there = (lon + np.degrees(turn) + 180) % 360 - 180
+    reached = set(map(tuple, reached_degrees(np.array([lat]), np.array([lon]), radius).to_pandas().to_numpy()))
+    assert (np.floor(np.degrees(there)), np.floor(lon_there)) in reached
+    assert radius > 25 or abs(lat) > 80 or len(reached) <= 15

@@ -8,7 +8,7 @@ AUGUST_14 = datetime(2017, 8, 14, tzinfo=UTC)
 
 
 def load(lake, month="2017-08"):
-    return StudyReader(lake).load(month).to_pylist()
+    return StudyReader(lake).load([month]).to_pylist()
 
 
 def test_a_study_is_one_event_of_one_dataset(lake, add_occurrences):
