@@ -4,6 +4,7 @@ import dagster as dg
 
 from retention_pipelines.defs import plots
 from retention_pipelines.defs.described import Result, catalog_asset, result
+from retention_pipelines.defs.partitions import meant
 from retention_pipelines.defs.resources import LakeResource, months_of, now
 
 UPSTREAM = ("occurrences", "observations")
@@ -11,11 +12,13 @@ UPSTREAM = ("occurrences", "observations")
 
 @catalog_asset("feature_store", deps=UPSTREAM, code_version="1", by_month=True)
 def feature_store(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeResource]) -> Result:
-    """Features of the studies of the months; the same content is stored once."""
+    """Features of the studies of the months and of those their observations reach; the same content is stored once."""
+    from retention_pipelines.features.affected import affected_months
     from retention_pipelines.features.compute import compute_features
 
     with lake.open() as opened:
-        compute_features(opened, months=months_of(opened, context.partition_keys), now=now())
+        months = affected_months(opened, months_of(opened, meant(context.partition_keys, context.run.tags)))
+        compute_features(opened, months=months, now=now())
         return result(context, opened, "feature_store", upstream=UPSTREAM, plot=plots.map_of_studies)
 
 
