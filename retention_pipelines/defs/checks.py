@@ -12,6 +12,7 @@ import dagster as dg
 from retention_pipelines.catalog import DATASETS, Dataset
 from retention_pipelines.defs import expectations
 from retention_pipelines.defs.expectations import Finding
+from retention_pipelines.defs.partitions import meant
 from retention_pipelines.defs.resources import LakeResource, months_of, partition_keys
 from retention_pipelines.warehouse import Lake
 
@@ -35,7 +36,7 @@ def run_months(context: dg.AssetCheckExecutionContext, lake: Lake, described: Da
     if first is None or described.event_time is None:
         return None
     last = tags.get("dagster/partition") or tags["dagster/asset_partition_range_end"]
-    return months_of(lake, [key for key in partition_keys() if first <= key <= last])
+    return months_of(lake, meant([key for key in partition_keys() if first <= key <= last], tags))
 
 
 def _as_result(described: Dataset, name: str, finding: Finding) -> dg.AssetCheckResult:

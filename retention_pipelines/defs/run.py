@@ -16,7 +16,7 @@ import dagster as dg
 from retention_pipelines.catalog import dataset
 from retention_pipelines.defs.home import instance_folder
 from retention_pipelines.defs.jobs import CLIMATOLOGY, INGEST, JOB_ASSETS, MONTHS_JOB
-from retention_pipelines.defs.partitions import KeyRange, key_ranges
+from retention_pipelines.defs.partitions import FREE_GAP, KeyRange, key_ranges
 from retention_pipelines.defs.progress import Line, write_line
 from retention_pipelines.defs.resources import LakeResource, months_present, partition_keys
 from retention_pipelines.defs.sensors import LAUNCHED_BY
@@ -65,7 +65,9 @@ def steps_after_ingest(request: Request, present: Collection[str], keys: Sequenc
     steps: list[Step] = []
     if assets := request.assets_of(MONTHS_JOB):
         months = present if request.months is None else request.months
-        steps += [Step(job=MONTHS_JOB, assets=assets, keys=span) for span in key_ranges(months, keys)]
+        steps += [
+            Step(job=MONTHS_JOB, assets=assets, keys=span) for span in key_ranges(months, keys, free_gap=FREE_GAP)
+        ]
     if assets := request.assets_of(CLIMATOLOGY):
         steps.append(Step(job=CLIMATOLOGY, assets=assets))
     return tuple(steps)

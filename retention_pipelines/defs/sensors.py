@@ -68,7 +68,7 @@ def touched_months_of(context: dg.RunStatusSensorContext) -> set[str] | None:
     request_jobs=[months_job],
     minimum_interval_seconds=10,
     default_status=DefaultSensorStatus.RUNNING,
-    description="After an ingest, asks for just the months it touched; months close together go in one run.",
+    description="After an ingest, asks for just the months it touched, in few runs.",
 )
 def touched_months(context: dg.RunStatusSensorContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """A failed ingest, for instance by a blocking check, asks for nothing."""

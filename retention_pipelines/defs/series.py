@@ -4,6 +4,7 @@ import dagster as dg
 
 from retention_pipelines.defs import plots
 from retention_pipelines.defs.described import Result, catalog_asset, result
+from retention_pipelines.defs.partitions import meant
 from retention_pipelines.defs.resources import LakeResource, months_of
 
 Lakes = dg.ResourceParam[LakeResource]
@@ -16,7 +17,7 @@ def aggregated_time_series(context: dg.AssetExecutionContext, lake: Lakes) -> Re
     from retention_pipelines.series.aggregate import update_series
 
     with lake.open() as opened:
-        update_series(opened, months=months_of(opened, context.partition_keys))
+        update_series(opened, months=months_of(opened, meant(context.partition_keys, context.run.tags)))
         return result(
             context, opened, "aggregated_time_series", upstream=("observations",), plot=plots.map_of_observations
         )
@@ -28,7 +29,7 @@ def biodiversity_statistics(context: dg.AssetExecutionContext, lake: Lakes) -> R
     from retention_pipelines.series.diversity import update_biodiversity
 
     with lake.open() as opened:
-        update_biodiversity(opened, months=months_of(opened, context.partition_keys))
+        update_biodiversity(opened, months=months_of(opened, meant(context.partition_keys, context.run.tags)))
         return result(
             context, opened, "biodiversity_statistics", upstream=("occurrences",), plot=plots.richness_over_time
         )

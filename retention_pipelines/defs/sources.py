@@ -17,6 +17,7 @@ import dagster as dg
 from retention_pipelines.defs import plots
 from retention_pipelines.defs.described import Result, attributes, catalog_asset, result
 from retention_pipelines.defs.landing import put_aside, settled_entries
+from retention_pipelines.defs.partitions import meant
 from retention_pipelines.defs.resources import RAW_BY_MONTH, LakeResource, months_of, now
 from retention_pipelines.warehouse import Lake, LakeFile
 
@@ -105,7 +106,7 @@ def ingest_landing(context: dg.AssetExecutionContext, config: IngestConfig, lake
 
 def _tidy_months(context: dg.AssetExecutionContext, lake: LakeResource, name: str, plot: plots.Plot) -> Result:
     with lake.open() as opened:
-        months = set(months_of(opened, context.partition_keys))
+        months = set(months_of(opened, meant(context.partition_keys, context.run.tags)))
 
         def of_months(file: LakeFile) -> bool:
             return file.partition["month"] in months

@@ -77,6 +77,18 @@ def test_small_files_of_a_month_are_merged_and_its_rows_stay_the_same(
     assert lake.con.sql(query).fetchall() == before
 
 
+def test_months_inside_a_range_that_it_is_not_about_are_left_as_they_are(
+    lake: Lake, settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    fill(lake, ("2015-07", "2017-07", "2019-07"))
+    request = Request(select=("biodiversity_statistics",), months=("2015-07", "2019-07"))
+    assert run(request, settings, build_definitions(settings), instance)
+    rows = lake.con.sql(
+        f"select window_label from {lake.table('biodiversity_statistics').scan()} where time_window = 'monthly'"
+    )
+    assert set(rows.fetchall()) == {("2015-07",), ("2019-07",)}
+
+
 def test_records_from_before_the_first_partition_reach_the_series(
     lake: Lake, settings: Settings, instance: dg.DagsterInstance
 ) -> None:
@@ -104,7 +116,11 @@ def test_without_months_all_that_hold_data_are_run_in_few_ranges() -> None:
     steps = steps_after_ingest(Request(select=("feature_store",)), {"1995-01", "2017-08", "2017-10"}, KEYS)
     assert steps == (
         Step(job="months", assets=("feature_store",), keys=KeyRange("1995-01", "1995-01")),
-        Step(job="months", assets=("feature_store",), keys=KeyRange("2017-08", "2017-10")),
+        Step(
+            job="months",
+            assets=("feature_store",),
+            keys=KeyRange("2017-08", "2017-10", (("2017-08", "2017-08"), ("2017-10", "2017-10"))),
+        ),
     )
 
 

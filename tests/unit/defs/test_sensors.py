@@ -10,7 +10,8 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from retention_pipelines.definitions import build_definitions
-from retention_pipelines.defs.resources import LakeResource
+from retention_pipelines.defs.partitions import MOST_RUNS, meant
+from retention_pipelines.defs.resources import LakeResource, partition_keys
 from retention_pipelines.defs.sensors import LAUNCHED_BY, landing_folder, settled_months, touched_months
 from retention_pipelines.settings import Settings
 
@@ -109,7 +110,7 @@ def test_after_an_ingest_just_the_touched_months_are_asked_for(
 ) -> None:
     months = {"occurrences": ["1874-03", "2017-08"], "observations": ["2017-08", "2017-10"]}
     requests = _after(touched_months, _ran(settings, instance, months), instance, settings)
-    assert [request.job_name for request in requests] == ["months", "months"]
+    assert {request.job_name for request in requests} == {"months"}
     spans = [
         (
             request.tags["dagster/asset_partition_range_start"],
@@ -117,8 +118,27 @@ def test_after_an_ingest_just_the_touched_months_are_asked_for(
         )
         for request in requests
     ]
-    assert spans == [("1874-03", "1874-03"), ("2017-08", "2017-10")]
-    assert len({request.run_key for request in requests}) == 2
+    assert spans == [("1874-03", "1874-03"), ("2017-08", "2017-08"), ("2017-10", "2017-10")]
+    assert len({request.run_key for request in requests}) == 3
+
+
+def test_a_delivery_of_scattered_months_asks_for_few_runs_that_are_about_just_these_months(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    months = [f"{year}-{month:02d}" for year in range(1980, 2000) for month in (2, 3, 9)]
+    result = _ran(settings, instance, {"occurrences": months, "observations": []})
+    requests = _after(touched_months, result, instance, settings)
+    assert len(requests) <= MOST_RUNS
+    spans = [
+        (
+            request.tags["dagster/asset_partition_range_start"],
+            request.tags["dagster/asset_partition_range_end"],
+            request.tags,
+        )
+        for request in requests
+    ]
+    asked = [meant([key for key in partition_keys() if first <= key <= last], tags) for first, last, tags in spans]
+    assert [key for keys in asked for key in keys] == months
 
 
 def test_records_from_before_the_first_partition_ask_for_the_first(
