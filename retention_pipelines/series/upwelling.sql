@@ -33,4 +33,5 @@ select
     getvariable('k') as k
 from judged
 cross join (select unnest(['weekly', 'monthly', 'seasonal']) as time_window)
+where window_start(day, time_window) >= timestamp '0001-01-01'
 group by dataset_id, location_grid, cell_deg, time_window, window_start(day, time_window)

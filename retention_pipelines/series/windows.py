@@ -46,8 +46,8 @@ def touched_period(key: str) -> Period:
 
 
 def overlapping(period: Period, window: TimeWindow) -> Iterator[TouchedWindow]:
-    """The windows of one length that share an instant with a period."""
-    start = period.start
+    """The windows of one length that share an instant with a period, but for the winter begun before the year 1."""
+    start = max(period.start, first_of_month(1, 3)) if window == TimeWindow.SEASONAL else period.start
     while start < period.end:
         found = window_of(start, window)
         yield TouchedWindow(period=found, time_window=window)
@@ -66,8 +66,9 @@ def months_between(period: Period) -> list[str]:
     """Keys of the months a period overlaps."""
     keys, start = [], first_of_month(period.start.year, period.start.month)
     while start < period.end:
-        keys.append(f"{start:%Y-%m}")
-        start = first_of_month(start.year, start.month + 1)
+        following = first_of_month(start.year, start.month + 1)
+        keys.append(Period(start, following).month_key)
+        start = following
     return keys
 
 

@@ -52,7 +52,7 @@ def _append(lake: Lake, name: str, defaults: Mapping[str, Any], rows: Iterable[M
         row["source_row"] = number
         row["event_id"] = row["event_id"] or f"e{number}"
         row["event_end"] = row["event_end"] or row["event_start"] + timedelta(seconds=1)
-        row["month"] = f"{row['event_start']:%Y-%m}"
+        row["month"] = row["event_start"].isoformat()[:7]
         filled.append(row)
     if not filled:
         return

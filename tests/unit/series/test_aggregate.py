@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from retention_pipelines.period import TimeWindow
 from retention_pipelines.series import refresh
 from retention_pipelines.series.aggregate import update_series
+from retention_pipelines.series.upwelling import update_upwelling
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
 from tests.unit.series.oracle import statistics
@@ -176,6 +177,25 @@ def test_a_position_on_an_edge_belongs_to_the_cell_above_and_to_the_right(
         observe(lake, [at("2017-08-14T10:00:00", decimal_latitude=latitude, decimal_longitude=longitude)])
         update_series(lake)
         assert {(row["location_grid"], row["cell_deg"]) for row in rows_of(lake, NAME)} == {(expected, cell_deg)}
+
+
+def test_years_of_any_number_of_digits_are_in_their_windows_and_the_winter_before_the_year_1_is_in_none(
+    lake: Lake,
+) -> None:
+    # Climatologies and model runs count years from 0001.
+    starts = ["0001-01-01", "0001-02-28", "0001-12-01", "0274-01-01", "0999-05-05", "1582-10-12", "2263-01-01"]
+    observe(lake, [at(f"{start}T00:00:00") for start in starts])
+    update_series(lake)
+    rows = [row for row in rows_of(lake, NAME) if row["layer"] == "all"]
+    assert {row["window_label"] for row in rows if row["time_window"] == "daily"} == set(starts)
+    assert {row["window_label"] for row in rows if row["time_window"] == "monthly"} == {start[:7] for start in starts}
+    seasons = {"0002-DJF", "0274-DJF", "0999-MAM", "1582-SON", "2263-DJF"}
+    assert {row["window_label"] for row in rows if row["time_window"] == "seasonal"} == seasons
+    assert update_series(lake, months=["0001-01"]).rows_added > 0
+    assert {row["window_label"] for row in rows_of(lake, NAME) if row["time_window"] == "daily"} == set(starts)
+    update_upwelling(lake)
+    found = rows_of(lake, "upwelling_frequency", "time_window = 'seasonal'")
+    assert {row["window_label"] for row in found} == seasons
 
 
 def test_values_far_from_zero_keep_the_digits_of_their_spread(lake: Lake) -> None:

@@ -65,6 +65,7 @@ def test_months_between_counts_every_month_a_period_overlaps() -> None:
     start = datetime(2016, 12, 26, tzinfo=UTC)
     assert months_between(Period(start, start + timedelta(days=7))) == ["2016-12", "2017-01"]
     assert months_between(Period.of_month("2017-02")) == ["2017-02"]
+    assert months_between(Period.of_month("0999-02")) == ["0999-02"]
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)
