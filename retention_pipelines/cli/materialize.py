@@ -17,6 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from retention_pipelines.errors import PipelineError, RetentionError
+from retention_pipelines.postgres.migrate import upgrade_server
+from retention_pipelines.postgres.server import open_server
+from retention_pipelines.settings import load_settings
 
 MODULE = "retention_pipelines.defs.run"
 
@@ -94,7 +97,8 @@ def run_pipeline(arguments: list[str], console: Console) -> Outcome:
     """Run the assets in a process of their own; raises PipelineError only when it dies without a last word."""
     outcome = Outcome()
     started = time.monotonic()
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as complaints:
+    with open_server(load_settings()) as server, tempfile.TemporaryFile("w+", encoding="utf-8") as complaints:
+        upgrade_server(server)
         command = [sys.executable, "-m", MODULE, *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True) as process:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
@@ -133,6 +137,7 @@ def materialize(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Ingest what lies in the landing folder, then compute features and series; the Dagster page shows the runs."""
+    load_settings().require_full("retention materialize")
     if every and months is not None:
         raise RetentionError("--all and --months exclude each other.", hint="Leave one of them out.")
     arguments = [*(("--select", select) if select else ()), *(("--months", months) if months is not None else ())]

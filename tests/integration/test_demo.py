@@ -82,6 +82,11 @@ def test_the_demo_fills_every_dataset_and_reports_it(demo: Demo) -> None:
         assert text in demo.printed, text
 
 
+def test_the_doctor_finds_nothing_to_do_after_the_demo(demo: Demo) -> None:
+    done = retention(demo.environ, demo.cwd, "doctor", "--start")
+    assert done.returncode == 0, done.stdout
+
+
 def test_every_raw_row_is_accounted_for(demo: Demo, simulation: Simulation) -> None:
     files = ask(demo, "select path, read, accepted, quarantined, duplicates, status from ingested_files")
     assert {Path(path).name for path, *_ in files} == set(RAW_FILES)
