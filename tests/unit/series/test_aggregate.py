@@ -8,14 +8,18 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from retention_pipelines.catalog import DATASETS
 from retention_pipelines.period import TimeWindow
 from retention_pipelines.series import refresh
 from retention_pipelines.series.aggregate import update_series
+from retention_pipelines.series.diversity import update_biodiversity
+from retention_pipelines.series.seasonality import update_seasonal_patterns
+from retention_pipelines.series.trend import update_trends
 from retention_pipelines.series.upwelling import update_upwelling
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
 from tests.unit.series.oracle import statistics
-from tests.unit.series.raw_rows import observe, rows_of, utc
+from tests.unit.series.raw_rows import observe, record, rows_of, utc
 
 NAME = "aggregated_time_series"
 KEY = ("source_type", "dataset_id", "variable", "layer", "location_grid", "time_window", "window_label")
@@ -416,3 +420,20 @@ def test_an_update_that_met_another_one_computes_again_from_the_newest_rows(sett
         first.table(NAME).write_files = write_while_another_commits  # type: ignore[method-assign]
         update_series(first)
         assert only(first, time_window="daily", layer="all")["n"] == 2
+
+
+def test_every_series_of_a_lake_in_a_bucket_is_that_of_a_folder(settings: Settings, s3_settings: Settings) -> None:
+    updates = (update_series, update_biodiversity, update_seasonal_patterns, update_trends, update_upwelling)
+    found = []
+    for place in (settings, s3_settings):
+        with Lake(place) as lake:
+            days = [utc("2014-12-01T10:00:00") + timedelta(days=31 * i) for i in range(25)]
+            observe(lake, [{"event_start": day, "value": float(i % 7)} for i, day in enumerate(days)])
+            record(lake, [{"event_start": day, "scientific_name": f"T {i % 3}"} for i, day in enumerate(days[:3])])
+            for update in updates:
+                update(lake)
+            observe(lake, [at("2015-01-02T00:00:00", 9.0)])
+            update_series(lake, months=["2015-01"])
+            found.append({name: rows_of(lake, name) for name, entry in DATASETS.items() if entry.layer == "series"})
+    assert found[0] == found[1]
+    assert all(found[1].values())
