@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from retention_pipelines.errors import FileRefused
 from retention_pipelines.sources.arrays import Array, Measured, check_whole, is_netcdf, numbers, stage_arrays, texts
-from retention_pipelines.sources.cf import Reading, readings
+from retention_pipelines.sources.cf import Reading, Refusal, notes_on, readings
 from retention_pipelines.sources.identity import first, slug
 from retention_pipelines.sources.licences import licence_name
 from retention_pipelines.sources.staging import RawFile, Recognition, Staged
@@ -135,8 +135,8 @@ def _modes(data: netCDF4.Dataset, name: str, profiles: Profiles) -> Array:
     return np.where(own.any(axis=1), its_own, profiles.mode)
 
 
-def _parameters(data: netCDF4.Dataset) -> list[Reading]:
-    """The parameters of the file that are quantities of the table."""
+def _parameters(data: netCDF4.Dataset) -> tuple[list[Reading], list[Refusal], list[str]]:
+    """The parameters of the file that are quantities of the table, those that cannot be read, and the names of all."""
     columns = {
         name: (getattr(variable, "standard_name", None), getattr(variable, "units", None))
         for name, variable in data.variables.items()
@@ -146,8 +146,7 @@ def _parameters(data: netCDF4.Dataset) -> list[Reading]:
         and not name.endswith("_ADJUSTED")
         and name not in _NOT_LEVELS
     }
-    found, _ = readings(columns)
-    return found
+    return *readings(columns), list(columns)
 
 
 def _attribute(data: netCDF4.Dataset, name: str) -> str | None:
@@ -159,7 +158,7 @@ def _stage(data: netCDF4.Dataset, con: duckdb.DuckDBPyConnection) -> Staged:
     is_argo = dataset_id == DATASET_ID
     profiles = _profiles(data)
     shape = (data.dimensions["N_PROF"].size, data.dimensions["N_LEVELS"].size)
-    parameters = _parameters(data)
+    parameters, refused, all_names = _parameters(data)
     names = ["PRES", *(reading.column for reading in parameters)]
     stored: dict[str, Array] = {}
     for name in names:
@@ -248,4 +247,6 @@ def _stage(data: netCDF4.Dataset, con: duckdb.DuckDBPyConnection) -> Staged:
         read=rows,
         licence=licence_name(_attribute(data, "license")) or (LICENCE if is_argo else None),
         citation=_attribute(data, "citation") or (CITATION if is_argo else None),
+        flags=("UNIT_NOT_READ",) if any(one.unit_unknown for one in refused) else (),
+        notes=notes_on(all_names, parameters, refused),
     )

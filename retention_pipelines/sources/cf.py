@@ -6,7 +6,7 @@ what is unclear is refused with a sentence.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from retention_pipelines.sources.quantities import QUANTITIES, Quantity
@@ -32,6 +32,7 @@ class Refusal:
 
     column: str
     reason: str
+    unit_unknown: bool = False
 
 
 def _key(name: str) -> str:
@@ -91,7 +92,8 @@ def read_as(column: str, *, standard_name: str | None = None, unit: str | None =
             )
     wanted = ", ".join(sorted({candidate.unit for candidate, _ in candidates}))
     stated = f"the unit {unit.strip()!r}" if unit and unit.strip() else "no unit"
-    return Refusal(column=column, reason=f"{column} has {stated}, which cannot be converted to {wanted}.")
+    reason = f"{column} has {stated}, which cannot be converted to {wanted}."
+    return Refusal(column=column, reason=reason, unit_unknown=True)
 
 
 def readings(columns: Mapping[str, tuple[str | None, str | None]]) -> tuple[list[Reading], list[Refusal]]:
@@ -116,6 +118,14 @@ def readings(columns: Mapping[str, tuple[str | None, str | None]]) -> tuple[list
     return [_standing_for(reading, taken) for reading in taken.values()], refused
 
 
+def notes_on(columns: Iterable[str], found: Iterable[Reading], refused: Iterable[Refusal]) -> tuple[str, ...]:
+    """Sentences on the columns of a file that are not read: those refused, each with why, and those nobody knows."""
+    reasons = tuple(one.reason for one in refused)
+    known = {one.column for one in found} | {one.column for one in refused}
+    unknown = [name for name in columns if name not in known]
+    return (*reasons, f"Not read, as no known quantity: {', '.join(unknown)}.") if unknown else reasons
+
+
 def _standing_for(reading: Reading, taken: Mapping[str, Reading]) -> Reading:
     other = reading.quantity.stands_for
     if other is None or other in taken:
@@ -131,4 +141,4 @@ def _standing_for(reading: Reading, taken: Mapping[str, Reading]) -> Reading:
     )
 
 
-__all__ = ["QUANTITIES", "Quantity", "Reading", "Refusal", "quantity", "read_as", "readings"]
+__all__ = ["QUANTITIES", "Quantity", "Reading", "Refusal", "notes_on", "quantity", "read_as", "readings"]

@@ -4,13 +4,13 @@
 
 -- Precision of one written date, from its form alone; null where it is none of the known forms.
 create or replace temp macro date_form(d) as case
-    when regexp_full_match(d, '\d{4}-\d{1,2}-\d{1,2}[T ]([01]?\d|2[0-3]):\d{2}:\d{2}( ?(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?))?') then 'second'
+    when regexp_full_match(d, '\d{4}-\d{1,2}-\d{1,2}[T ]([01]?\d|2[0-3]):\d{2}:\d{2}( ?(Z|UTC|GMT|[+-]([01]\d|2[0-3])(:?[0-5]\d)?))?') then 'second'
     when regexp_full_match(d, '\d{4}-\d{1,2}-\d{1,2}') then 'day'
-    when regexp_full_match(d, '\d{4}-\d{1,2}-\d{1,2}[T ]([01]?\d|2[0-3]):\d{2}( ?(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?))?') then 'minute'
-    when regexp_full_match(d, '\d{4}-\d{1,2}-\d{1,2}[T ]([01]?\d|2[0-3]):\d{2}:\d{2}[.,]\d{1,9}( ?(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?))?') then 'fraction'
+    when regexp_full_match(d, '\d{4}-\d{1,2}-\d{1,2}[T ]([01]?\d|2[0-3]):\d{2}( ?(Z|UTC|GMT|[+-]([01]\d|2[0-3])(:?[0-5]\d)?))?') then 'minute'
+    when regexp_full_match(d, '\d{4}-\d{1,2}-\d{1,2}[T ]([01]?\d|2[0-3]):\d{2}:\d{2}[.,]\d{1,9}( ?(Z|UTC|GMT|[+-]([01]\d|2[0-3])(:?[0-5]\d)?))?') then 'fraction'
     when regexp_full_match(d, '\d{4}') then 'year'
     when regexp_full_match(d, '\d{4}-\d{1,2}') then 'month'
-    when regexp_full_match(d, '\d{4}-\d{1,2}-\d{1,2}T([01]?\d|2[0-3])( ?(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?))?') then 'hour'
+    when regexp_full_match(d, '\d{4}-\d{1,2}-\d{1,2}T([01]?\d|2[0-3])( ?(Z|UTC|GMT|[+-]([01]\d|2[0-3])(:?[0-5]\d)?))?') then 'hour'
     end;
 
 -- The zone a date with a time ends in, as written, or null.

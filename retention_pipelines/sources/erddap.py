@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 
 import duckdb
 import gsw
@@ -141,7 +143,7 @@ def _observations(file: RawFile, found: Header, con: duckdb.DuckDBPyConnection) 
     rights = (found.named("license", "licence"), found.named("citation", "bibliographic_citation"))
     used |= {one.column for one in values} | set(depth.values()) | {name for name in (event, *rights) if name}
     flags: set[str] = {one.remark for one in values if one.remark}
-    flags |= {"UNIT_NOT_READ" for one in refused if "cannot be converted" in one.reason}
+    flags |= {"UNIT_NOT_READ" for one in refused if one.unit_unknown}
     measurements = []
     for one in values:
         expression, names = _measurement(one, found, is_argo=is_argo)
@@ -164,6 +166,7 @@ def _observations(file: RawFile, found: Header, con: duckdb.DuckDBPyConnection) 
         text(rights[1]).alias("bibliographic_citation"),
         duckdb.FunctionExpression("list_value", *measurements).alias("every"),
         _rest(sorted(set(table.columns) - used)).alias("rest"),
+        _broken([one.column for one in values]).alias("broken"),
         record_hash(dataset_id, table.columns),
     ).create_view("erddap_rows", replace=True)
     bind(con, "erddap_unreadable", quote_name(table.unreadable))
@@ -187,6 +190,7 @@ def _observations(file: RawFile, found: Header, con: duckdb.DuckDBPyConnection) 
         source_type=source_type,
         read=table.rows,
         flags=tuple(sorted(flags)),
+        notes=tuple(one.reason for one in refused),
     )
 
 
@@ -312,6 +316,12 @@ def _column(name: str | None) -> duckdb.Expression:
     blank = duckdb.ConstantExpression("")
     trimmed = duckdb.FunctionExpression("trim", duckdb.ColumnExpression(name))
     return duckdb.FunctionExpression("nullif", trimmed, blank)
+
+
+def _broken(columns: Sequence[str]) -> duckdb.Expression:
+    """The values of a row as JSON where one of them is no number, else null."""
+    tests = [duckdb.FunctionExpression("is_no_number", _column(name)) for name in columns]
+    return duckdb.CaseExpression(reduce(or_, tests), _rest(columns))
 
 
 def _rest(columns: Sequence[str]) -> duckdb.Expression:

@@ -21,7 +21,8 @@ select r.source_row, r.record_hash,
     r.given_pressure as pressure_dbar,
     measured_values(r.every) as measurements,
     licence_of(r.licence) as licence, r.bibliographic_citation,
-    nullif(json_merge_patch('{}'::json, r.rest)::varchar, '{}') as dynamic_properties,
+    nullif(json_merge_patch('{}'::json, r.rest, coalesce(r.broken, '{}'::json))::varchar, '{}') as dynamic_properties,
+    case when r.broken is not null then ['INVALID_MEASUREMENT'] end as flags,
     case when u.source_row is not null then 'unparseable_row' end as reason,
     u.detail
 from positioned r

@@ -21,7 +21,7 @@ import xarray as xr
 
 from retention_pipelines.errors import FileRefused
 from retention_pipelines.sources.arrays import Array, Measured, check_whole, is_netcdf, numbers, stage_arrays
-from retention_pipelines.sources.cf import Reading, readings
+from retention_pipelines.sources.cf import Reading, Refusal, notes_on, readings
 from retention_pipelines.sources.cf_time import TimeAxis, Times, intervals
 from retention_pipelines.sources.identity import first, from_file_name, from_package, slug
 from retention_pipelines.sources.licences import licence_name
@@ -105,8 +105,8 @@ class GriddedReader:
             check_whole(file.local)
             with netCDF4.Dataset(file.local) as data:
                 axes = _axes(file)
-                groups = _groups(data, axes, file.name)
-                constants = _constants(data, file, axes)
+                groups, refused = _groups(data, axes, file.name)
+                constants = _constants(data, file, axes, groups, refused)
                 offset = 0
                 for group in groups:
                     for block in group.blocks(self.block_rows):
@@ -124,6 +124,7 @@ class _Constants:
     rights_holder: str | None
     citation: str | None
     flags: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def _attribute(data: netCDF4.Dataset, *names: str) -> str | None:
@@ -131,7 +132,9 @@ def _attribute(data: netCDF4.Dataset, *names: str) -> str | None:
     return first(str(data.getncattr(attributes[name])) for name in names if name in attributes)
 
 
-def _constants(data: netCDF4.Dataset, file: RawFile, axes: Axes) -> _Constants:
+def _constants(
+    data: netCDF4.Dataset, file: RawFile, axes: Axes, groups: Sequence[Group], refused: Sequence[Refusal]
+) -> _Constants:
     identifier = _attribute(data, "id", "product_id", "dataset_id")
     title = _attribute(data, "title")
     kind = (_attribute(data, "featuretype", "cdm_data_type") or "").casefold()
@@ -141,7 +144,8 @@ def _constants(data: netCDF4.Dataset, file: RawFile, axes: Axes) -> _Constants:
         licence=licence_name(_attribute(data, "license", "licence")),
         rights_holder=_attribute(data, "creator_name", "institution"),
         citation=_attribute(data, "citation", "bibliographic_citation", "references"),
-        flags=axes.times.flags,
+        flags=(*axes.times.flags, *(["UNIT_NOT_READ"] if any(one.unit_unknown for one in refused) else [])),
+        notes=notes_on(_fields(data, axes), [one for group in groups for one in group.variables], refused),
     )
 
 
@@ -247,7 +251,19 @@ def _vertical(data: xr.Dataset, file_name: str) -> Vertical | None:
 # -- variables ------------------------------------------------------------------------------------------------------
 
 
-def _groups(data: netCDF4.Dataset, axes: Axes, file_name: str) -> list[Group]:
+def _fields(data: netCDF4.Dataset, axes: Axes) -> list[str]:
+    """Variables that are neither coordinates nor what belongs to them (bounds, a grid mapping)."""
+    named = {one.name for one in (axes.latitude, axes.longitude, axes.time)}
+    named |= {axes.vertical.coordinate.name} if axes.vertical else set()
+    attributes = ("bounds", "climatology", "grid_mapping", "coordinates")
+    for variable in data.variables.values():
+        for name in set(attributes) & set(variable.ncattrs()):
+            named |= set(str(variable.getncattr(name)).split())
+    named |= set(data.dimensions)
+    return [name for name, one in data.variables.items() if name not in named and one.dimensions]
+
+
+def _groups(data: netCDF4.Dataset, axes: Axes, file_name: str) -> tuple[list[Group], list[Refusal]]:
     """Known quantities by their dimensions. Raises FileRefused where there is none."""
     needed = [set(one.dimensions) for one in (axes.latitude, axes.longitude, axes.time)]
     columns: dict[tuple[str, ...], dict[str, tuple[str | None, str | None]]] = {}
@@ -259,7 +275,8 @@ def _groups(data: netCDF4.Dataset, axes: Axes, file_name: str) -> list[Group]:
                 variable.standard_name if "standard_name" in attributes else None,
                 variable.units if "units" in attributes else None,
             )
-    groups, refused = [], []
+    groups: list[Group] = []
+    refused: list[Refusal] = []
     for dimensions, named in columns.items():
         found, unread = readings(named)
         refused += unread
@@ -269,7 +286,7 @@ def _groups(data: netCDF4.Dataset, axes: Axes, file_name: str) -> list[Group]:
     if not groups:
         why = " ".join(one.reason for one in refused) or "None of its variables on those axes is a known quantity."
         raise FileRefused(f"{file_name} has no variable that can be read. {why}", hint="See docs/formats.md.")
-    return groups
+    return groups, refused
 
 
 def _stage(
@@ -333,6 +350,7 @@ def _stage(
         rights_holder=constants.rights_holder,
         citation=constants.citation,
         flags=(*constants.flags, *flags),
+        notes=constants.notes,
     )
 
 

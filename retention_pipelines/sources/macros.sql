@@ -1,8 +1,8 @@
 -- Small rules of ingestion, used by the statements and readers of this package. Temporary, loaded once per connection.
 
--- A text as a number; null where it is none. Infinity and NaN are no numbers.
+-- A text as a number; null where it is none. Infinity and NaN are no numbers, and 1_0 is not 10 as a cast has it.
 create or replace temp macro as_number(t) as
-    case when isfinite(try_cast(t as double)) then try_cast(t as double) end;
+    case when isfinite(try_cast(t as double)) and not contains(t, '_') then try_cast(t as double) end;
 
 -- Month `YYYY-MM` of a decimal year: 1991.0833 is February 1991.
 create or replace temp macro month_of_decimal_year(t) as

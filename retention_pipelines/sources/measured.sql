@@ -2,7 +2,12 @@
 
 -- A number as written; null where it is missing or no number.
 create or replace temp macro measured_number(t) as
-    case when isfinite(try_cast(t as double)) then try_cast(t as double) end;
+    case when isfinite(try_cast(t as double)) and not contains(t, '_') then try_cast(t as double) end;
+
+-- Whether a text is there, stands for a value and is no number.
+create or replace temp macro is_no_number(t) as
+    t is not null and measured_number(t) is null
+    and lower(trim(t)) not in ('', 'na', 'nan', 'null', 'none', 'n/a', '.', 'mm', 'inf', '-inf');
 
 -- A flag as written, without the decimals that programs add to whole numbers, and without missing ones.
 create or replace temp macro measured_flag(t) as

@@ -8,6 +8,8 @@ per column. The files say neither the station nor where it is: the station is in
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import duckdb
@@ -164,6 +166,7 @@ def _stage(file: RawFile, station: str, position: Station, lookup: RawFile, con:
         duckdb.ColumnExpression("MM").alias("month_number"),
         (duckdb.ColumnExpression("mm_") if "mm_" in names else null).alias("minute"),
         duckdb.FunctionExpression("list_value", *(_expression(one) for one in values)).alias("every"),
+        _broken([name for name, *_ in values]).alias("broken"),
         record_hash(identity, names),
     ).create_view("ndbc_rows", replace=True)
     unreadable = fresh_name("ndbc_unreadable")
@@ -222,6 +225,14 @@ def _values(names: Sequence[str], units: Mapping[str, str]) -> list[tuple[str, R
         if isinstance(reading, Reading):
             found.append((name, reading, field.missing))
     return found
+
+
+def _broken(names: Sequence[str]) -> duckdb.Expression:
+    """The values of a row as JSON where one of them is no number, else null."""
+    columns = [duckdb.ColumnExpression(name) for name in names]
+    tests = [duckdb.FunctionExpression("is_no_number", column) for column in columns]
+    pairs = [part for name in names for part in (duckdb.ConstantExpression(name), duckdb.ColumnExpression(name))]
+    return duckdb.CaseExpression(reduce(or_, tests), duckdb.FunctionExpression("json_object", *pairs).cast("VARCHAR"))
 
 
 def _expression(one: tuple[str, Reading, float]) -> duckdb.Expression:

@@ -8,6 +8,8 @@ select r.source_row, r.record_hash,
     getvariable('station') as platform_id,
     0.0::double as depth_m,
     measured_values(r.every) as measurements,
+    case when r.broken is not null then ['INVALID_MEASUREMENT'] end as flags,
+    r.broken as dynamic_properties,
     case when u.source_row is not null then 'unparseable_row' end as reason,
     u.detail
 from ndbc_rows r

@@ -13,7 +13,7 @@ with facts as (
     from dwc_occurrence_key where occurrence_key is not null group by occurrence_key
 )
 select f.source_row, f.occurrence_key, f.measurementType as fact, f.measurementValue as fact_value,
-    f.measurementUnit as unit, try_cast(given(f.measurementValue) as double) as number_value,
+    f.measurementUnit as unit, given_number(f.measurementValue) as number_value,
     quantity_kind(f.measurementType, f.measurementUnit, f.measurementTypeID) as kind,
     o.occurrence_row,
     coalesce(f.event_key, o.event_key) as event_key,
@@ -25,7 +25,7 @@ select f.source_row, f.occurrence_key, f.measurementType as fact, f.measurementV
             then 'The event ' || coalesce(f.event_key, '(none)') || ' is not in the event file.'
     end as unmatched,
     n.variable, n.standard_name, n.at_surface,
-    try_cast(given(f.measurementValue) as double) * n.scale + n."offset" as measured
+    given_number(f.measurementValue) * n.scale + n."offset" as measured
 from facts f
 left join occurrences o using (occurrence_key)
 left join dwc_event_found e on e.event_key = coalesce(f.event_key, o.event_key)

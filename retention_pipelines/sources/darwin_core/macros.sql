@@ -5,7 +5,7 @@
 create or replace temp macro given(t) as case when lower(t) in ('na', 'nan', 'null', 'none', 'n/a') then null else t end;
 
 create or replace temp macro given_number(t) as
-    case when isfinite(try_cast(given(t) as double)) then try_cast(given(t) as double) end;
+    case when isfinite(try_cast(given(t) as double)) and not contains(t, '_') then try_cast(given(t) as double) end;
 
 -- A written date: eventDate with eventTime where it has no time itself, else as far as year, month and day go.
 create or replace temp macro written_date(d, t, y, m, dd) as case

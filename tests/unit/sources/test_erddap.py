@@ -37,6 +37,19 @@ def test_a_row_of_units_is_no_data_and_converts_the_values(tmp_path: Path, con: 
     assert found.rows[0]["dynamic_properties"] == '{"note":"calm"}'
 
 
+def test_text_in_the_place_of_a_number_is_flagged_and_kept(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
+    found = _read(tmp_path, con, _BUOY.replace("35.1", "3_5").replace("68.0", "-"))
+    assert [row["flags"] for row in found.rows] == [["INVALID_MEASUREMENT"], None, None]
+    assert found.rows[0]["dynamic_properties"] == '{"note":"calm","sea_water_temperature":"-","salinity":"3_5"}'
+    assert [one["value"] for one in found.values("salinity_psu")] == [34.0]
+
+
+def test_a_column_whose_unit_is_not_known_is_told(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
+    found = _read(tmp_path, con, _BUOY.replace("degree_F", "furlong"))
+    assert found.staged.flags == ("UNIT_NOT_READ",)
+    assert "sea_water_temperature has the unit 'furlong'" in found.staged.notes[0]
+
+
 def test_flags_are_qartod_s_and_only_pass_is_good(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
     values = _read(tmp_path, con, _BUOY).values("temperature_degc")
     assert [(one["qc_flag"], one["qc_scale"], one["qc_good"]) for one in values] == [

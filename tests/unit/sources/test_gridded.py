@@ -301,9 +301,15 @@ def test_a_track_has_its_own_position_at_every_time(tmp_path: Path, con: duckdb.
 
 
 def test_variables_of_unknown_unit_do_not_stop_the_others(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
-    extra = {"chl": (("time", "lat", "lon"), np.ones((1, 2, 2)), {"units": "furlongs"})}
+    extra = {
+        "chl": (("time", "lat", "lon"), np.ones((1, 2, 2)), {"units": "furlongs"}),
+        "mask": (("time", "lat", "lon"), np.ones((1, 2, 2)), {}),
+    }
     found = read_one(GriddedReader(), _simple(tmp_path / "sst.nc", variables=extra), con)
     assert {one["variable"] for row in found.rows for one in row["measurements"]} == {"temperature_degc"}
+    assert found.staged.flags == ("UNIT_NOT_READ",)
+    assert "chl has the unit 'furlongs'" in found.staged.notes[0]
+    assert found.staged.notes[1:] == ("Not read, as no known quantity: mask.",)
 
 
 @pytest.mark.parametrize("described", [{"units": "furlongs", "long_name": "x"}, {}])

@@ -84,6 +84,14 @@ def test_older_headers_without_units_are_read(
     assert "dew_point_degc" not in values
 
 
+def test_a_reading_that_is_no_number_is_flagged_and_kept(
+    tmp_path: Path, stations: Path, con: duckdb.DuckDBPyConnection
+) -> None:
+    found = read_one(NdbcReader(), _write(tmp_path, _MODERN.replace("21.5", "21,5")), con, [stations])
+    assert [row["flags"] for row in found.rows] == [["INVALID_MEASUREMENT"], None]
+    assert '"WTMP":"21,5"' in found.rows[0]["dynamic_properties"]
+
+
 def test_without_a_position_the_file_is_refused_and_told_how_to_give_one(
     tmp_path: Path, con: duckdb.DuckDBPyConnection
 ) -> None:
