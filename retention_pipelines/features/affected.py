@@ -35,7 +35,7 @@ def affected_months(lake: Lake, months: Collection[str], options: FeatureOptions
         if len(ends) == len(observed[month]):
             # Statistics are cut to milliseconds.
             latest = min(latest, max(ends) + timedelta(seconds=1))
-        reached = f"{latest + window:%Y-%m}"
+        reached = (latest + window).isoformat()[:7]
         affected |= {
             other for other in present if month <= other <= reached or (other > month and other[5:] == month[5:])
         }

@@ -190,7 +190,7 @@ def _months_back(month: str, reach: timedelta) -> Iterator[str]:
     earliest = period.start - reach
     yield month
     while period.start > earliest:
-        period = Period.of_month(f"{period.start - timedelta(days=1):%Y-%m}")
+        period = Period.of_month((period.start - timedelta(days=1)).isoformat()[:7])
         yield period.month_key
 
 

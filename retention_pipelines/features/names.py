@@ -28,11 +28,13 @@ class FeatureName:
 
 def resolve(features: Iterable[str]) -> list[FeatureName]:
     """The features of the given names, in order; raises FeatureError with the nearest name for an unknown one."""
-    names = [features] if isinstance(features, str) else list(features)
+    names = [features] if isinstance(features, str) else list(features or ())
     if not names:
         raise FeatureError("No feature is asked for.", hint="Name some, such as 'environmental.temperature_degc'.")
     resolved: list[FeatureName] = []
     for name in names:
+        if not isinstance(name, str):
+            raise FeatureError(f"{name!r} is no name of a feature.", hint="Name features by text; docs/features.md.")
         if name not in _KNOWN:
             near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.0)[0]
             raise FeatureError(

@@ -24,6 +24,7 @@ from retention_pipelines.features.studies import PACKAGE
 from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT = ("event_time", "known_at", "computed_at", "source_data_id", "version")
 
 
@@ -104,10 +105,9 @@ class FeatureStore:
             raise FeatureError(
                 f"The entities already have a column {clash[0]!r}.", hint="Rename it, or leave that feature out."
             )
-        if as_of is not None and as_of.tzinfo is None:
-            raise FeatureError(
-                "as_of has no time zone.", hint="Pass an aware instant, such as datetime(…, tzinfo=UTC)."
-            )
+        _require_aware(as_of)
+        if ttl is not None and not isinstance(ttl, timedelta):
+            raise FeatureError(f"ttl is {ttl!r}.", hint="Pass a timedelta, such as timedelta(days=7).")
         if ttl is not None and ttl < timedelta(0):
             raise FeatureError(f"ttl is negative: {ttl}.", hint="Pass the longest age a value may have.")
         asked_at = asks["instant"]
@@ -129,8 +129,8 @@ class FeatureStore:
             row=numbered["ask"].to_numpy(),
             key=numbered["code"].to_numpy(),
             instant=instants,
-            latest=datetime.fromtimestamp(int(instants.max()) // 1_000_000 + 1, UTC) if len(instants) else None,
-            earliest=pc.min(asked_at).as_py() - ttl if ttl is not None and asks.num_rows else None,
+            latest=_instant(int(instants.max()) // 1_000_000 + 1) if len(instants) else None,
+            earliest=_earliest(asked_at, ttl) if ttl is not None and asks.num_rows else None,
         )
         answers: dict[str, pa.ChunkedArray] = {}
         for feature_type in dict.fromkeys(name.feature_type for name in names):
@@ -157,8 +157,8 @@ class FeatureStore:
         # Months in order: newest_at sorts rows that are nearly sorted much faster.
         of_type.sort(key=lambda file: file.partition["month"])
         bind(con, "_stored_type", self._table.scan_files(of_type))
-        from_month = f"{asked.earliest:%Y-%m}" if asked.earliest is not None else ""
-        to_month = f"{asked.latest:%Y-%m}" if asked.latest is not None else ""
+        from_month = asked.earliest.isoformat()[:7] if asked.earliest is not None else ""
+        to_month = asked.latest.isoformat()[:7] if asked.latest is not None else "9999-12"
         in_time = [file for file in of_type if from_month <= file.partition["month"] <= to_month]
         bind(con, "_stored", self._table.scan_files(in_time))
         con.execute(statement(PACKAGE, "moved_rows"))
@@ -201,10 +201,9 @@ class FeatureStore:
 
         Raises FeatureError when nothing is stored for the study.
         """
-        if as_of is not None and as_of.tzinfo is None:
-            raise FeatureError(
-                "as_of has no time zone.", hint="Pass an aware instant, such as datetime(…, tzinfo=UTC)."
-            )
+        _require_aware(as_of)
+        if not isinstance(source_data_id, str):
+            raise FeatureError(f"{source_data_id!r} is no study.", hint="A study is named <dataset_id>/<event_id>.")
         con = self._lake.con
         set_variables(con, source_data_id=source_data_id, as_of=as_of)
         bind(con, "_stored", self._table.scan(keep=lambda file: _may_hold(file, source_data_id)))
@@ -223,6 +222,26 @@ class FeatureStore:
             environmental=found.get("environmental"),
             species=found.get("species"),
         )
+
+
+def _require_aware(as_of: Any) -> None:
+    if as_of is not None and (not isinstance(as_of, datetime) or as_of.tzinfo is None):
+        raise FeatureError(
+            f"as_of has no time zone: {as_of!r}.", hint="Pass an aware instant, such as datetime(…, tzinfo=UTC)."
+        )
+
+
+def _instant(seconds: int) -> datetime | None:
+    """Seconds since 1970 as an instant; None, no bound, outside the years 1 to 9999."""
+    try:
+        return _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+
+
+def _earliest(asked_at: pa.ChunkedArray, ttl: timedelta) -> datetime | None:
+    first: int = pc.min(asked_at.cast(pa.int64())).as_py()
+    return _instant((first - ttl // timedelta(microseconds=1)) // 1_000_000)
 
 
 def _align(

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from retention_pipelines.catalog.features import FEATURE_COLUMNS
 from retention_pipelines.errors import FeatureError
 from retention_pipelines.features.asof import newest_at
 from retention_pipelines.features.store import FeatureStore
@@ -177,14 +178,86 @@ def test_no_entities_and_an_empty_store_give_empty_answers_with_the_right_types(
         ([{"source_data_id": "a", "event_timestamp": None}, {"event_timestamp": DAY_0}], {}, "null in 1 rows"),
         ([{"source_data_id": "a", "event_timestamp": DAY_0, "shannon": 1}], {}, "already have a column 'shannon'"),
         ([{"source_data_id": "a", "event_timestamp": DAY_0}], {"as_of": datetime(2017, 1, 1)}, "as_of has no"),  # noqa: DTZ001
+        ([{"source_data_id": "a", "event_timestamp": DAY_0}], {"as_of": "2017-01-01"}, "as_of has no"),
         ([{"source_data_id": "a", "event_timestamp": DAY_0}], {"ttl": timedelta(-1)}, "ttl is negative"),
+        ([{"source_data_id": "a", "event_timestamp": DAY_0}], {"ttl": 7}, "Pass a timedelta"),
         ([{"source_data_id": "a", "event_timestamp": DAY_0}], {"on": "haul"}, "cannot be joined on 'haul'"),
         (42, {}, "type int cannot be read"),
+        ([("a", DAY_0)], {}, "list of dicts"),
+        ([{"source_data_id": n, "event_timestamp": DAY_0} for n in ("a", 3)], {}, "one type per column"),
+        (pl.Series([1]), {}, "cannot be read as a table"),
+        (pa.table([["a"], ["b"], [DAY_0]], names=["source_data_id"] * 2 + ["event_timestamp"]), {}, "several columns"),
+        (pd.DataFrame([["a", DAY_0, 1, 2]], columns=["source_data_id", "event_timestamp", "x", "x"]), {}, "Duplicate"),
+        (
+            pa.table({"source_data_id": ["a"], "event_timestamp": pa.array([2**55], pa.timestamp("s", tz="UTC"))}),
+            {},
+            "out of range",
+        ),
     ],
 )
 def test_questions_that_cannot_be_answered_are_refused_with_what_to_do(lake, entities, options, message):
     with pytest.raises(FeatureError, match=message):
         FeatureStore(lake).training_frame(entities, ["shannon"], **options)
+
+
+@pytest.mark.parametrize("convert", [list, lambda rows: pd.DataFrame(rows).astype({"event_timestamp": object})])
+def test_a_naive_instant_among_aware_ones_is_refused_and_not_taken_as_utc(lake, convert):
+    rows = [{"source_data_id": "a", "event_timestamp": instant} for instant in (DAY_0, DAY_0.replace(tzinfo=None))]
+    for entities in (rows, rows[::-1]):
+        with pytest.raises(FeatureError, match="time zone"):
+            FeatureStore(lake).training_frame(convert(entities), ["shannon"])
+
+
+@pytest.mark.parametrize("features", [None, [], [3], ["species", "shannon"]])
+def test_features_that_are_no_names_are_refused(lake, features):
+    with pytest.raises(FeatureError):
+        FeatureStore(lake).training_frame([{"source_data_id": "a", "event_timestamp": DAY_0}], features)
+
+
+def test_instants_and_ages_at_the_ends_of_time_are_answered(lake):
+    append_rows(lake, "feature_store", [row(event=3, value=15.0)])
+    first, last = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    entities = [{"source_data_id": "s/1", "event_timestamp": instant} for instant in (first, last, at(4))]
+    for ttl, answers in (
+        (None, [None, 15.0, 15.0]),
+        (timedelta.max, [None, 15.0, 15.0]),
+        (timedelta(days=1500 * 365), [None, None, 15.0]),
+        (timedelta(days=1), [None, None, 15.0]),
+    ):
+        for asked, expected in ((entities, answers), (entities[2:], answers[2:])):
+            frame = FeatureStore(lake).training_frame(asked, ["temperature_degc"], ttl=ttl)
+            assert frame["temperature_degc"].to_pylist() == expected, ttl
+    assert ask(lake, ("s/1", 4), as_of=first) == [None]
+
+
+def test_a_nanosecond_before_an_event_its_value_is_not_there(lake):
+    append_rows(lake, "feature_store", [row(event=3, value=15.0), row("s/2", event=-20_000, value=1.0)])
+    for study, days in (("s/1", 3), ("s/2", -20_000)):
+        before = int(at(days).timestamp()) * 10**9 - 1
+        instants = pa.array([before, before + 1], pa.timestamp("ns", tz="UTC"))
+        entities = pa.table({"source_data_id": [study] * 2, "event_timestamp": instants})
+        frame = FeatureStore(lake).training_frame(entities, ["temperature_degc"])
+        assert [value is None for value in frame["temperature_degc"].to_pylist()] == [True, False]
+
+
+def test_keys_may_be_categories(lake):
+    append_rows(lake, "feature_store", [row(event=3, value=15.0)])
+    plain = pl.DataFrame({"source_data_id": ["s/1", None, "s/9"], "event_timestamp": [at(4)] * 3})
+    category = plain.with_columns(pl.col("source_data_id").cast(pl.Categorical))
+    for entities in (category, category.to_pandas()):
+        frame = FeatureStore(lake).training_frame(entities, ["temperature_degc"])
+        assert frame["temperature_degc"].to_pylist() == [15.0, None, None]
+
+
+def test_every_feature_can_be_asked_for_at_once(lake):
+    append_rows(lake, "feature_store", [row(event=3, value=15.0), row(event=3, value=0.7, kind="species")])
+    every = [f"{kind}.{column.name}" for kind, columns in FEATURE_COLUMNS.items() for column in columns]
+    entities = [{"source_data_id": "s/1", "event_timestamp": at(4), "ask": 1, "key": 2, "instant": 3, "value 0": 4}]
+    frame = FeatureStore(lake).training_frame(entities, every)
+    assert frame.num_columns == 6 + len(every)
+    (answer,) = frame.to_pylist()
+    assert (answer["temperature_degc"], answer["shannon"], answer["richness"]) == (15.0, 0.7, None)
+    assert (answer["ask"], answer["key"], answer["instant"], answer["value 0"]) == (1, 2, 3, 4)
 
 
 def test_an_unknown_feature_is_refused_with_the_nearest_name(lake):
@@ -227,8 +300,11 @@ def test_get_returns_the_latest_version_of_each_type(lake):
     assert earlier.environmental.values["temperature_degc"] == 15.0
     with pytest.raises(FeatureError, match="as of 2017-08-02"):
         FeatureStore(lake).get("s/1", as_of=at(1))
-    with pytest.raises(FeatureError, match="<dataset_id>/<event_id>"):
-        FeatureStore(lake).get("s/3")
+    for nothing in ("s/3", 3, None):
+        with pytest.raises(FeatureError, match="<dataset_id>/<event_id>"):
+            FeatureStore(lake).get(nothing)
+    with pytest.raises(FeatureError, match="as_of has no time zone"):
+        FeatureStore(lake).get("s/1", as_of="2017-08-02")
 
 
 # -- property: the same answers as reading one row at a time -----------------------------------------------------------
