@@ -12,6 +12,7 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
+from retention_pipelines.errors import ConservationError
 from retention_pipelines.sources.cf import Reading, read_as
 from retention_pipelines.sources.darwin_core.parts import Part
 from retention_pipelines.sources.darwin_core.terms import TERMS
@@ -81,17 +82,31 @@ def _stage(con: duckdb.DuckDBPyConnection, data: DataSet, kinds: set[str], scrat
     occurrences = make("occurrences", "dwc_occurrence_rows")
     source_type = "survey" if event is not None or _has_events(con) else "other"
     if occurrence is not None and "occurrence" in kinds:
+        _require_all(con, occurrence, occurrences)
         yield _finish(con, data, occurrence, occurrences, "occurrences", source_type)
     if event is not None and "event" in kinds:
         make("event_rows", "dwc_event_rows")
         empty = make("empty_events", "dwc_empty_events")
+        counted = make("counted_events", "dwc_counted_events")
+        _require_all(con, event, empty, counted)
         if con.table(empty).count("*").fetchall()[0][0]:
             yield _finish(con, data, event, empty, "occurrences", source_type)
-        counted = make("counted_events", "dwc_counted_events")
         if con.table(counted).count("*").fetchall()[0][0]:
             yield _finish(con, data, event, counted, "observations", source_type)
     if fact is not None and "measurement" in kinds:
-        yield _finish(con, data, fact, make("fact_rows", "dwc_fact_rows"), "observations", source_type)
+        facts = make("fact_rows", "dwc_fact_rows")
+        _require_all(con, fact, facts)
+        yield _finish(con, data, fact, facts, "observations", source_type)
+
+
+def _require_all(con: duckdb.DuckDBPyConnection, part: Part, *tables: str) -> None:
+    """Raise where the joins lost or multiplied rows of a part: `read` is what the file holds, not what came out."""
+    found = sum(con.table(name).count("*").fetchall()[0][0] for name in tables)
+    if found != part.table.rows:
+        raise ConservationError(
+            f"{part.table.rows} rows of the {part.kind} file were read and {found} came out of the joins.",
+            hint="This is a bug: report it with the files.",
+        )
 
 
 def _has_events(con: duckdb.DuckDBPyConnection) -> bool:
