@@ -6,8 +6,29 @@ with placed as (
         coalesce(s.given_start, p.event_start) as start_instant,
         coalesce(s.given_end, p.event_end) as end_instant,
         coalesce(s.given_precision, p.date_precision) as precision_written,
-        coalesce(p.source_timezone, s.given_timezone) as zone_written
+        coalesce(p.source_timezone, s.given_timezone) as zone_written,
+        -- Once per distinct date, not per row, where the framework parsed it.
+        case when s.given_start is null then p.month else strftime(s.given_start, '%Y-%m') end as month
     from staged_rows s left join parsed_dates p on s.date_text = p.written
+),
+-- What every row goes through is cheap; texts are looked at only where a number is missing.
+judged as (
+    select *,
+        case
+            when given_reason is not null then given_reason
+            when decimal_latitude is null or decimal_longitude is null
+                 or isnan(decimal_latitude) or isnan(decimal_longitude)
+                then case when says_nothing(latitude_text) or says_nothing(longitude_text)
+                          then 'missing_position' else 'invalid_position' end
+            when not (decimal_latitude between -90 and 90) or not (decimal_longitude between -180 and 360)
+                then 'invalid_position'
+            when decimal_latitude = 0 and decimal_longitude = 0 then 'zero_position'
+            when start_instant is null
+                then case when says_nothing(event_date) then 'missing_date' else 'invalid_date' end
+            when end_instant is null or end_instant <= start_instant then 'invalid_date'
+            when counted < 0 then 'invalid_value'
+        end as reason
+    from placed
 )
 select * exclude (
         given_reason, given_detail, given_start, given_end, given_precision, given_timezone, date_text,
@@ -21,19 +42,8 @@ select * exclude (
     end_instant as event_end,
     precision_written as date_precision,
     zone_written as source_timezone,
-    strftime(start_instant, '%Y-%m') as month,
     case
-        when given_reason is not null then given_reason
-        when says_nothing(latitude_text) or says_nothing(longitude_text) then 'missing_position'
-        when decimal_latitude is null or decimal_longitude is null then 'invalid_position'
-        when not (decimal_latitude between -90 and 90) or not (decimal_longitude between -180 and 360)
-            then 'invalid_position'
-        when decimal_latitude = 0 and decimal_longitude = 0 then 'zero_position'
-        when start_instant is null and says_nothing(event_date) then 'missing_date'
-        when start_instant is null or end_instant is null or end_instant <= start_instant then 'invalid_date'
-        when counted < 0 then 'invalid_value'
-    end as reason,
-    case
+        when reason is null then null
         when given_reason is not null then coalesce(given_detail, given_reason)
         when says_nothing(latitude_text) or says_nothing(longitude_text)
             then 'latitude is ' || coalesce('''' || latitude_text || '''', 'empty') || ', longitude is '
@@ -48,4 +58,4 @@ select * exclude (
         when start_instant > getvariable('now') and event_id is null then ['DATE_IN_FUTURE', 'DERIVED_EVENT_ID']
         when start_instant > getvariable('now') then ['DATE_IN_FUTURE']
         when event_id is null then ['DERIVED_EVENT_ID'] else [] end) as flags
-from placed;
+from judged;

@@ -120,7 +120,8 @@ def load_macros(con: duckdb.DuckDBPyConnection) -> None:
 def parse_dates(con: duckdb.DuckDBPyConnection, source: str, column: str) -> str:
     """Parse a column of written dates; returns the name of a table with one row per distinct text.
 
-    Columns: `written`, and `event_start`, `event_end`, `date_precision`, `source_timezone`, null where invalid.
+    Columns: `written`, and `event_start`, `event_end`, `date_precision`, `source_timezone`, `month`, null where
+    invalid.
     """
     relation = con.table(source).select(duckdb.ColumnExpression(column).cast("VARCHAR").alias("written"))
     relation.create_view("written_dates", replace=True)

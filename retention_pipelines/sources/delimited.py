@@ -187,16 +187,45 @@ def _with_broken_rows(
     return joined.join(other, ColumnExpression("source_row") == ColumnExpression("broken:row"), how="left")
 
 
-def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable) -> duckdb.DuckDBPyRelation:
-    present = set(joined.columns)
+class _Shared:
+    """What several columns are made of, computed once per row: texts without missing words, and their numbers."""
 
-    def cleaned(name: str, missing: Sequence[str] = ()) -> Expression:
-        if name not in present:
+    def __init__(self, present: set[str], missing: Sequence[str]) -> None:
+        self._present = present
+        self._missing = missing
+        self._texts: dict[str, tuple[str, Expression]] = {}
+        self._numbers: dict[str, tuple[str, Expression]] = {}
+
+    def text(self, name: str, missing: Sequence[str] = ()) -> Expression:
+        """A raw column, null where it is blank or a word for missing; null where there is no such column."""
+        if name not in self._present:
             return ConstantExpression(None).cast("VARCHAR")
-        text = FunctionExpression("trim", ColumnExpression(name))
-        words = sorted({*mapping.missing, *missing, ""})
-        return CaseExpression(text.isnotin(*(ConstantExpression(word) for word in words)), text)
+        words = sorted({*self._missing, *missing, ""})
+        trimmed = FunctionExpression("trim", ColumnExpression(name))
+        made = CaseExpression(trimmed.isnotin(*(ConstantExpression(word) for word in words)), trimmed)
+        return self._once(self._texts, "text", made)
 
+    def number(self, text: Expression) -> Expression:
+        """A text as a number."""
+        return self._once(self._numbers, "number", FunctionExpression("as_number", text))
+
+    @staticmethod
+    def _once(known: dict[str, tuple[str, Expression]], kind: str, made: Expression) -> Expression:
+        # Numbered, as names that differ by capitals only are one name to DuckDB.
+        alias, _ = known.setdefault(str(made), (f"{kind}:{len(known)}", made))
+        return ColumnExpression(alias)
+
+    def under(self, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+        """The relation with the shared columns beside its own."""
+        for made in (self._texts, self._numbers):
+            columns = [expression.alias(alias) for alias, expression in made.values()]
+            relation = relation.select(duckdb.StarExpression(), *columns)
+        return relation
+
+
+def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable) -> duckdb.DuckDBPyRelation:
+    shared = _Shared(set(joined.columns), mapping.missing)
+    cleaned = shared.text
     types = dataset(mapping.target).types
     fields: dict[str, Expression] = {
         "source_row": ColumnExpression("source_row"),
@@ -204,9 +233,9 @@ def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable)
     }
     invalid: list[tuple[str, Expression]] = []
     for name, source in mapping.columns.items():
-        text = _text_of(source, cleaned, present)
+        text = _text_of(source, cleaned)
         if types[name] == "DOUBLE" and not name.startswith("decimal_"):
-            number = FunctionExpression("as_number", text)
+            number = shared.number(text)
             if source.column is not None:
                 invalid.append((source.column, number.isnull() & text.isnotnull()))
             fields[name] = _converted(number, source, name)
@@ -216,11 +245,11 @@ def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable)
     if mapping.target == "occurrences":
         fields |= _occurrence_fields(mapping, fields, cleaned)
     else:
-        fields["measurements"] = _measurements(mapping, cleaned)
+        fields["measurements"] = _measurements(mapping, shared)
     fields |= _reason(mapping, joined, invalid)
     used = mapping.references | {left for rule in mapping.lookups.values() for left in rule.keys}
     rest = _json([name for name in table.columns if name not in used])
-    broken = [_not_a_number(cleaned(rule.column, rule.missing)) for rule in mapping.variables]
+    broken = [_not_a_number(cleaned(rule.column, rule.missing), shared) for rule in mapping.variables]
     if broken:
         any_broken = reduce(or_, broken)
         flag = ConstantExpression(["INVALID_MEASUREMENT"]).cast("VARCHAR[]")
@@ -233,13 +262,11 @@ def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable)
             ),
         ).otherwise(rest)
     fields["dynamic_properties"] = rest
-    return joined.select(*(expression.alias(name) for name, expression in fields.items()))
+    return shared.under(joined).select(*(expression.alias(name) for name, expression in fields.items()))
 
 
-def _not_a_number(text: Expression) -> Expression:
-    return CoalesceOperator(
-        text.isnotnull() & FunctionExpression("as_number", text).isnull(), ConstantExpression(False)
-    )
+def _not_a_number(text: Expression, shared: _Shared) -> Expression:
+    return text.isnotnull() & shared.number(text).isnull()
 
 
 def _json(columns: Sequence[str]) -> Expression:
@@ -259,7 +286,7 @@ def _hash(mapping: Mapping, table: TextTable) -> Expression:
     )
 
 
-def _text_of(source: Source, cleaned: Callable[..., Expression], present: set[str]) -> Expression:
+def _text_of(source: Source, cleaned: Callable[..., Expression]) -> Expression:
     if source.constant is not None:
         return ConstantExpression(str(source.constant))
     if source.template is not None:
@@ -371,18 +398,19 @@ def _occurrence_fields(
     return made
 
 
-def _measurements(mapping: Mapping, cleaned: Callable[..., Expression]) -> Expression:
+def _measurements(mapping: Mapping, shared: _Shared) -> Expression:
     """The list of measurements of a row, without those that have neither value nor flag."""
-    structs = [_measurement(rule, cleaned) for rule in mapping.variables]
+    structs = [_measurement(rule, shared) for rule in mapping.variables]
     return FunctionExpression("present_measurements", FunctionExpression("list_value", *structs))
 
 
-def _measurement(rule: Variable, cleaned: Callable[..., Expression]) -> Expression:
+def _measurement(rule: Variable, shared: _Shared) -> Expression:
+    cleaned = shared.text
     named = quantity(rule.variable)
     convert = named.conversion(rule.unit or named.unit) if named is not None else None
     if named is None or convert is None:
         raise MappingError(f"variables.{rule.variable}: {rule.unit!r} is no unit of it.")
-    value = FunctionExpression("as_number", cleaned(rule.column, rule.missing))
+    value = shared.number(cleaned(rule.column, rule.missing))
     if not convert.is_identity:
         value = value * ConstantExpression(convert.scale) + ConstantExpression(convert.offset)
     names = named.standard_names or named.surface_names

@@ -1,9 +1,8 @@
--- Every distinct written date of the view `written_dates` (column written) with its half-open interval, precision and
--- zone; dates that no calendar has have a null event_start.
+-- Every distinct written date of the view `written_dates` (column written) with its half-open interval, precision, zone
+-- and month; dates that no calendar has have a null event_start.
 create or replace temp table parsed_dates as
-with distinct_dates as (
-    select distinct written from written_dates where not says_nothing(written)
-),
+with every_text as (select distinct written from written_dates),
+distinct_dates as (select written from every_text where not says_nothing(written)),
 ends as (
     select written,
         trim(split_part(written, '/', 1)) as a,
@@ -39,5 +38,6 @@ select written, event_start,
     case when event_start is not null then event_end end as event_end,
     case when event_start is null then null when b is not null then 'interval'
          when form_a in ('year', 'month', 'day') then form_a else 'time' end as date_precision,
-    case when event_start is not null then zone_a end as source_timezone
+    case when event_start is not null then zone_a end as source_timezone,
+    strftime(event_start, '%Y-%m') as month
 from intervals;

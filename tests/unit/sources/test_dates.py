@@ -59,7 +59,8 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 def in_sql(con: duckdb.DuckDBPyConnection, texts: list[str]) -> dict[str, EventDate | None]:
     con.execute("create or replace temp table dated as select unnest($1::varchar[]) as written", [texts])
-    found = con.table(parse_dates(con, "dated", "written")).fetchall()
+    columns = ("written", "event_start", "event_end", "date_precision", "source_timezone")
+    found = con.table(parse_dates(con, "dated", "written")).select(*columns).fetchall()
     return {
         text: EventDate(start=start, end=end, precision=precision, zone=zone) if start is not None else None
         for text, start, end, precision, zone in found
