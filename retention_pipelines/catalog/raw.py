@@ -178,9 +178,7 @@ INGESTED_FILES = Dataset(
         text("role", "records, lookup (joined to records) or metadata.", required=True),
         text("status", "ingested, duplicate (this content came before) or refused.", required=True),
         count("read", "Data rows in the file."),
-        count(
-            "accepted", "Rows that became occurrences or observations; of a lookup, all that can be joined."
-        ),
+        count("accepted", "Rows that became occurrences or observations; of a lookup, all that can be joined."),
         count("quarantined", "Rows put into quarantine."),
         count("duplicates", "Exact duplicates of earlier rows."),
         count("values", "Rows written to occurrences or observations; a raw row may hold several values or none."),
