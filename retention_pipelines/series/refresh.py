@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake.transaction import AddAction
 
 from retention_pipelines.errors import CommitConflict
 from retention_pipelines.period import Period, TimeWindow
@@ -86,8 +85,9 @@ def _refresh_once(
     wanted = touched_windows(keys, windows)
     replaced = live if everything else [file for file in live if _may_hold(file, wanted)]
 
-    adds: list[AddAction] = []
-    kept = _kept_rows(lake, table.scan_files(replaced), wanted) if replaced and not everything else None
+    # In files of their own: tomorrow's update then replaces this month's rows and not those of the whole year.
+    mixed = [] if everything else [file for file in replaced if not _holds_only(file, wanted)]
+    adds = table.write_files(_kept_rows(lake, table.scan_files(mixed), wanted)) if mixed else []
     for chunk in chunks(wanted, rows_per_month, ROWS_PER_CHUNK):
         batch = Batch(
             windows=chunk.windows,
@@ -96,12 +96,7 @@ def _refresh_once(
             live=live,
         )
         _bind_windows(lake, chunk.windows)
-        rows = series.rows(lake, batch)
-        # What stays of the replaced files goes into the same new files as the first rows.
-        adds += table.write_files(f"({rows}) union all by name ({kept})" if kept else rows)
-        kept = None
-    if kept:
-        adds += table.write_files(kept)
+        adds += table.write_files(series.rows(lake, batch))
     if not adds and not replaced:
         return Commit(version=delta.version())
     return table.commit(delta, adds, replaced, op=f"update:{series.target}", transactions=[f"update:{series.target}"])
@@ -132,8 +127,7 @@ def _kept_rows(lake: Lake, replaced: str, windows: Sequence[TouchedWindow]) -> s
     """A SELECT of the rows in files to be replaced that belong to other windows than those computed again."""
     bind(lake.con, "replaced_row", replaced)
     _bind_windows(lake, windows)
-    lake.con.execute("create or replace temp table replaced_window as from touched_window")
-    return "from replaced_row anti join replaced_window using (time_window, window_start)"
+    return "from replaced_row anti join touched_window using (time_window, window_start)"
 
 
 def _computed_with(file: LakeFile, settings: dict[str, float]) -> bool:
@@ -150,3 +144,11 @@ def _may_hold(file: LakeFile, windows: Sequence[TouchedWindow]) -> bool:
     if first is None or last is None:
         return True
     return any(first <= window.period.start <= last for window in mine)
+
+
+def _holds_only(file: LakeFile, windows: Sequence[TouchedWindow]) -> bool:
+    """Whether every row of a file belongs to one of the windows, by its partition and statistics."""
+    first, last = file.minimum.get("window_start"), file.maximum.get("window_start")
+    return first == last and any(
+        window.period.start == first and window.time_window == file.partition["time_window"] for window in windows
+    )

@@ -359,6 +359,16 @@ def test_one_more_day_is_added_without_rewriting_the_other_days(lake: Lake) -> N
     same(updated, table(lake))
 
 
+def test_updates_of_the_newest_day_rewrite_its_own_windows_and_not_those_of_the_whole_year(lake: Lake) -> None:
+    observe(lake, [at(f"2017-{month:02d}-05T10:00:00") for month in (1, 2, 3)])
+    update_series(lake)
+    before = table(lake)
+    update_series(lake, months=["2017-03-05"])
+    again = update_series(lake, months=["2017-03-05"])
+    assert again.rows_removed == again.rows_added == 8  # four windows, two layers
+    assert table(lake) == before
+
+
 def test_a_record_of_several_days_stays_in_its_month_when_one_day_of_it_is_updated(lake: Lake) -> None:
     observe(lake, [at("2017-08-02T00:00:00", 7.0, event_end=utc("2017-08-05T00:00:00"))])
     update_series(lake)
