@@ -3,8 +3,12 @@
 Belongs here: layout. Not here: what the figures are (`report.py`), words (`language.py`).
 """
 
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -99,7 +103,7 @@ def _quarantined(report: Report, console: Console, words: Texts) -> None:
 
 def _cycle(cycle: SeasonalCycle | None, console: Console, words: Texts) -> None:
     if cycle is None:
-        _heading(console, words.cycle.format(variable="-"))
+        _heading(console, words.cycle.partition(":")[0])
         console.print(words.no_cycle)
         return
     _heading(console, words.cycle.format(variable=cycle.variable))
@@ -203,5 +207,11 @@ def _times(times: Sequence[StepTime], console: Console, words: Texts) -> None:
 def _next(console: Console, words: Texts) -> None:
     _heading(console, words.next)
     for command, why in words.next_lines:
-        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {command.replace('retention', _program(), 1)}", highlight=False, markup=False, soft_wrap=True)
         console.print(f"      {why}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """The command as this shell finds it: after `make demo` in a fresh clone only by its path."""
+    found = Path(sys.executable).with_name("retention")
+    return "retention" if shutil.which("retention") or not found.is_file() else os.path.relpath(found)

@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import string
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +75,8 @@ def test_what_is_not_there_is_said(words: Texts) -> None:
     for text in (words.no_quarantine, words.no_cycle, words.no_taxa, words.no_features, words.no_deliveries):
         assert text in page
     assert words.all_simulated not in page
+    assert "{" not in page
+    assert " - " not in page
 
 
 def test_a_narrow_terminal_gets_every_month_on_a_line_that_fits() -> None:
@@ -92,6 +96,22 @@ def test_bars_grow_with_the_mean_and_a_missing_month_has_none() -> None:
     assert present[0] > 0
     assert max(present) == 50
     assert lines[0].startswith("Jan 20.50 ")
+
+
+def test_the_next_commands_can_be_typed_where_the_shell_does_not_find_the_program(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / ".venv" / "bin" / "retention"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    monkeypatch.setattr(sys, "executable", str(program.with_name("python")))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.chdir(tmp_path)
+    assert "\n  .venv/bin/retention up\n" in printed(REPORT, ENGLISH)
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "retention").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "found"))
+    assert "\n  retention up\n" in printed(REPORT, ENGLISH)
 
 
 def test_a_flat_cycle_is_drawn_too() -> None:
