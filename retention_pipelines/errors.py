@@ -29,6 +29,10 @@ class LakeError(RetentionError):
     """Base of the errors of the lake."""
 
 
+class ReadOnly(LakeError):
+    """Something that writes was asked for in the mode read_only."""
+
+
 class CommitConflict(LakeError):
     """Another writer changed the inputs; read again and redo the work."""
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from retention_pipelines.errors import SettingsError
+from retention_pipelines.errors import ReadOnly, SettingsError
 
 PREFIX = "RETENTION_"
 
@@ -93,6 +93,11 @@ class Settings(BaseModel):
         if abs(round(180 / value) - 180 / value) > 1e-9:
             raise ValueError("must divide 180 degrees without remainder, for example 0.1, 0.25, 0.5, 1 or 5")
         return value
+
+    def require_full(self, what: str) -> None:
+        """Raise unless this mode may write; `what` is what would have written."""
+        if self.mode == "read_only":
+            raise ReadOnly(f"{what} writes, and the mode is read_only.", hint="Set RETENTION_MODE=full.")
 
     @property
     def lake_is_local(self) -> bool:

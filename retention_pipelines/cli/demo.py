@@ -68,6 +68,7 @@ def demo(
 ) -> None:
     """Show the whole way: raw files in, features and series through Dagster, a short report."""
     settings = load_settings()
+    settings.require_full("retention demo")
     words = texts(settings.locale)
     console = Console()
     clock = _Clock(console=console)

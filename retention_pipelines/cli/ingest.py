@@ -37,6 +37,7 @@ def ingest(
 ) -> None:
     """Read raw files into the lake; every row is accepted, quarantined with a reason, or an exact duplicate."""
     settings = load_settings()
+    settings.require_full("retention ingest")
     console = Console(stderr=True)
     with Lake(settings) as lake, _bar(console) as bar:
         task = bar.add_task("", total=None)

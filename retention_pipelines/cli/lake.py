@@ -39,6 +39,9 @@ def _print(columns: list[str], rows: list[list[object]], as_json: bool) -> None:
 
 def _say(lake: Lake, name: str, commit: Commit) -> None:
     lake.publish()
+    if not commit.partitions:
+        sys.stdout.write(f"{name}: version {commit.version}; there was nothing to do\n")
+        return
     sys.stdout.write(
         f"{name}: version {commit.version}; {commit.rows_added:,} rows written, {commit.rows_removed:,} replaced; "
         f"undo with: retention lake undo {name} {commit.version}\n"
@@ -83,6 +86,11 @@ def publish() -> None:
     with _open() as lake:
         for name, version in lake.publish().items():
             sys.stdout.write(f"{name}: version {version}\n")
+        if not lake.published().trees:
+            sys.stdout.write(
+                "This file system has no links, so there are no folders to glob: "
+                "read with retention query, connect() or catalog.duckdb.\n"
+            )
 
 
 def undo(name: Name, version: Annotated[int, typer.Argument(help="Commit to take back; see history.")]) -> None:
@@ -99,9 +107,15 @@ def restore(
 ) -> None:
     """Go back to an earlier version of a dataset; what came after it is taken back, too."""
     with _open() as lake:
+        lake.settings.require_full("retention lake restore")
         table = lake.table(name)
         if version is None and at is not None:
             version = table.version_at(at if at.tzinfo else at.replace(tzinfo=UTC))
+            if version < 0:
+                raise LakeError(
+                    f"{name} held nothing at {at:%Y-%m-%d %H:%M}, or its history does not reach back so far.",
+                    hint=f"`retention lake history {name}` lists the versions.",
+                )
         if version is None:
             raise LakeError("Say where to go back to.", hint="Give --version or --at.")
         _say(lake, name, table.restore(version))
@@ -113,6 +127,7 @@ def compact(
 ) -> None:
     """Merge small files."""
     with _open() as lake:
+        lake.settings.require_full("retention lake compact")
         for name in names or DATASETS:
             commit = lake.table(name).compact(min_files=min_files)
             freed = commit.bytes_removed - commit.bytes_added
@@ -128,6 +143,7 @@ def archive(
 ) -> None:
     """Move rows of a dataset into its archive, or back."""
     with _open() as lake:
+        lake.settings.require_full("retention lake archive")
         move = lake.unarchive if back else lake.archive
         _say(lake, name, move(name, where, run=run))
 

@@ -59,6 +59,7 @@ def ingest(
     `mapping` is a packaged mapping's name, a YAML file or a `Mapping`, and wins over detection for the delimited files
     it fits. A file that cannot be read is refused, kept aside and does not stop the others.
     """
+    lake.settings.require_full("Ingesting")
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     mappings = Mappings.packaged(first=mapping)
     load_macros(lake.con)

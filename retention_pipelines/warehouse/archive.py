@@ -6,7 +6,9 @@ between the two leaves rows in both and never in none; running it again finishes
 
 import uuid
 
-from retention_pipelines.errors import CommitConflict
+import duckdb
+
+from retention_pipelines.errors import CommitConflict, LakeError
 from retention_pipelines.warehouse.commit import TRIES, Commit, pause
 from retention_pipelines.warehouse.duck import quote_name
 from retention_pipelines.warehouse.table import Table
@@ -15,6 +17,7 @@ from retention_pipelines.warehouse.table import Table
 def move_rows(source: Table, target: Table, where: str, *, run: str) -> Commit:
     """Move the rows that match; `run` names the move and makes repeating it harmless. Returns the source's commit."""
     identity = ", ".join(quote_name(name) for name in source.dataset.key)
+    _require_condition(source, where)
     if not target.has_done(run):
         matching = f"select * from {source.scan()} where coalesce({where}, false)"
         known = f"select {identity} from {target.scan()}"
@@ -25,6 +28,16 @@ def move_rows(source: Table, target: Table, where: str, *, run: str) -> Commit:
         return _remove(source, identity, keys, run)
     finally:
         source.con.execute(f"drop table {keys}")
+
+
+def _require_condition(table: Table, where: str) -> None:
+    try:
+        duckdb.SQLExpression(where)
+        table.con.execute(f"explain select * from {table.scan_files([])} where coalesce({where}, false)").fetchall()
+    except duckdb.Error as error:
+        raise LakeError(
+            f"{where!r} is not a condition on {table.name}: {error}", hint="For example: event_start < '2000-01-01'"
+        ) from None
 
 
 def _remove(source: Table, identity: str, keys: str, run: str) -> Commit:

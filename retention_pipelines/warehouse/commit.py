@@ -16,7 +16,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from retention_pipelines.errors import CommitConflict
-from retention_pipelines.warehouse.faults import is_storage_full, storage_faults
+from retention_pipelines.warehouse.faults import is_read_only, is_storage_full, storage_faults
 from retention_pipelines.warehouse.listing import LakeFile
 from retention_pipelines.warehouse.log import DeltaLog
 from retention_pipelines.warehouse.objects import sync_path
@@ -117,7 +117,7 @@ def try_commit(delta: DeltaTable, log: DeltaLog, change: Change) -> int | None:
         raise CommitConflict("A commit was accepted but is not in the log.", hint="Look at the table's history.")
     if landed is None and failure is not None and not isinstance(failure, CommitFailedError):
         with storage_faults("the Delta log"):
-            if is_storage_full(failure) or isinstance(failure, OSError):
+            if is_storage_full(failure) or is_read_only(failure) or isinstance(failure, OSError):
                 raise failure
     return landed
 

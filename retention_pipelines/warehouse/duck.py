@@ -4,11 +4,15 @@ Every connection of the project is made here: UTC, the project's macros, no exte
 """
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterable
 from importlib.resources import files
 
 import duckdb
+import psutil
+
+_SPILL = "retention-spill-"
 
 
 def open_connection(
@@ -35,11 +39,19 @@ def open_connection(
     con.execute("set parquet_metadata_cache = true")
     if spill_dir is not None:
         # Two processes in one folder would write to the same files.
-        own = f"{spill_dir}/retention-spill-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        own = f"{spill_dir}/{_SPILL}{os.getpid()}-{uuid.uuid4().hex[:8]}"
         con.execute(f"set temp_directory = {quote_text(own)}")
     if not read_only:
         con.execute(files("retention_pipelines.warehouse").joinpath("macros.sql").read_text(encoding="utf-8"))
     return con
+
+
+def remove_spill_of_the_dead(spill_dir: str) -> None:
+    """Remove what connections of killed processes left under `spill_dir`."""
+    for entry in os.scandir(spill_dir):
+        pid = entry.name.removeprefix(_SPILL).partition("-")[0]
+        if entry.name.startswith(_SPILL) and pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(entry.path, ignore_errors=True)  # somebody else may be doing the same
 
 
 def quote_name(name: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import duckdb
 from deltalake.exceptions import DeltaError
 
-from retention_pipelines.errors import StorageFull
+from retention_pipelines.errors import LakeError, StorageFull
 
 _FULL = ("no space left", "disk quota exceeded", "storage full", "(os error 28)", "out of disk")
 
@@ -27,12 +27,24 @@ def is_storage_full(error: BaseException) -> bool:
     return False
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Whether an error says that this process may not write there."""
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES):
+        return True
+    return any(words in str(error).lower() for words in ("read-only file system", "permission denied"))
+
+
 @contextmanager
 def storage_faults(where: str) -> Iterator[None]:
-    """Turn a full disk into StorageFull; every other error passes."""
+    """Turn a full disk into StorageFull and a place that must not be written to into LakeError; others pass."""
     try:
         yield
     except (duckdb.Error, DeltaError, OSError) as error:
+        if is_read_only(error):
+            raise LakeError(
+                f"{where} cannot be written to.",
+                hint="Make it writable for you, or set RETENTION_MODE=read_only to only read.",
+            ) from error
         if not is_storage_full(error):
             raise
         raise StorageFull(

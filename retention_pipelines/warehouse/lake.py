@@ -1,5 +1,7 @@
 """The lake as a whole: its tables, transactions over several of them, and the state that readers see."""
 
+import os
+import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -13,13 +15,18 @@ from retention_pipelines.catalog import DATASETS, dataset
 from retention_pipelines.errors import CommitConflict, LakeError
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.archive import move_rows
-from retention_pipelines.warehouse.duck import open_connection, quote_name
+from retention_pipelines.warehouse.duck import open_connection, quote_name, remove_spill_of_the_dead
+from retention_pipelines.warehouse.faults import storage_faults
 from retention_pipelines.warehouse.journal import Journal
 from retention_pipelines.warehouse.log import LogEntry
 from retention_pipelines.warehouse.objects import StoreObjects, open_objects, store_options
 from retention_pipelines.warehouse.published import MANIFEST, Folder, Manifest, parse_manifest, publish_to_store
 from retention_pipelines.warehouse.table import Commit, Table
 from retention_pipelines.warehouse.transactions import Transactions
+from retention_pipelines.warehouse.undo import standing
+
+# deltalake decodes these in a path; DuckDB takes the others for patterns.
+_MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[*?\[\\]")
 
 
 class Lake:
@@ -32,7 +39,9 @@ class Lake:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.root = self.address(settings)
-        self.con = open_connection(spill_dir=_spill_dir(settings), memory_limit_mb=settings.memory_limit_mb)
+        spill_dir = _spill_dir(settings)
+        remove_spill_of_the_dead(spill_dir)
+        self.con = open_connection(spill_dir=spill_dir, memory_limit_mb=settings.memory_limit_mb)
         register_store(self.con, settings)
         self._objects = open_objects(self.root, settings.storage_options)
         self._transactions = Transactions(Journal(self.root, self._objects), self._roll_back)
@@ -43,7 +52,15 @@ class Lake:
     @staticmethod
     def address(settings: Settings) -> str:
         """Where the lake is: an absolute path or an s3:// address."""
-        return settings.lake_root if not settings.lake_is_local else str(Path(settings.lake_root).absolute())
+        if not settings.lake_is_local:
+            return settings.lake_root
+        root = str(Path(settings.lake_root).absolute())
+        if found := _MISREAD.search(root):
+            raise LakeError(
+                f"The lake cannot lie in {root}: some readers take {found.group()} in a path for something else.",
+                hint="Set RETENTION_LAKE_ROOT to a folder without it.",
+            )
+        return root
 
     def table(self, name: str) -> Table:
         """The table of a dataset; it is created by its first write."""
@@ -74,6 +91,7 @@ class Lake:
         the death of this process, takes every commit back; success publishes. One transaction at a time per lake,
         others wait: read and parse before it, look for duplicates inside it.
         """
+        self.settings.require_full("A transaction")
         return self._transactions.run(name, self.publish)
 
     def _roll_back(self, table: str, transaction: str, version: int) -> None:
@@ -97,27 +115,24 @@ class Lake:
         last and what is taken back already is skipped, so after a crash the same call finishes the job.
         """
         entry = next((one for one in self.table(name).history() if one.version == version), None)
-        standing = self._standing(entry.transaction) if entry and entry.transaction and not entry.undoes else {}
-        if not standing:
+        commits = self._standing(entry.transaction) if entry and entry.transaction and not entry.undoes else {}
+        if not commits:
             return [(name, self.table(name).undo(version))]
-        for table, entries in standing.items():
+        for table, entries in commits.items():
             live = {file.path for file in self.table(table).files()}
             if any(not live.issuperset(one.added) for one in entries):
                 raise CommitConflict(
                     f"{table}: a later commit rewrote files that the same transaction added; nothing was taken back.",
-                    hint=f"`retention lake restore` goes back to an earlier version of {', '.join(standing)}, "
+                    hint=f"`retention lake restore` goes back to an earlier version of {', '.join(commits)}, "
                     "and takes back what came later, too.",
                 )
-        return [(table, self.table(table).undo(one.version)) for table, entries in standing.items() for one in entries]
+        return [(table, self.table(table).undo(one.version)) for table, entries in commits.items() for one in entries]
 
     def _standing(self, transaction: str) -> dict[str, list[LogEntry]]:
         """Commits of a transaction that were not taken back, by table, newest first; the ledger last."""
         found: dict[str, list[LogEntry]] = {}
         for name in sorted(DATASETS, key=lambda one: one == "ingested_files"):
-            entries = self.table(name).history()
-            undone = {one.undoes for one in entries}
-            mine = [one for one in entries if one.transaction == transaction and one.receipt not in undone]
-            if mine := [one for one in mine if one.undoes is None]:
+            if mine := standing(self.table(name).history(), transaction):
                 found[name] = mine
         return found
 
@@ -135,8 +150,7 @@ class Lake:
 
         Tables that an unfinished transaction has touched stay at what was shown before; its end publishes them.
         """
-        if self.settings.mode == "read_only":
-            raise LakeError("Nothing is published in the mode read_only.", hint="Set RETENTION_MODE=full.")
+        self.settings.require_full("Publishing")
         self._transactions.recover()
         versions = self._versions_fit_to_show()
         if isinstance(self._objects, StoreObjects):
@@ -157,7 +171,13 @@ class Lake:
 
     def published(self) -> Manifest:
         """The versions readers see."""
-        return parse_manifest(self._objects.read(MANIFEST))
+        content = self._objects.read(MANIFEST)
+        if content is None and os.path.islink(f"{self.root}/{MANIFEST}"):
+            raise LakeError(
+                f"What was published in {self.root}/.published is gone; the data in _lake is not.",
+                hint="`retention lake publish` shows it again.",
+            )
+        return parse_manifest(content)
 
     def create_views(self, con: duckdb.DuckDBPyConnection | None = None) -> None:
         """Views of every dataset, pinned to what is published, on a connection (this lake's own by default).
@@ -186,7 +206,8 @@ def _spill_dir(settings: Settings) -> str:
     if settings.mode == "read_only":
         return tempfile.gettempdir()
     folder = settings.state_dir.absolute() / "spill"
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_faults(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
     return str(folder)
 
 

@@ -4,15 +4,18 @@
 manifest, `catalog.duckdb` and a tree of hard links per dataset, and one rename of the link `.published/current` shows
 all of it at once; the paths people use lead through that link. A tree has a level `snapshot=<version>`: after the
 switch none of the old paths exists, so that a reader in the middle of listing gets a clean error, never a mixture.
+Where a file system has no links (FAT, SMB), only the manifest and `catalog.duckdb` are published: no raw glob there.
 What does not belong here: which versions are fit to be shown (`lake.py`).
 """
 
+import errno
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 
 import duckdb
 from filelock import FileLock
@@ -30,10 +33,14 @@ _TRIES = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The published version of every table; a table that was never written is not in it."""
+    """The published version of every table; a table that was never written is not in it.
+
+    `trees` is False where the file system has no links, so that there are no folders for a raw glob.
+    """
 
     generation: int = 0
     versions: Mapping[str, int] = field(default_factory=dict)
+    trees: bool = True
 
     def advanced_to(self, versions: Mapping[str, int]) -> "Manifest":
         """The next manifest; versions never go back."""
@@ -45,12 +52,18 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """The manifest's content."""
-        return json.dumps({"generation": self.generation, "versions": dict(self.versions)}).encode()
+        return json.dumps(asdict(self)).encode()
 
 
 def parse_manifest(content: bytes | None) -> Manifest:
     """The manifest in an object; the empty one where there is none."""
-    return Manifest(**json.loads(content)) if content else Manifest()
+    try:
+        return Manifest(**json.loads(content)) if content is not None else Manifest()
+    except (ValueError, TypeError) as error:
+        raise LakeError(
+            f"{MANIFEST} is not a manifest: {error}.",
+            hint="Delete it, then `retention lake publish` writes it anew; the data is not touched by that.",
+        ) from error
 
 
 def publish_to_store(objects: StoreObjects, versions: Mapping[str, int]) -> Manifest:
@@ -65,6 +78,19 @@ def publish_to_store(objects: StoreObjects, versions: Mapping[str, int]) -> Mani
         if tag is not None:
             return new
     raise LakeError("Others kept publishing first.", hint="Publish again.")
+
+
+class _NoLinks(Exception):
+    """This file system has no hard links or no symbolic links, or `.published` is another file system."""
+
+
+def _linked(link: Callable[[str, str], None], source: str, target: str) -> None:
+    try:
+        link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        raise _NoLinks from error
 
 
 class Folder:
@@ -84,10 +110,33 @@ class Folder:
                 old = parse_manifest(self._objects.read(MANIFEST))
                 new = old.advanced_to(versions)
                 if new is not old:
-                    self._write_generation(new)
-                    self._switch_to(new)
+                    new = replace(new, generation=max([old.generation, *self._generations()]) + 1)
+                    try:
+                        self._write_generation(new)
+                        self._switch_to(new)
+                    except _NoLinks:
+                        new = replace(new, trees=False)
+                        self._publish_without_links(new)
                     self._rotate(new.generation)
                 return new
+
+    def _generations(self) -> list[int]:
+        return [int(entry.name) for entry in os.scandir(self._base) if entry.name.isdigit()]
+
+    def _publish_without_links(self, manifest: Manifest) -> None:
+        for name in manifest.versions:
+            path = f"{self._root}/{name}"
+            if os.path.islink(path):
+                os.unlink(path)  # it would show an old state for ever
+        draft = f"{self._root}/catalog.duckdb.{uuid.uuid4().hex}.tmp"
+        try:
+            self._write_catalog(draft, manifest)
+            os.replace(draft, f"{self._root}/catalog.duckdb")
+        except BaseException:
+            if os.path.exists(draft):
+                os.unlink(draft)
+            raise
+        self._objects.write(MANIFEST, manifest.to_json())
 
     def _write_generation(self, manifest: Manifest) -> None:
         for name, version in manifest.versions.items():
@@ -96,7 +145,7 @@ class Folder:
         os.makedirs(draft)
         try:
             for name, version in manifest.versions.items():
-                os.symlink(f"../{name}/{version:012d}", f"{draft}/{name}")
+                _linked(os.symlink, f"../{name}/{version:012d}", f"{draft}/{name}")
             self._write_catalog(f"{draft}/catalog.duckdb", manifest)
             with open(f"{draft}/manifest.json", "wb") as file:
                 file.write(manifest.to_json())
@@ -104,7 +153,6 @@ class Folder:
                 os.fsync(file.fileno())
             sync_path(draft)
             place = self._generation(manifest.generation)
-            shutil.rmtree(place, ignore_errors=True)  # left by a process that died before the switch
             os.rename(draft, place)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
@@ -124,7 +172,7 @@ class Folder:
             for file in files:
                 link = f"{draft}/snapshot={version}/{file.path}"
                 os.makedirs(os.path.dirname(link), exist_ok=True)
-                os.link(f"{table.root}/{file.path}", link)
+                _linked(os.link, f"{table.root}/{file.path}", link)
             if not files:
                 # A glob without files is an error; one empty file makes it an empty result.
                 empty = quote_text(f"{draft}/snapshot={version}/empty.parquet")
@@ -168,7 +216,8 @@ class Folder:
         shown: set[tuple[str, int]] = set()
         for number in kept:
             content = self._objects.read(f".published/{number:012d}/manifest.json")
-            shown |= set(parse_manifest(content).versions.items())
+            with suppress(LakeError):  # a damaged manifest of the past shows nothing any more
+                shown |= set(parse_manifest(content).versions.items())
         for entry in os.scandir(self._base):
             if entry.name.isdigit() and int(entry.name) not in kept:
                 shutil.rmtree(entry.path, ignore_errors=True)

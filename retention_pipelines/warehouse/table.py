@@ -6,7 +6,6 @@ cost twice the CPU and six times the memory, and mixed with our commits they dup
 """
 
 import os
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
@@ -19,7 +18,7 @@ from deltalake.schema import Schema
 from deltalake.transaction import AddAction
 
 from retention_pipelines.catalog import Dataset
-from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow
+from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow, ReadOnly
 from retention_pipelines.warehouse.commit import TRIES, Change, Commit, pause, sync_log, try_commit
 from retention_pipelines.warehouse.duck import open_connection, quote_name
 from retention_pipelines.warehouse.faults import storage_faults
@@ -27,7 +26,7 @@ from retention_pipelines.warehouse.files import scan_text, write_parquet
 from retention_pipelines.warehouse.listing import Keep, LakeFile, live_files
 from retention_pipelines.warehouse.log import DeltaLog, LogEntry
 from retention_pipelines.warehouse.objects import open_objects
-from retention_pipelines.warehouse.statistics import restored_statistics
+from retention_pipelines.warehouse.undo import restore, roll_back, standing, undo
 
 RESTORE_WINDOW_HOURS = 7 * 24
 # Versions whose files are remembered: the head, what is published, and what a rewrite or an undo reads beside them.
@@ -69,7 +68,7 @@ class Table:
         self._read_only = read_only
         self._local = "://" not in self.root
         self._objects = open_objects(self.root, storage_options)
-        self._log = DeltaLog(self._objects)
+        self.log = DeltaLog(self._objects)
         self._reader: DeltaTable | None = None
         self._listings: dict[int, list[LakeFile]] = {}
 
@@ -144,7 +143,7 @@ class Table:
         while True:
             before = self._transactions and self._transactions.hidden(self.name)
             head = self._head()
-            live = [] if head is None else self._live(head)
+            live = [] if head is None else self.live(head)
             after = self._transactions and self._transactions.hidden(self.name)
             if before == after:
                 return [file for file in (self._without(live, *after) if after else live) if keep(file)]
@@ -155,9 +154,10 @@ class Table:
         if version in self._listings:
             return self._listings[version]
         head = self._head()  # usually the version asked for, and open already
-        return self._live(head if head is not None and head.version() == version else self.delta(version))
+        return self.live(head if head is not None and head.version() == version else self.delta(version))
 
-    def _live(self, delta: DeltaTable) -> list[LakeFile]:
+    def live(self, delta: DeltaTable) -> list[LakeFile]:
+        """Every file of the version a handle is at."""
         version = delta.version()
         if version not in self._listings:
             while len(self._listings) >= _LISTINGS:
@@ -166,7 +166,7 @@ class Table:
         return self._listings[version]
 
     def _without(self, live: Sequence[LakeFile], transaction: str, version: int) -> list[LakeFile]:
-        entries = self._standing(transaction, since=version)
+        entries = standing(self.log.after(version), transaction)
         added = {path for entry in entries for path in entry.added}
         removed = {path for entry in entries for path in entry.removed}
         kept = [file for file in live if file.path not in added]
@@ -178,7 +178,7 @@ class Table:
         """FROM-clause text that reads one version, pinned; with `keep` only those files."""
         files = self.files(keep or (lambda _: True), version=version)
         if version is not None and self._local:
-            self._require_present(files, version)
+            self.require_present(files, version)
         return self.scan_files(files)
 
     def scan_files(self, files: Iterable[LakeFile]) -> str:
@@ -189,7 +189,7 @@ class Table:
         """Commits, newest first, as far back as the log is kept (30 days)."""
         entries: list[LogEntry] = []
         version = self.version()
-        while len(entries) != limit and (entry := self._log.read(version)) is not None:
+        while len(entries) != limit and (entry := self.log.read(version)) is not None:
             entries.append(entry)
             version -= 1
         return entries
@@ -240,19 +240,21 @@ class Table:
         )
         needed = {file.path for file in removes}
         for attempt in range(TRIES):
-            landed = try_commit(delta, self._log, change)
+            landed = try_commit(delta, self.log, change)
             if landed is not None:
                 if self._local:
                     sync_log(self.root, landed)
                 return change.describe(landed)
             delta = self.delta()
-            if transactions or not needed <= {file.path for file in self._live(delta)}:
+            if transactions or not needed <= {file.path for file in self.live(delta)}:
                 raise CommitConflict(f"{self.name}: another writer committed first ({op}).", hint="Run it again.")
             # The inputs are still there (hazard H2: deltalake refuses more than it must): the same files again.
             pause(attempt, 0.02)
         raise CommitConflict(f"{self.name}: gave up after {TRIES} tries ({op}).", hint="Try again with fewer writers.")
 
-    def _redo(self, work: Callable[[], Commit]) -> Commit:
+    def redo(self, work: Callable[[], Commit]) -> Commit:
+        """Do work that reads and commits, again when another writer committed first."""
+        self._require_writable()
         for attempt in range(TRIES):
             try:
                 return work()
@@ -283,7 +285,7 @@ class Table:
             adds = self.write_files(select, partitions=partitions) if adds is None else adds
             return self.commit(delta, adds, op=op, transactions=[transaction] if transaction else [])
 
-        return self._redo(once)
+        return self.redo(once)
 
     def has_done(self, transaction: str, delta: DeltaTable | None = None) -> bool:
         """Whether a commit with that id landed and was not taken back: taking back raises its number by one."""
@@ -304,10 +306,9 @@ class Table:
             ids = [f"append:{value}" for value in sorted(places)]
 
             def once() -> Commit:
-                if self._transactions:
-                    self._transactions.settle(self.name)
+                self.settle()
                 delta = self.delta()
-                seen = self.scan_files(file for file in self._live(delta) if file.partition[within] in places)
+                seen = self.scan_files(file for file in self.live(delta) if file.partition[within] in places)
                 adds = self.write_files(
                     f"select * from {batch} anti join (select {identity} from {seen}) using ({identity})"
                 )
@@ -319,7 +320,7 @@ class Table:
                     raise CommitConflict(f"{self.name}: another writer committed first ({op}).")
                 return Commit(version=delta.version())
 
-            return self._redo(once) if places else Commit(version=self.version())
+            return self.redo(once) if places else Commit(version=self.version())
         finally:
             self.con.execute(f"drop table if exists {batch}")
 
@@ -340,14 +341,14 @@ class Table:
         def once() -> Commit:
             delta = self.delta()
             groups: dict[tuple[str, ...], list[LakeFile]] = {}
-            for file in filter(keep, self._live(delta)):
+            for file in filter(keep, self.live(delta)):
                 groups.setdefault(tuple(file.partition.values()), []).append(file)
             chosen = [files for files in groups.values() if len(files) >= min_files]
             adds = [add for files in chosen for add in self.write_files(transform(self.scan_files(files)))]
             removes = [file for files in chosen for file in files]
             return self.commit(delta, adds, removes, op=op, transactions=transactions)
 
-        return self._redo(once)
+        return self.redo(once)
 
     def replace(self, select: str, *, where: str, partitions: Collection[tuple[str, ...]], op: str) -> Commit:
         """In the given partitions, replace the rows that match `where` by the rows of `select`, in one commit.
@@ -358,12 +359,12 @@ class Table:
 
         def once() -> Commit:
             delta = self.delta()
-            files = [file for file in self._live(delta) if tuple(file.partition.values()) in wanted]
+            files = [file for file in self.live(delta) if tuple(file.partition.values()) in wanted]
             kept = f"select * from {self.scan_files(files)} where not coalesce({where}, false)"
             adds = self.write_files(f"{kept} union all by name ({select})")
             return self.commit(delta, adds, files, op=op)
 
-        return self._redo(once)
+        return self.redo(once)
 
     def matching_files(self, where: str, files: Sequence[LakeFile]) -> list[LakeFile]:
         """Those files that hold a row that matches."""
@@ -386,20 +387,20 @@ class Table:
 
         def once() -> Commit:
             delta = self.delta()
-            files = self.matching_files(where, [file for file in self._live(delta) if keep(file)])
+            files = self.matching_files(where, [file for file in self.live(delta) if keep(file)])
             kept = f"select * from {self.scan_files(files)} where not coalesce({where}, false)"
             return self.commit(delta, self.write_files(kept) if files else [], files, op=op)
 
-        return self._redo(once)
+        return self.redo(once)
 
     def drop_partitions(self, keep: Keep, *, op: str) -> Commit:
         """Remove whole files that `keep` accepts, as a metadata commit."""
 
         def once() -> Commit:
             delta = self.delta()
-            return self.commit(delta, [], [file for file in self._live(delta) if keep(file)], op=op)
+            return self.commit(delta, [], [file for file in self.live(delta) if keep(file)], op=op)
 
-        return self._redo(once)
+        return self.redo(once)
 
     def compact(self, *, min_files: int = 8, below_bytes: int = 256_000_000) -> Commit:
         """Merge files smaller than `below_bytes` of partitions with at least `min_files` of them, sorted."""
@@ -412,95 +413,23 @@ class Table:
             min_files=min_files,
         )
 
-    # -- taking back --------------------------------------------------------------------------------------------
+    # -- taking back (undo.py) ----------------------------------------------------------------------------------
 
     def undo(self, version: int) -> Commit:
         """Take back one commit and keep everything committed after it (a restore would not)."""
-        entry = self._log.read(version)
-        if entry is None or version == 0:
-            raise OutsideRestoreWindow(
-                f"{self.name} has no commit {version} that can be undone.",
-                hint="`retention lake history` lists the commits; entries are kept for 30 days.",
-            )
-        return self._redo_once_settled(lambda: self._undo(entry))
-
-    def _redo_once_settled(self, work: Callable[[], Commit]) -> Commit:
-        if self._transactions:
-            self._transactions.settle(self.name)
-        return work()
-
-    def _undo(self, entry: LogEntry) -> Commit:
-        for attempt in range(TRIES):
-            delta = self.delta()
-            live = {file.path: file for file in self._live(delta)}
-            if not live.keys() >= set(entry.added):
-                raise CommitConflict(
-                    f"{self.name}: a later commit rewrote files that version {entry.version} added.",
-                    hint=f"Use `retention lake restore {self.name} --version {entry.version - 1}`, "
-                    "which also takes back what came later.",
-                )
-            removed = set(entry.removed) - live.keys()
-            back = [file for file in self.files(version=entry.version - 1) if file.path in removed] if removed else []
-            self._require_present(back, entry.version - 1)
-            # Raising the ids of the undone commit lets it be done again, and makes writers that saw it look again.
-            try:
-                return self.commit(
-                    delta,
-                    [self._put_back(file) for file in back],
-                    [live[path] for path in entry.added],
-                    op=f"undo:{entry.version}",
-                    transactions=self._ids_to_raise(entry),
-                    undoes=entry.receipt,
-                )
-            except CommitConflict:
-                pause(attempt, 0.05)
-        raise CommitConflict(f"{self.name}: gave up undoing version {entry.version}.", hint="Try again.")
-
-    def _ids_to_raise(self, entry: LogEntry) -> list[str]:
-        values = {value for path in entry.added for value in self._partition_values(path)}
-        return sorted({*entry.ids, *(f"append:{value}" for value in values)})
-
-    @staticmethod
-    def _partition_values(path: str) -> list[str]:
-        return [part.partition("=")[2] for part in path.split("/")[:-1]]
-
-    def _put_back(self, file: LakeFile) -> AddAction:
-        return AddAction(
-            path=file.path,
-            size=file.bytes,
-            partition_values=dict(file.partition),
-            modification_time=int(time.time() * 1000),
-            data_change=True,
-            stats=restored_statistics(file.rows, file.minimum, file.maximum, file.nulls),
-        )
+        self._require_writable()
+        return undo(self, version)
 
     def restore(self, version: int) -> Commit:
         """Go back to an earlier version, as a new commit; what came after it is taken back with it."""
-
-        def once() -> Commit:
-            delta = self.delta()
-            live = {file.path: file for file in self._live(delta)}
-            then = {file.path: file for file in self.files(version=version)}
-            back = [file for path, file in then.items() if path not in live]
-            gone = [file for path, file in live.items() if path not in then]
-            self._require_present(back, version)
-            return self.commit(delta, [self._put_back(file) for file in back], gone, op=f"restore:{version}")
-
-        return self._redo_once_settled(lambda: self._redo(once))
+        self._require_writable()
+        return restore(self, version)
 
     def roll_back(self, transaction: str, *, since: int) -> None:
         """Take back every commit of a dead transaction, newest first; safe to repeat."""
-        for entry in reversed(self._standing(transaction, since=since)):
-            self._undo(entry)
+        roll_back(self, transaction, since=since)
 
-    def _standing(self, transaction: str, *, since: int) -> list[LogEntry]:
-        entries = self._log.after(since)
-        undone = {entry.undoes for entry in entries}
-        return [
-            entry
-            for entry in entries
-            if entry.transaction == transaction and entry.receipt not in undone and entry.undoes is None
-        ]
+    # -- cleaning up --------------------------------------------------------------------------------------------
 
     def vacuum(self, *, keep_versions: Collection[int] = (), older_than_hours: int = RESTORE_WINDOW_HOURS) -> list[str]:
         """Delete files that no version of the last 7 days, and none of `keep_versions`, needs; returns their paths.
@@ -525,15 +454,22 @@ class Table:
 
     def _require_writable(self) -> None:
         if self._read_only:
-            raise LakeError(f"{self.name} cannot be written: the mode is read_only.", hint="Set RETENTION_MODE=full.")
+            raise ReadOnly(f"{self.name} cannot be written: the mode is read_only.", hint="Set RETENTION_MODE=full.")
 
-    def _require_present(self, files: Iterable[LakeFile], version: int) -> None:
+    def require_present(self, files: Iterable[LakeFile], version: int) -> None:
+        """Raise OutsideRestoreWindow, which names the file, unless all of a version's files are there."""
         gone = next((file for file in files if not self._objects.exists(file.path)), None)
         if gone is not None:
             raise OutsideRestoreWindow(
-                f"{self.name} cannot go back to version {version}: its files were vacuumed.",
-                hint=f"Files are kept for {RESTORE_WINDOW_HOURS // 24} days after they were replaced.",
+                f"{self.name} cannot be read at version {version}: {self.root}/{gone.path} is gone.",
+                hint=f"Vacuum deletes files {RESTORE_WINDOW_HOURS // 24} days after they were replaced. Other files "
+                "belong to the newest state: bring them back from a backup.",
             )
+
+    def settle(self) -> None:
+        """Wait until nobody else's transaction has this table in hand."""
+        if self._transactions:
+            self._transactions.settle(self.name)
 
 
 __all__ = ["Commit", "LakeError", "LakeFile", "Table"]

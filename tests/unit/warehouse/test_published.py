@@ -1,15 +1,18 @@
 """What readers see: one state of all datasets, the same by every way of reading."""
 
 import os
+import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from retention_pipelines.errors import LakeError
-from retention_pipelines.settings import Settings
+from retention_pipelines.errors import LakeError, ReadOnly
+from retention_pipelines.settings import Settings, load_settings
+from retention_pipelines.sources.ingest import ingest
 from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.published import KEEP_GENERATIONS, Manifest
 from retention_pipelines.warehouse.reader import connect
@@ -135,7 +138,7 @@ def test_a_switch_that_was_cut_off_is_made_good_by_the_next(settings: Settings) 
         (root / ".published/observations/.tmp-dead").mkdir()
         lake.table("observations").append(observations("b"))
         lake.publish()
-        assert lake.published() == Manifest(generation=2, versions={"observations": 2})
+        assert lake.published() == Manifest(generation=3, versions={"observations": 2})
     glob = f"'{root}/observations/**/*.parquet'"
     assert duckdb.connect().execute(f"select count(*) from {glob}").fetchall() == [(2,)]
     assert sorted(os.listdir(root / ".published/observations")) == ["000000000001", "000000000002"]
@@ -169,9 +172,95 @@ def test_the_mode_read_only_writes_nothing(settings: Settings) -> None:
             lambda: table.undo(1),
             table.vacuum,
             lake.publish,
+            lambda: table.restore(0),
+            lambda: table.compact(min_files=1),
+            lambda: table.append_new(observations("b"), key="record_hash", within="month"),
+            lambda: lake.archive("observations", "true", run="x"),
+            lambda: lake.transaction("x"),
             lambda: lake.table("trends").delta(),
+            lambda: ingest([settings.lake_root], lake, now=datetime(2026, 1, 1, tzinfo=UTC)),
         ):
-            with pytest.raises(LakeError, match="read_only"):
+            with pytest.raises(ReadOnly, match="read_only"):
                 attempt()
         assert table.version() == version
-    assert not os.path.exists(f"{settings.lake_root}/_lake/trends")
+    assert sorted(os.listdir(settings.lake_root)) == ["_lake"]
+    assert os.listdir(f"{settings.lake_root}/_lake") == ["observations"]
+    assert [entry for entry in os.listdir(settings.state_dir) if entry != "spill"] == []
+
+
+def test_a_manifest_that_is_no_json_is_named_and_written_anew_once_it_is_deleted(settings: Settings) -> None:
+    manifest = Path(settings.lake_root) / "_lake/published.json"
+    with Lake(settings) as lake:
+        lake.table("observations").append(observations("a"))
+        lake.publish()
+        manifest.write_text("{half")
+        for attempt in (lake.published, lake.publish, lake.create_views):
+            with pytest.raises(LakeError, match=r"published\.json"):
+                attempt()
+        manifest.unlink()
+        assert lake.publish() == {"observations": 1}
+        lake.create_views()
+        assert lake.con.execute("select count(*) from observations").fetchall() == [(1,)]
+
+
+def test_a_deleted_published_folder_is_named_and_published_again(settings: Settings) -> None:
+    with Lake(settings) as lake:
+        lake.table("observations").append(observations("a"))
+        lake.publish()
+        shutil.rmtree(f"{settings.lake_root}/.published")
+        with pytest.raises(LakeError, match="retention lake publish"):
+            lake.create_views()
+        lake.publish()
+        lake.create_views()
+        assert lake.con.execute("select count(*) from observations").fetchall() == [(1,)]
+    glob = f"'{settings.lake_root}/observations/**/*.parquet'"
+    assert duckdb.connect().execute(f"select count(*) from {glob}").fetchall() == [(1,)]
+
+
+def test_a_deleted_data_file_is_named(settings: Settings) -> None:
+    with Lake(settings) as lake:
+        table = lake.table("observations")
+        table.append(observations("a"))
+        lake.publish()
+        lost = Path(table.root) / table.files()[0].path
+        lost.unlink()
+        with pytest.raises(LakeError, match=lost.name):
+            lake.create_views()
+
+
+def test_what_a_killed_process_spilled_is_removed_by_the_next(settings: Settings) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    folders = {pid: settings.state_dir / f"spill/retention-spill-{pid}-0123abcd" for pid in (dead.pid, os.getpid())}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+        (folder / "duckdb_temp_block-1.block").write_bytes(b"x")
+    with Lake(settings):
+        assert not folders[dead.pid].exists()
+        assert folders[os.getpid()].exists()
+
+
+@pytest.mark.parametrize("name", ["with space #1; 100%{a,b}", 'o\'brien "quoted"', "ação-測試"])
+def test_a_lake_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name
+    root.mkdir()
+    (tmp_path / "link").symlink_to(root)
+    for place in (root / "lake", tmp_path / "link/lake"):
+        with Lake(load_settings({}, lake_root=str(place), state_dir=tmp_path / name / "state")) as lake:
+            with lake.transaction("t") as op:
+                lake.table("observations").append(observations([op]), op=op)
+            lake.table("observations").compact(min_files=2)
+            lake.publish()
+            lake.create_views()
+            total = lake.con.execute("select count(*) from observations").fetchall()
+        glob = str(place).replace("'", "''")
+        assert duckdb.connect().execute(f"select count(*) from '{glob}/observations/**/*.parquet'").fetchall() == total
+        with duckdb.connect(str(place / "catalog.duckdb"), read_only=True) as con:
+            assert con.execute("select count(*) from observations").fetchall() == total
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a*", "a?", "a[1]", "a\\b"])
+def test_a_folder_name_that_some_reader_misreads_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LakeError, match="RETENTION_LAKE_ROOT"):
+        Lake(load_settings({}, lake_root=str(tmp_path / name), state_dir=tmp_path))
+    assert list(tmp_path.iterdir()) == []
