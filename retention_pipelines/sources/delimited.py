@@ -26,6 +26,8 @@ from retention_pipelines.sources.cf import quantity
 from retention_pipelines.sources.draft import draft
 from retention_pipelines.sources.mapping import QC_GOOD, Mapping, Mappings, Source, Variable, template_columns
 from retention_pipelines.sources.staging import (
+    QC_SCALE,
+    VALUE_KIND,
     RawFile,
     Recognition,
     Staged,
@@ -195,6 +197,7 @@ class _Shared:
         self._missing = missing
         self._texts: dict[str, tuple[str, Expression]] = {}
         self._numbers: dict[str, tuple[str, Expression]] = {}
+        self._tests: dict[str, tuple[str, Expression]] = {}
 
     def text(self, name: str, missing: Sequence[str] = ()) -> Expression:
         """A raw column, null where it is blank or a word for missing; null where there is no such column."""
@@ -209,6 +212,10 @@ class _Shared:
         """A text as a number."""
         return self._once(self._numbers, "number", FunctionExpression("as_number", text))
 
+    def test(self, condition: Expression) -> Expression:
+        """A condition over texts and numbers of this class."""
+        return self._once(self._tests, "test", condition)
+
     @staticmethod
     def _once(known: dict[str, tuple[str, Expression]], kind: str, made: Expression) -> Expression:
         # Numbered, as names that differ by capitals only are one name to DuckDB.
@@ -217,7 +224,7 @@ class _Shared:
 
     def under(self, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         """The relation with the shared columns beside its own."""
-        for made in (self._texts, self._numbers):
+        for made in (self._texts, self._numbers, self._tests):
             columns = [expression.alias(alias) for alias, expression in made.values()]
             relation = relation.select(duckdb.StarExpression(), *columns)
         return relation
@@ -251,7 +258,7 @@ def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable)
     rest = _json([name for name in table.columns if name not in used])
     broken = [_not_a_number(cleaned(rule.column, rule.missing), shared) for rule in mapping.variables]
     if broken:
-        any_broken = reduce(or_, broken)
+        any_broken = shared.test(reduce(or_, broken))
         flag = ConstantExpression(["INVALID_MEASUREMENT"]).cast("VARCHAR[]")
         fields["flags"] = CaseExpression(any_broken, flag)
         measured = _json([rule.column for rule in mapping.variables if rule.column in table.columns])
@@ -424,11 +431,11 @@ def _measurement(rule: Variable, shared: _Shared) -> Expression:
         "variable": ConstantExpression(rule.variable),
         "standard_name": ConstantExpression(rule.standard_name or (names[0] if names else None)).cast("VARCHAR"),
         "value": value,
-        "value_kind": ConstantExpression("raw"),
+        "value_kind": ConstantExpression("raw").cast(VALUE_KIND),
         "raw_value": ConstantExpression(None).cast("DOUBLE"),
         "qc_flag": flag,
         "raw_qc_flag": nothing,
-        "qc_scale": ConstantExpression(rule.qc.scale if rule.qc else "none"),
+        "qc_scale": ConstantExpression(rule.qc.scale if rule.qc else "none").cast(QC_SCALE),
         "qc_good": good,
     }
     return FunctionExpression("struct_pack", *(part.alias(name) for name, part in members.items()))

@@ -1,8 +1,9 @@
 -- Every distinct written date of the view `written_dates` (column written) with its half-open interval, precision, zone
 -- and month; dates that no calendar has have a null event_start.
 create or replace temp table parsed_dates as
-with every_text as (select distinct written from written_dates),
-distinct_dates as (select written from every_text where not says_nothing(written)),
+with distinct_dates as (
+    select distinct written from written_dates where written is not null
+),
 ends as (
     select written,
         trim(split_part(written, '/', 1)) as a,
