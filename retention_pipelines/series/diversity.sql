@@ -7,12 +7,12 @@ with record as (
         cell_index(fold_longitude(decimal_longitude), getvariable('cell_deg'))::integer as lon_number,
         make_timestamp(epoch_us(event_start))::date as first_day,
         make_timestamp(greatest(epoch_us(event_start), epoch_us(event_end) - 1))::date as last_day,
-        trim(scientific_name) as taxon,
+        taxon_name(scientific_name) as taxon,
         count(*) as n_records,
         count(*) filter (abundance > 0 and isfinite(abundance)) as n_counted,
         fsum(abundance) filter (abundance > 0 and isfinite(abundance)) as abundance
     from source
-    where occurrence_status = 'present' and not is_subtotal and trim(scientific_name) != ''
+    where occurrence_status = 'present' and not is_subtotal and taxon_name(scientific_name) != ''
     group by all
 ),
 taxon_total as (

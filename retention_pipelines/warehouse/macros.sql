@@ -57,3 +57,7 @@ create or replace temp macro window_label(start_instant, time_window) as
         when 'monthly' then strftime(start_instant, '%Y-%m')
         when 'seasonal' then strftime(start_instant + interval 1 month, '%Y') || '-' || season_name(month(start_instant))
     end;
+
+-- Name of a taxon as published, stripped of white space of any kind; trim() alone leaves tabs and line ends.
+create or replace temp macro taxon_name(name) as
+    trim(trim(name), ' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13) || chr(160));

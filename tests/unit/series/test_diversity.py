@@ -103,7 +103,8 @@ def test_one_taxon_has_no_evenness_and_a_shannon_of_zero(lake: Lake) -> None:
 
 
 def test_names_are_stripped_and_otherwise_left_as_published(lake: Lake) -> None:
-    record(lake, [taken(" Sebastes spp."), taken("Sebastes spp. "), taken("sebastes spp.")])
+    record(lake, [taken(f"{blank}Sebastes spp.{blank}") for blank in ("", " ", "\t", "\r\n", " \xa0")])
+    record(lake, [taken("sebastes spp."), taken("\t")])
     update_biodiversity(lake)
     assert only(lake, "records")["richness"] == 2
 
