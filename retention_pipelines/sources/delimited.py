@@ -4,6 +4,8 @@ What belongs here: applying a mapping, joining its lookups, drafting a mapping f
 what a mapping may say (`mapping.py`) and reading text (`text_table.py`).
 """
 
+import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -24,6 +26,7 @@ from retention_pipelines.catalog import dataset
 from retention_pipelines.errors import FileRefused, MappingError
 from retention_pipelines.sources.cf import quantity
 from retention_pipelines.sources.draft import draft
+from retention_pipelines.sources.identity import slug
 from retention_pipelines.sources.mapping import QC_GOOD, Mapping, Mappings, Source, Variable, template_columns
 from retention_pipelines.sources.staging import (
     QC_SCALE,
@@ -38,7 +41,7 @@ from retention_pipelines.sources.text_table import Dialect, TextTable, encoding_
 from retention_pipelines.sources.units import conversion
 from retention_pipelines.warehouse.duck import quote_name
 
-Raw = Callable[[str], Expression]
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 @dataclass(kw_only=True)
@@ -189,12 +192,18 @@ def _with_broken_rows(
     return joined.join(other, ColumnExpression("source_row") == ColumnExpression("broken:row"), how="left")
 
 
+def _without_zeros(number: str) -> str:
+    """A number without the zeros that end its decimals; the macro of this name does the same."""
+    return re.sub(r"\.$", "", re.sub(r"(\.\d*?)0+$", r"\1", number))
+
+
 class _Shared:
     """What several columns are made of, computed once per row: texts without missing words, and their numbers."""
 
-    def __init__(self, present: set[str], missing: Sequence[str]) -> None:
+    def __init__(self, present: set[str], mapping: Mapping) -> None:
         self._present = present
-        self._missing = missing
+        self._missing = mapping.missing
+        self._decimal = mapping.decimal
         self._texts: dict[str, tuple[str, Expression]] = {}
         self._numbers: dict[str, tuple[str, Expression]] = {}
         self._tests: dict[str, tuple[str, Expression]] = {}
@@ -205,12 +214,23 @@ class _Shared:
             return ConstantExpression(None).cast("VARCHAR")
         words = sorted({*self._missing, *missing, ""})
         trimmed = FunctionExpression("trim", ColumnExpression(name))
-        made = CaseExpression(trimmed.isnotin(*(ConstantExpression(word) for word in words)), trimmed)
-        return self._once(self._texts, "text", made)
+        kept = trimmed.isnotin(*(ConstantExpression(word) for word in words))
+        # A number that stands for a missing one does so however many decimals a program wrote: -999.00 for -999.
+        plain = sorted({_without_zeros(word) for word in words if _NUMBER.fullmatch(word)})
+        if plain:
+            short = FunctionExpression("without_zeros", trimmed)
+            kept = kept & short.isnotin(*(ConstantExpression(word) for word in plain))
+        return self._once(self._texts, "text", CaseExpression(kept, trimmed))
+
+    def pointed(self, text: Expression) -> Expression:
+        """A text with the decimal point that numbers have here; a point in a file of commas separates thousands."""
+        if self._decimal == ".":
+            return text
+        return FunctionExpression("translate", text, ConstantExpression(",."), ConstantExpression(". "))
 
     def number(self, text: Expression) -> Expression:
         """A text as a number."""
-        return self._once(self._numbers, "number", FunctionExpression("as_number", text))
+        return self._once(self._numbers, "number", FunctionExpression("as_number", self.pointed(text)))
 
     def test(self, condition: Expression) -> Expression:
         """A condition over texts and numbers of this class."""
@@ -231,7 +251,7 @@ class _Shared:
 
 
 def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable) -> duckdb.DuckDBPyRelation:
-    shared = _Shared(set(joined.columns), mapping.missing)
+    shared = _Shared(set(joined.columns), mapping)
     cleaned = shared.text
     types = dataset(mapping.target).types
     fields: dict[str, Expression] = {
@@ -247,8 +267,8 @@ def _select(joined: duckdb.DuckDBPyRelation, mapping: Mapping, table: TextTable)
                 invalid.append((source.column, number.isnull() & text.isnotnull()))
             fields[name] = _converted(number, source, name)
         else:
-            fields[name] = text
-    fields |= _date_fields(mapping, cleaned)
+            fields[name] = shared.pointed(text) if name.startswith("decimal_") else text
+    fields |= _date_fields(mapping, shared)
     if mapping.target == "occurrences":
         fields |= _occurrence_fields(mapping, fields, cleaned)
     else:
@@ -334,11 +354,11 @@ def _converted(number: Expression, source: Source, name: str) -> Expression:
     return number * ConstantExpression(convert.scale) + ConstantExpression(convert.offset)
 
 
-def _date_fields(mapping: Mapping, cleaned: Callable[..., Expression]) -> dict[str, Expression]:
-    rule = mapping.date
+def _date_fields(mapping: Mapping, shared: _Shared) -> dict[str, Expression]:
+    rule, cleaned = mapping.date, shared.text
     if rule.decimal_year is not None:
         text = cleaned(rule.decimal_year)
-        month = FunctionExpression("month_of_decimal_year", text)
+        month = FunctionExpression("month_of_decimal_year", shared.pointed(text))
         return {"event_date": text, "iso_date": CoalesceOperator(month, text)}
     if rule.parts is not None:
         text = cleaned(rule.parts["year"])
@@ -472,11 +492,14 @@ def draft_beside_state(file: RawFile, folder: Path) -> str:
         kind = "binary" if file.text_head is None else "text"
         return f"No format is known for this {kind} file. Formats: see docs/ingestion.md."
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{Path(file.name).name.split('.')[0] or 'file'}.yaml"
-    target.write_text(text, encoding="utf-8")
+    # By its content: a draft somebody edited is not written over, and two files of one name have two drafts.
+    stem = slug(file.name.split(".")[0])[:60] or "file"
+    target = folder / f"{stem}-{file.sha256[:8]}.yaml"
+    if not target.exists():
+        target.write_text(text, encoding="utf-8")
     return (
         f"No mapping knows this header. A draft to edit is in {target}; then run "
-        f"`retention ingest {file.path} --mapping {target}`."
+        f"`retention ingest {shlex.quote(file.path)} --mapping {shlex.quote(str(target))}`."
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-from retention_pipelines.errors import ConservationError, FileRefused, MappingError, RetentionError
+from retention_pipelines.errors import ConservationError, FileRefused, RetentionError, SourceError
 from retention_pipelines.sources.check import check, load_macros
 from retention_pipelines.sources.delimited import DelimitedReader, count_rows, draft_beside_state
 from retention_pipelines.sources.discovery import CHANGED, Discovery, Unreadable, discover, siblings
@@ -109,7 +109,7 @@ class _Call:
             if recognition.role != "records":
                 return self._lookup(file, recognition)
             return self._records(file, recognition, around)
-        except (FileRefused, MappingError) as refusal:
+        except SourceError as refusal:
             return _refuse(self.lake, file, recognition, str(refusal), self.now)
 
     def _lookup(self, file: RawFile, recognition: Recognition) -> FileReport:

@@ -4,6 +4,10 @@
 create or replace temp macro as_number(t) as
     case when isfinite(try_cast(t as double)) and not contains(t, '_') then try_cast(t as double) end;
 
+-- A number as text without the zeros that end its decimals.
+create or replace temp macro without_zeros(t) as
+    case when contains(t, '.') then regexp_replace(regexp_replace(t, '(\.\d*?)0+$', '\1'), '\.$', '') else t end;
+
 -- Month `YYYY-MM` of a decimal year: 1991.0833 is February 1991.
 create or replace temp macro month_of_decimal_year(t) as
     case when try_cast(t as double) between 1 and 9998 then

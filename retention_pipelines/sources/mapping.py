@@ -4,6 +4,7 @@ What belongs here: the model, its checks, and finding the mapping whose header s
 applying it (`delimited.py`). Every error names the offending key and what could stand there instead.
 """
 
+import datetime
 import difflib
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import available_timezones
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -91,6 +93,14 @@ class DateRule(_Strict):
             raise ValueError("parts needs at least a year")
         return self
 
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str | None) -> str | None:
+        if value is not None and value not in available_timezones():
+            near = difflib.get_close_matches(value, sorted(available_timezones()), n=1, cutoff=0.4)
+            raise ValueError(f"{value!r} is no time zone" + (f"; did you mean {near[0]!r}?" if near else ""))
+        return value
+
 
 class Quality(_Strict):
     """Column of quality flags, the name of its scale, and which flags are good (default: the scale's own)."""
@@ -142,6 +152,7 @@ class Mapping(_Strict):
     recognise: Signature
     delimiter: str | None = None
     encoding: str | None = None
+    decimal: Literal[".", ","] = "."
     missing: tuple[str, ...] = ("", "NA", "NaN")
     lookups: dict[str, Lookup] = Field(default_factory=dict)
     date: DateRule
@@ -250,6 +261,8 @@ def parse(text: str, place: str) -> Mapping:
             near = difflib.get_close_matches(str(first["loc"][-1]), _keys(), n=1, cutoff=0.4)
             message = "unknown key"
             hint = f"Did you mean {near[0]!r}?" if near else "See docs/ingestion.md for the keys."
+        elif first["type"] == "string_type" and isinstance(first["input"], bool | int | float | datetime.date):
+            hint = "Put it in quotes: YAML reads no, yes, on, off, numbers and dates as something else than text."
         raise MappingError(f"{place}: {key + ': ' if key else ''}{message}.", hint=hint) from None
 
 
