@@ -28,7 +28,7 @@ UNFINISHED = [
 
 @dg.sensor(
     job=ingest_job,
-    minimum_interval_seconds=15,
+    minimum_interval_seconds=10,
     default_status=DefaultSensorStatus.RUNNING,
     description="Asks for an ingest when files in the landing folder have stopped changing.",
 )
@@ -66,7 +66,7 @@ def touched_months_of(context: dg.RunStatusSensorContext) -> set[str] | None:
 @dg.run_status_sensor(
     run_status=DagsterRunStatus.SUCCESS,
     request_jobs=[months_job],
-    minimum_interval_seconds=10,
+    minimum_interval_seconds=5,
     default_status=DefaultSensorStatus.RUNNING,
     description="After an ingest, asks for just the months it touched, in few runs.",
 )
@@ -89,7 +89,7 @@ def touched_months(context: dg.RunStatusSensorContext) -> Iterator[dg.RunRequest
     run_status=DagsterRunStatus.SUCCESS,
     monitored_jobs=[months_job],
     request_job=climatology_job,
-    minimum_interval_seconds=10,
+    minimum_interval_seconds=5,
     default_status=DefaultSensorStatus.RUNNING,
     description="After the last of the waiting month runs, asks once for what depends on all years.",
 )

@@ -1,6 +1,6 @@
 """`retention up` as a person uses it: real processes, a real delivery, real signals, a real browser.
 
-The tests of this file share one running system and go in order: start, delivery, pages, accidents, stop.
+The tests of this file share one folder and go in order: start, delivery, pages, accidents, stop, starts that are ended.
 """
 
 import json
@@ -232,30 +232,25 @@ def test_an_interrupt_stops_everything_even_where_it_was_ignored_at_the_start(up
     assert _gone(family) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_in_the_middle_of_the_start_leaves_nothing_running(number: signal.Signals) -> None:
-    up = Up(folder=_folder(), port=_free_port())
+def test_a_signal_in_the_middle_of_the_next_start_leaves_nothing_running(up: Up) -> None:
+    again = Up(folder=up.folder, port=_free_port())
     try:
-        up.wait_for("Starting the Dagster daemon")
+        again.wait_for("Starting the Dagster daemon", times=2)
         time.sleep(1.0)
-        family = up.family()
-        up.process.send_signal(number)
-        assert up.process.wait(90) == 0, up.output
-        assert f"Stopping ({number.name})" in up.output
+        family = again.family()
+        again.process.send_signal(signal.SIGTERM)
+        assert again.process.wait(90) == 0, again.output
+        assert "Stopping (SIGTERM)" in again.output
         assert _gone(family) == []
     finally:
-        up.process.kill()
-        up.process.wait(30)
-        shutil.rmtree(up.folder, ignore_errors=True)
+        again.process.kill()
+        again.process.wait(30)
 
 
-def test_what_it_started_ends_when_it_is_killed() -> None:
-    up = Up(folder=_folder(), port=_free_port())
-    try:
-        up.wait_for("Ready.")
-        family = up.family()
-        up.process.kill()
-        up.process.wait(30)
-        assert _gone(family, 120.0) == []
-    finally:
-        shutil.rmtree(up.folder, ignore_errors=True)
+def test_what_it_started_ends_when_it_is_killed(up: Up) -> None:
+    again = Up(folder=up.folder, port=_free_port())
+    again.wait_for("Ready.", times=2)
+    family = again.family()
+    again.process.kill()
+    again.process.wait(30)
+    assert _gone(family, 120.0) == []
