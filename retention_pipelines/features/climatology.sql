@@ -13,7 +13,7 @@ surface as (
            variable, month, value
     from _past_observations
     where variable in (select unnest(getvariable('quantities')::varchar[]))
-      and value is not null and not isnan(value) and qc_good
+      and isfinite(value) and qc_good
       and coalesce(depth_m, pressure_dbar) <= getvariable('surface_m')
       -- The whole interval lies in the month.
       and event_end <= date_trunc('month', event_start) + interval 1 month

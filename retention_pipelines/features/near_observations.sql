@@ -12,6 +12,6 @@ from (
 )
 semi join _reached using (lat_degree, lon_degree)
 where variable in (select unnest(getvariable('quantities')::varchar[]))
-  and value is not null and not isnan(value)
+  and isfinite(value)
   and event_end <= event_start + interval 31 days
   and known_at between getvariable('earliest') and getvariable('latest')

@@ -1,10 +1,12 @@
 -- Species features of the loaded occurrence studies, by docs/definitions.md.
 -- Inputs: _study, _occurrence_records, _traits (scientific_name, threatened, commercial, endemic; null: not stated).
 with counted as (
-    select dataset_id, event_id, trim(scientific_name) as taxon,
-           case when abundance > 0 then abundance end as abundance, density, density_unit
+    select dataset_id, event_id, taxon_name(scientific_name) as taxon,
+           -- A number that is no quantity (a missing-value code the mapping does not name) is none, not a failed run.
+           case when isfinite(abundance) and abundance > 0 then abundance end as abundance,
+           case when isfinite(density) and density >= 0 then density end as density, density_unit
     from _occurrence_records
-    where occurrence_status = 'present' and not is_subtotal and trim(scientific_name) <> ''
+    where occurrence_status = 'present' and not is_subtotal and taxon_name(scientific_name) <> ''
 ),
 -- A study is counted by abundance where its source states one, else by records.
 study_basis as (

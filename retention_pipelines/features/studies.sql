@@ -7,14 +7,14 @@ with records as (
     select dataset_id, event_id, 'occurrences' as source_table, event_start, event_end, date_precision,
            decimal_latitude as lat, decimal_longitude as lon,
            minimum_depth_in_meters as min_depth, maximum_depth_in_meters as max_depth, bottom_depth_m,
-           coordinate_uncertainty_in_meters as uncertainty_m, null::boolean as qc_good
+           coordinate_uncertainty_in_meters as uncertainty_m
     from _occurrence_records
     where source_type <> 'grid'
     union all by name
     select dataset_id, event_id, 'observations' as source_table, event_start, event_end, date_precision,
            decimal_latitude as lat, decimal_longitude as lon,
            depth_m as min_depth, depth_m as max_depth, bottom_depth_m,
-           null::double as uncertainty_m, case when value is not null then qc_good end as qc_good
+           null::double as uncertainty_m
     from _observation_records
     where source_type <> 'grid'
 ),
@@ -34,9 +34,7 @@ grouped as (
            round(max(coalesce(max_depth, min_depth)), 3) as maximum_depth_m,
            round(avg(bottom_depth_m), 3) as sea_floor_depth_m,
            max(uncertainty_m) as uncertainty_m,
-           count(*) as n_records,
-           count(*) filter (qc_good) as n_good,
-           count(*) filter (not qc_good) as n_bad
+           count(*) as n_records
     from records
     group by dataset_id, event_id
 ),
@@ -64,7 +62,7 @@ select dataset_id || '/' || event_id as source_data_id, dataset_id, event_id,
        minimum_depth_m, maximum_depth_m, sea_floor_depth_m, uncertainty_m,
        -- Radius around the middle of the study's own positions, in metres: half the diagonal of their box.
        111195.0 * sqrt(power(max_lat - min_lat, 2) + power(lon_span * cos(radians(latitude)), 2)) / 2 as spread_m,
-       n_records, n_good, n_bad,
+       n_records,
        strftime(event_time, '%Y-%m') as month
 from placed
 order by source_data_id;

@@ -100,3 +100,12 @@ def test_a_malformed_traits_table_is_refused(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(FeatureError, match=message):
         load_traits(path)
+
+
+def test_a_number_that_is_no_quantity_does_not_count_and_stops_nothing(species):
+    row = species(
+        {"scientific_name": "A", "abundance": 6.0, "density": 0.5, "density_unit": "m-2"},
+        {"scientific_name": "B", "abundance": math.inf, "density": -999.0, "density_unit": "m-2"},
+        {"scientific_name": "C", "abundance": -1.0},
+    )
+    assert (row["richness"], row["total_abundance"], row["total_density"], row["n_records"]) == (1, 6.0, 0.5, 3)
