@@ -219,8 +219,11 @@ class Folder:
             with suppress(LakeError):  # a damaged manifest of the past shows nothing any more
                 shown |= set(parse_manifest(content).versions.items())
         for entry in os.scandir(self._base):
-            if entry.name.isdigit() and int(entry.name) not in kept:
+            dead_draft = entry.name.startswith(".tmp-")  # ours is renamed by now, and we hold the lock
+            if dead_draft or (entry.name.isdigit() and int(entry.name) not in kept):
                 shutil.rmtree(entry.path, ignore_errors=True)
+            elif entry.name.endswith(".tmp"):
+                os.unlink(entry.path)
             elif entry.is_dir(follow_symlinks=False) and entry.name in self._tables:
                 for tree in os.scandir(entry.path):
                     if not tree.name.isdigit() or (entry.name, int(tree.name)) not in shown:

@@ -136,9 +136,12 @@ def test_a_switch_that_was_cut_off_is_made_good_by_the_next(settings: Settings) 
         # What a process leaves that died after writing a generation and before showing it.
         (root / ".published/000000000002").mkdir()
         (root / ".published/observations/.tmp-dead").mkdir()
+        (root / ".published/.tmp-dead").mkdir()
+        (root / ".published/current.dead.tmp").symlink_to("000000000002")
         lake.table("observations").append(observations("b"))
         lake.publish()
         assert lake.published() == Manifest(generation=3, versions={"observations": 2})
+        assert not [path for path in (root / ".published").rglob("*") if "dead" in path.name]
     glob = f"'{root}/observations/**/*.parquet'"
     assert duckdb.connect().execute(f"select count(*) from {glob}").fetchall() == [(2,)]
     assert sorted(os.listdir(root / ".published/observations")) == ["000000000001", "000000000002"]
