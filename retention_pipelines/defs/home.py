@@ -12,7 +12,7 @@ import time
 import warnings
 from pathlib import Path
 
-from dagster import BetaWarning, SupersessionWarning
+from dagster import BetaWarning, DagsterInstance, DagsterRunStatus, RunsFilter, SupersessionWarning
 
 from retention_pipelines.errors import RetentionError
 
@@ -47,6 +47,24 @@ def end_with_parent(parent: int, seconds: float = 1.0) -> None:
     threading.Thread(target=watch, name="end_with_parent", daemon=True).start()
 
 
+def end_orphans(instance: DagsterInstance) -> list[str]:
+    """Mark runs of an earlier daemon as failed; returns their ids. Call before the only daemon of an instance starts.
+
+    Runs end with the daemon that started them, and Dagster's launcher does not notice: such a run would hold the pool
+    of the lake for hours. Failed without a failed step, it is tried once more. Runs of the command line have a process
+    of their own and are left alone.
+    """
+    from retention_pipelines.defs.sensors import LAUNCHED_BY
+
+    found = instance.get_runs(
+        RunsFilter(statuses=[DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])
+    )
+    orphans = [run for run in found if LAUNCHED_BY not in run.tags]
+    for run in orphans:
+        instance.report_run_failed(run, "The daemon that started this run was stopped while it ran.")
+    return [run.run_id for run in orphans]
+
+
 def main(arguments: list[str]) -> None:
     """Become the named program of Dagster; the second argument is the process that looks after it."""
     program, parent, *rest = arguments
@@ -62,6 +80,9 @@ def main(arguments: list[str]) -> None:
         from dagster_webserver.cli import main as start
     else:
         from dagster._daemon.cli import main as start
+
+        with DagsterInstance.from_config(str(folder)) as instance:
+            end_orphans(instance)
     start()  # type: ignore[no-untyped-call]
 
 
