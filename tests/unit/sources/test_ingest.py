@@ -245,3 +245,22 @@ def test_a_measurement_that_is_no_number_is_flagged_and_its_text_kept(lake, take
         ("oxygen_saturation_percent", ["INVALID_MEASUREMENT"], "salty"),
         ("temperature_degc", ["INVALID_MEASUREMENT"], "salty"),
     ]
+
+
+def test_the_rows_of_a_lookup_are_counted_and_those_nobody_names_are_told(lake, take, tmp_path):
+    sites = tmp_path / "sites.csv"
+    sites.write_text("site,src,index,lon,lat,depth,type,coast\nA,x,A/x,18,-33,2,t,wc\nB,x,B/x,19,-34,2,t,wc\n")
+    temperatures = tmp_path / "temperatures.csv"
+    temperatures.write_text("index,date,temp\nA/x,1991.0833,12.5\n")
+    report = take(sites, temperatures)
+    assert {file.role: (file.read, file.accepted, file.values) for file in report.files} == {
+        "lookup": (2, 2, 0),
+        "records": (1, 1, 1),
+    }
+    again = take(sites, temperatures)
+    assert [(file.status, file.read, file.duplicates) for file in again.files] == [
+        ("duplicate", 2, 2),
+        ("duplicate", 1, 1),
+    ]
+    query = "select notes from ingested_files where role = 'records' and status = 'ingested'"
+    assert rows(lake, query) == [("1 of the 2 rows of sites.csv are named by no record.",)]
