@@ -32,6 +32,8 @@ def open_connection(
         read_only=read_only,
         config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"},
     )
+    # Otherwise a query of some seconds draws a bar on stdout, into JSON and CSV that programs read.
+    con.execute("set enable_progress_bar = false")
     # Delta refuses the spelling 'Etc/UTC'.
     con.execute("set timezone = 'UTC'")
     con.execute(f"set memory_limit = '{f'{memory_limit_mb}MB' if memory_limit_mb else '50%'}'")
