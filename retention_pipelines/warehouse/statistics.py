@@ -4,6 +4,7 @@ Only top-level primitives: one statistic of a wrong type makes the whole table u
 """
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -65,7 +66,10 @@ def delta_statistics(rows: int, columns: Mapping[str, Mapping[str, str]], types:
             minimum[name], maximum[name] = low, high
         else:
             convert = int if kind in _WHOLE else float if kind in _REAL else str
-            minimum[name], maximum[name] = convert(measured["min"]), convert(measured["max"])
+            least, most = convert(measured["min"]), convert(measured["max"])
+            if {least, most} & {math.inf, -math.inf}:
+                continue  # JSON has no infinity, and deltalake refuses the commit
+            minimum[name], maximum[name] = least, most
     return _as_json(rows, minimum, maximum, nulls)
 
 

@@ -20,7 +20,7 @@ from retention_pipelines.errors import CommitConflict, LakeError, PartitionValue
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake, Table
 from retention_pipelines.warehouse.duck import open_connection
-from tests.unit.warehouse.rows import observations
+from tests.unit.warehouse.rows import observations, rows
 
 
 def keys(table: Table) -> list[str]:
@@ -283,3 +283,11 @@ def test_h10_the_catalog_file_opens_with_older_versions_of_duckdb(lake: Lake) ->
 def test_h12_the_installed_deltalake_is_one_that_can_remove_files() -> None:
     version = tuple(int(part) for part in importlib.metadata.version("deltalake").split(".")[:3])
     assert (1, 6, 6) <= version < (2,)
+
+
+@pytest.mark.parametrize("value", ["infinity", "-infinity"])
+def test_h3_an_infinity_in_a_column_without_bounds_leaves_the_table_readable(lake: Lake, value: str) -> None:
+    table = lake.table("observations")
+    table.append(rows("observations", 3, record_hash="i::varchar", value=f"if(i = 1, '{value}', '2')::double"), op="x")
+    found = lake.con.sql(f"select value from {table.scan()} order by record_hash").fetchall()
+    assert found == [(2.0,), (float(value),), (2.0,)]
