@@ -12,23 +12,25 @@ from retention_pipelines.warehouse.duck import open_connection
 
 INSTANTS = st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
+DAY, MONTH = np.timedelta64(1, "D"), np.timedelta64(1, "M")
+
 
 def oracle(instant: datetime, window: TimeWindow) -> tuple[str, np.datetime64, np.datetime64]:
     """Label, start and end by numpy and isocalendar."""
     day = np.datetime64(instant.replace(tzinfo=None), "D")
     month = day.astype("datetime64[M]")
     if window is TimeWindow.DAILY:
-        return str(day), day, day + 1
+        return str(day), day, day + DAY
     if window is TimeWindow.WEEKLY:
         year, week, weekday = instant.isocalendar()
-        return f"{year}-W{week:02d}", day - (weekday - 1), day - (weekday - 1) + 7
+        return f"{year}-W{week:02d}", day - (weekday - 1) * DAY, day + (8 - weekday) * DAY
     if window is TimeWindow.MONTHLY:
-        return str(month), month.astype("datetime64[D]"), (month + 1).astype("datetime64[D]")
-    shifted = month + 1  # December becomes January of the year its DJF is named after
-    start = shifted - int(shifted.astype(int) % 3)
+        return str(month), month.astype("datetime64[D]"), (month + MONTH).astype("datetime64[D]")
+    shifted = month + MONTH  # December becomes January of the year its DJF is named after
+    start = shifted - int(shifted.astype(int) % 3) * MONTH
     name = ("DJF", "MAM", "JJA", "SON")[int(start.astype(int) % 12) // 3]
     year = start.astype("datetime64[Y]")
-    return f"{year}-{name}", (start - 1).astype("datetime64[D]"), (start + 2).astype("datetime64[D]")
+    return f"{year}-{name}", (start - MONTH).astype("datetime64[D]"), (start + 2 * MONTH).astype("datetime64[D]")
 
 
 @given(instant=INSTANTS, window=st.sampled_from(TimeWindow))
