@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 LOG_BYTES = 5_000_000
 
 
@@ -57,7 +59,7 @@ class Program:
         if self.process is None:
             return False
         self.process.poll()
-        return _signal_group(self.process.pid, 0)
+        return _signal_group(self.process.pid, 0) and _any_running(self.process.pid)
 
 
 def _signal_group(group: int, number: int) -> bool:
@@ -66,6 +68,15 @@ def _signal_group(group: int, number: int) -> bool:
     except (ProcessLookupError, PermissionError):  # macOS says PermissionError of a group of zombies
         return False
     return True
+
+
+def _any_running(group: int) -> bool:
+    """Whether the group holds more than zombies: in a container, process 1 may take seconds to collect an orphan."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def stop(programs: Sequence[Program], *, grace_seconds: float = 20.0) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Every connection of the project is made here: UTC, the project's macros, no extension from the network.
 """
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -32,8 +33,10 @@ def open_connection(
         read_only=read_only,
         config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"},
     )
-    # Otherwise a query of some seconds draws a bar on stdout, into JSON and CSV that programs read.
-    con.execute("set enable_progress_bar = false")
+    # Otherwise a query of some seconds draws a bar on stdout, into JSON and CSV that programs read. A notebook without
+    # ipywidgets refuses the setting, because it cannot draw a bar anyway.
+    with contextlib.suppress(duckdb.InvalidInputException):
+        con.execute("set enable_progress_bar = false")
     # Delta refuses the spelling 'Etc/UTC'.
     con.execute("set timezone = 'UTC'")
     con.execute(f"set memory_limit = '{f'{memory_limit_mb}MB' if memory_limit_mb else '50%'}'")
