@@ -5,6 +5,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Date, Index, Primary
 from retention_pipelines.catalog.dataset import Column as CatalogColumn
 from retention_pipelines.catalog.dataset import ColumnType
 from retention_pipelines.catalog.series import AGGREGATED_TIME_SERIES as SERIES
+from retention_pipelines.errors import CatalogError
 from retention_pipelines.postgres.tables.base import (
     METADATA,
     choice,
@@ -38,7 +39,10 @@ def _served(column: CatalogColumn) -> Column:
             low = None if column.minimum is None else int(column.minimum)
             return whole(column.name, column.description, required=column.required, low=low)
         case _:
-            raise NotImplementedError(f"{column.name}: {column.type} has no column kind here yet")
+            raise CatalogError(
+                f"Column {column.name!r} is {column.type}, which the serving copy cannot hold.",
+                hint="Give the type a column in postgres/tables/serving.py, and a migration.",
+            )
 
 
 AGGREGATED_TIME_SERIES = table(
