@@ -85,5 +85,25 @@ class DatabaseError(RetentionError):
     """Postgres cannot be started, reached or migrated."""
 
 
+class CacheError(RetentionError):
+    """Base of the errors of the caches; a decorated function never raises one for its caller's arguments."""
+
+
+class Unkeyable(CacheError):
+    """An argument has a type no key can be made of; the call bypasses the cache."""
+
+
+class Unstorable(CacheError):
+    """A result cannot be stored and restored exactly; it is returned and not cached."""
+
+
+class CorruptEntry(CacheError):
+    """A stored entry is damaged, foreign or forged; it is a miss and an alert."""
+
+
+class IntegrationError(RetentionError):
+    """Existing code cannot be patched as asked; nothing was changed."""
+
+
 class PipelineError(RetentionError):
     """A run of the pipeline failed, or one of Dagster's programs cannot be started or kept running."""

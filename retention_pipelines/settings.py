@@ -75,6 +75,51 @@ class Settings(BaseModel):
         description="Address of an S3-compatible server. Unset: AWS. Keys and region: the usual AWS_* variables.",
     )
 
+    tenant: str = Field(
+        default="local",
+        pattern=r"^[a-z0-9_]{1,64}$",
+        description="Whose cached entries this process reads and writes; tenants never see each other's.",
+    )
+    cache_enabled: bool = Field(
+        default=True,
+        description="Kill switch of the caches: with false every decorated function just runs.",
+    )
+    cache_secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Secret that authenticates cached payloads. Unset: made once per state folder.",
+    )
+    cache_memory_entries: int = Field(
+        default=10_000, ge=1, description="Entries the memory tier of a process holds at most."
+    )
+    cache_memory_mb: int = Field(default=128, ge=1, description="Megabytes the memory tier of a process holds at most.")
+    cache_deadline_seconds: float = Field(
+        default=0.25,
+        gt=0.0,
+        le=30.0,
+        description="Longest a cached call waits for Postgres before the function just runs.",
+    )
+    cache_flush_seconds: float = Field(
+        default=1.0,
+        ge=0.05,
+        le=60.0,
+        description="Longest a written entry waits in this process: what a crash can lose.",
+    )
+    feature_ttl_hours: float = Field(default=24.0, gt=0.0, description="Life of cached features, in hours.")
+    prediction_ttl_hours: float = Field(default=6.0, gt=0.0, description="Life of cached predictions, in hours.")
+    training_ttl_hours: float = Field(default=168.0, gt=0.0, description="Life of cached training sets, in hours.")
+    integration_file: Path | None = Field(
+        default=None,
+        description="YAML that says which functions and methods of existing code to cache. Unset: the packaged list.",
+    )
+    log_file: Path | None = Field(
+        default=None,
+        description="File for structured logs, such as logs/ml_retention.log. Unset: none is written.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe messages that are logged: DEBUG, INFO, WARNING or ERROR."
+    )
+
     @field_validator("lake_root")
     @classmethod
     def _lake_root_is_a_folder_or_s3(cls, value: str) -> str:
@@ -82,7 +127,7 @@ class Settings(BaseModel):
             raise ValueError("must be a folder or start with s3://")
         return os.path.expanduser(value.rstrip("/") or "/")
 
-    @field_validator("state_dir", "zones_file", "regions_file", "traits_file")
+    @field_validator("state_dir", "zones_file", "regions_file", "traits_file", "integration_file", "log_file")
     @classmethod
     def _home_is_spelled_out(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser()
@@ -113,6 +158,11 @@ class Settings(BaseModel):
     def refused_dir(self) -> Path:
         """Folder for copies of raw files that could not be read."""
         return self.state_dir / "refused"
+
+    @property
+    def training_sets_dir(self) -> Path:
+        """Folder of cached training sets' matrices: beside the lake, or on this machine where the lake is remote."""
+        return (Path(self.lake_root) if self.lake_is_local else self.state_dir) / "_training_sets"
 
     @property
     def storage_options(self) -> dict[str, str] | None:

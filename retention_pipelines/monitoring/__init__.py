@@ -1,0 +1,1 @@
+"""What the platform measures of itself: health and metrics."""

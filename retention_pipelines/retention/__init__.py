@@ -1,0 +1,1 @@
+"""What is kept, archived or deleted, and why."""
