@@ -1,12 +1,12 @@
 -- For each contested ask: the time of the newest feature row that had happened and was known then.
--- Inputs: _ask (ask, key, instant), _contested_rows (ask), _row (key, event_time, known_at). Only keys and instants are
--- read here; the values of the picked rows are gathered afterwards (gather.sql).
+-- Inputs: _ask (ask, key, instant), _contested_rows (ask), _doubtful (key, event_time, known_at). Only keys and instants
+-- are read here; the values of the picked rows are gathered afterwards (gather.sql).
 create or replace temp table _pick as
 with _contested as (
     from _ask semi join _contested_rows using (ask)
 ),
 _candidate as (
-    select key, event_time, known_at from _row semi join _contested using (key)
+    select key, event_time, known_at from _doubtful semi join _contested using (key)
 ),
 prompt as (
     -- Nearly all rows are known at their own time: a plain ASOF join.

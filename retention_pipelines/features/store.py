@@ -10,22 +10,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from duckdb import ColumnExpression, ConstantExpression
 
 from retention_pipelines.catalog.features import FEATURE_COLUMNS
 from retention_pipelines.errors import FeatureError
-from retention_pipelines.features.asof import newest_at
+from retention_pipelines.features.asof import SECOND
 from retention_pipelines.features.entities import entity_table
 from retention_pipelines.features.names import FeatureName, resolve
+from retention_pipelines.features.point_in_time import Asked, Picker, Read
 from retention_pipelines.features.studies import PACKAGE
 from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KEPT = ("event_time", "known_at", "computed_at", "source_data_id", "version")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +52,6 @@ class StudyFeatures:
     spatial: FeatureRow | None
     environmental: FeatureRow | None
     species: FeatureRow | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """The entity rows that have a key: their numbers, numbered keys and instants, and the span of time that matters."""
-
-    row: npt.NDArray[np.int64]
-    key: npt.NDArray[np.int64]
-    instant: npt.NDArray[np.int64]
-    earliest: datetime | None
-    latest: datetime | None
 
 
 class FeatureStore:
@@ -123,78 +110,34 @@ class FeatureStore:
         finally:
             con.unregister("_entities")
         con.execute(statement(PACKAGE, "asked_keys"))
-        numbered = con.sql("select ask, code, instant from _ask join _key using (key) order by ask").to_arrow_table()
-        instants = numbered["instant"].cast(pa.int64()).to_numpy()
-        asked = _Asked(
-            row=numbered["ask"].to_numpy(),
-            key=numbered["code"].to_numpy(),
+        numbered = con.sql("select ask, code, instant from _ask join _key using (key) order by code, instant")
+        table_of_asks = numbered.to_arrow_table()
+        instants = table_of_asks["instant"].cast(pa.int64()).to_numpy()
+        asked = Asked(
+            row=table_of_asks["ask"].to_numpy(),
+            key=table_of_asks["code"].to_numpy(),
             instant=instants,
-            latest=_instant(int(instants.max()) // 1_000_000 + 1) if len(instants) else None,
+            keys=con.sql("select key from _key order by code").to_arrow_table()["key"],
+            latest=_instant(int(instants.max()) // SECOND + 1) if len(instants) else None,
             earliest=_earliest(asked_at, ttl) if ttl is not None and asks.num_rows else None,
         )
+        by_type: dict[str, list[FeatureName]] = {}
+        for name in names:
+            by_type.setdefault(name.feature_type, []).append(name)
+        reads = [
+            Read(
+                files=[file for file in files if file.partition["feature_type"] == kind],
+                names=wanted,
+                on=on,
+            )
+            for kind, wanted in by_type.items()
+        ]
         answers: dict[str, pa.ChunkedArray] = {}
-        for feature_type in dict.fromkeys(name.feature_type for name in names):
-            wanted = [name for name in names if name.feature_type == feature_type]
-            self._bind_rows(files, feature_type, on, wanted, as_of=as_of, asked=asked)
-            answers |= _align(self._pick(asked), wanted, asked_at, ttl)
+        for read, found in zip(reads, Picker(self._table).pick(reads, asked), strict=True):
+            answers |= _align(found, read.names, asked_at, ttl)
         for name in names:
             table = table.append_column(name.output, answers[name.output])
         return table
-
-    def _bind_rows(
-        self,
-        files: list[LakeFile],
-        feature_type: str,
-        on: str,
-        names: list[FeatureName],
-        *,
-        as_of: datetime | None,
-        asked: "_Asked",
-    ) -> None:
-        """View `_row`: the rows of a feature type that may answer, with the names `key` and `value <i>`."""
-        con = self._lake.con
-        of_type = [file for file in files if file.partition["feature_type"] == feature_type]
-        # Months in order: newest_at sorts rows that are nearly sorted much faster.
-        of_type.sort(key=lambda file: file.partition["month"])
-        bind(con, "_stored_type", self._table.scan_files(of_type))
-        from_month = asked.earliest.isoformat()[:7] if asked.earliest is not None else ""
-        to_month = asked.latest.isoformat()[:7] if asked.latest is not None else "9999-12"
-        in_time = [file for file in of_type if from_month <= file.partition["month"] <= to_month]
-        bind(con, "_stored", self._table.scan_files(in_time))
-        con.execute(statement(PACKAGE, "moved_rows"))
-        moved = con.execute("select count(*) from _moved").fetchall()[0][0]
-        rows = con.sql(statement(PACKAGE, "not_moved")) if moved else con.table("_stored")
-        if as_of is not None:
-            rows = rows.filter(ColumnExpression("computed_at") <= ConstantExpression(as_of))
-        if asked.earliest is not None:
-            rows = rows.filter(ColumnExpression("event_time") >= ConstantExpression(asked.earliest))
-        key = ColumnExpression(on).alias("key")
-        values = [ColumnExpression(name.column).alias(f"value {i}") for i, name in enumerate(names)]
-        rows.select(key, *_KEPT, *values).create_view("_row", replace=True)
-
-    def _pick(self, asked: "_Asked") -> pa.Table:
-        """Number of the entity row (`ask`), `event_time` and values of the picked rows of `_row`."""
-        con = self._lake.con
-        candidates = con.sql(statement(PACKAGE, "candidates")).to_arrow_table()
-        picks = newest_at(
-            key=candidates["code"].to_numpy(),
-            event_time=candidates["event_time"].to_numpy(),
-            late=candidates["late"].to_numpy(),
-            ask_key=asked.key,
-            instant=asked.instant,
-        )
-        plain = (picks.row >= 0) & ~picks.contested
-        found = candidates.drop_columns(["code", "late"]).take(pa.array(picks.row[plain]))
-        found = found.add_column(0, "ask", pa.array(asked.row[plain]))
-        if not picks.contested.any():
-            return found
-        con.register("_contested_rows", pa.table({"ask": asked.row[picks.contested]}))
-        try:
-            con.execute(statement(PACKAGE, "pick"))
-            decided = con.sql(statement(PACKAGE, "gather")).to_arrow_table()
-        finally:
-            con.unregister("_contested_rows")
-        return pa.concat_tables([found, decided.cast(found.schema)])
 
     def get(self, source_data_id: str, *, as_of: datetime | None = None) -> StudyFeatures:
         """The latest version of every feature type of a study; with `as_of`, as it was known then.
@@ -241,7 +184,7 @@ def _instant(seconds: int) -> datetime | None:
 
 def _earliest(asked_at: pa.ChunkedArray, ttl: timedelta) -> datetime | None:
     first: int = pc.min(asked_at.cast(pa.int64())).as_py()
-    return _instant((first - ttl // timedelta(microseconds=1)) // 1_000_000)
+    return _instant((first - ttl // timedelta(microseconds=1)) // SECOND)
 
 
 def _align(
@@ -251,7 +194,7 @@ def _align(
     row_of = np.full(len(asked_at), -1, dtype=np.int64)
     ask = found["ask"].to_numpy()
     if ttl is not None:
-        age = asked_at.cast(pa.int64()).to_numpy()[ask] - found["event_time"].to_numpy()
+        age = asked_at.cast(pa.int64()).to_numpy()[ask] - found["event_time"].cast(pa.int64()).to_numpy()
         fresh = age <= ttl // timedelta(microseconds=1)
         row_of[ask[fresh]] = np.flatnonzero(fresh)
     else:

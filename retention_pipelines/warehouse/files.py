@@ -29,22 +29,40 @@ _FORMAT = "FORMAT parquet, PARQUET_VERSION v2, RETURN_STATS"
 _MOST_SINGLE_PARTITIONS = 240
 
 
-def scan_text(dataset: Dataset, root: str, files: Iterable[LakeFile], *, named: bool = False) -> str:
+def scan_text(
+    dataset: Dataset,
+    root: str,
+    files: Iterable[LakeFile],
+    *,
+    named: bool = False,
+    columns: Mapping[str, str] | None = None,
+) -> str:
     """FROM-clause text over files; no rows but the right columns when there are none (hazard H10).
 
-    `named` adds the column `filename`.
+    `named` adds the column `filename`. `columns` reads only some, each under the name it is mapped from.
     """
-    paths = quote_texts(f"{root}/{file.path}" for file in files)
-    if not paths:
-        types = dataset.types | ({"filename": "VARCHAR"} if named else {})
-        columns = ", ".join(f"null::{kind} as {quote_name(name)}" for name, kind in types.items())
-        return f"(select {columns} limit 0)"
-    # union_by_name: files of an older schema lack newer columns.
-    options = "hive_partitioning = true, hive_types_autocast = false, union_by_name = true"
-    columns = ", ".join(quote_name(name) for name in dataset.column_names)
+    chosen = dict(columns) if columns is not None else {name: name for name in dataset.column_names}
+    listed = list(files)
+    if not listed:
+        types = {name: dataset.types[column] for name, column in chosen.items()}
+        types |= {"filename": "VARCHAR"} if named else {}
+        nothing = ", ".join(f"null::{kind} as {quote_name(name)}" for name, kind in types.items())
+        return f"(select {nothing} limit 0)"
+    items = [f"{quote_name(column)} as {quote_name(name)}" for name, column in chosen.items()]
+    options = "hive_partitioning = true, hive_types_autocast = false"
+    # Files of an older schema lack newer columns. Asking every file costs three times the binding of a query.
+    if columns is None or not _all_hold(dataset, listed, columns.values()):
+        options += ", union_by_name = true"
     if named:
-        return f"(select {columns}, filename from read_parquet([{paths}], {options}, filename = true))"
-    return f"(select {columns} from read_parquet([{paths}], {options}))"
+        options, items = f"{options}, filename = true", [*items, "filename"]
+    paths = quote_texts(f"{root}/{file.path}" for file in listed)
+    return f"(select {', '.join(items)} from read_parquet([{paths}], {options}))"
+
+
+def _all_hold(dataset: Dataset, files: Iterable[LakeFile], columns: Iterable[str]) -> bool:
+    """Whether every file has these columns for sure: the log counts the nulls of those that a file was written with."""
+    stored = [name for name in columns if name not in dataset.partition_by]
+    return all(file.nulls.get(name) is not None for file in files for name in stored)
 
 
 def write_parquet(

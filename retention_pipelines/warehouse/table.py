@@ -7,7 +7,7 @@ cost twice the CPU and six times the memory, and mixed with our commits they dup
 
 import os
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -181,9 +181,12 @@ class Table:
             self.require_present(files, version)
         return self.scan_files(files)
 
-    def scan_files(self, files: Iterable[LakeFile]) -> str:
-        """FROM-clause text over given files; no rows but the right columns when there are none."""
-        return scan_text(self.dataset, self.root, files)
+    def scan_files(self, files: Iterable[LakeFile], *, columns: Mapping[str, str] | None = None) -> str:
+        """FROM-clause text over given files; no rows but the right columns when there are none.
+
+        `columns` reads only some, each under the name it is mapped from; that binds faster than all of them.
+        """
+        return scan_text(self.dataset, self.root, files, columns=columns)
 
     def history(self, limit: int | None = None) -> list[LogEntry]:
         """Commits, newest first, as far back as the log is kept (30 days)."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from retention_pipelines.catalog.features import FEATURE_COLUMNS
 from retention_pipelines.errors import FeatureError
-from retention_pipelines.features.asof import newest_at
+from retention_pipelines.features.asof import SECOND, Line, newest_at
 from retention_pipelines.features.store import FeatureStore
 from retention_pipelines.settings import load_settings
 from retention_pipelines.warehouse import Lake
@@ -230,6 +230,20 @@ def test_instants_and_ages_at_the_ends_of_time_are_answered(lake):
     assert ask(lake, ("s/1", 4), as_of=first) == [None]
 
 
+def test_rows_within_one_second_are_told_apart(lake):
+    second = 1 / 86_400
+    append_rows(
+        lake,
+        "feature_store",
+        [row(f"s/{i}", event=3 + part * second, value=float(i)) for i, part in enumerate((0, 0.25, 0.5), start=1)]
+        + [row("s/4", event=40 + 0.5 * second, value=4.0)],
+    )
+    asked = (3 - second, 3.0, 3 + 0.3 * second, 3 + 0.75 * second, 3 + second, 39, 40 + 0.4 * second, 41)
+    entities = [{"location_grid": "0.0_0.0", "event_timestamp": at(day)} for day in asked]
+    frame = FeatureStore(lake).training_frame(entities, ["temperature_degc"], on="location_grid")
+    assert frame["temperature_degc"].to_pylist() == [None, 1.0, 2.0, 3.0, 3.0, 3.0, 3.0, 4.0]
+
+
 def test_a_nanosecond_before_an_event_its_value_is_not_there(lake):
     append_rows(lake, "feature_store", [row(event=3, value=15.0), row("s/2", event=-20_000, value=1.0)])
     for study, days in (("s/1", 3), ("s/2", -20_000)):
@@ -395,18 +409,28 @@ def test_training_frames_equal_an_oracle_that_reads_one_row_at_a_time(drawn, ask
     asks=st.lists(st.tuples(st.integers(0, 4), st.integers(-7, 7)), max_size=8),
     unit=st.sampled_from([1, 1_000_000, 2**58]),
 )
-def test_bisecting_finds_the_last_row_at_any_scale_of_time(rows, asks, unit):
+def test_bisecting_finds_the_last_row_at_any_scale_of_time_unless_its_second_leaves_a_doubt(rows, asks, unit):
     import numpy as np
 
     key, time = (np.array([r[i] for r in rows], dtype=np.int64) for i in (0, 1))
     ask_key, instant = (np.array([a[i] for a in asks], dtype=np.int64) for i in (0, 1))
+    times = time * unit
+    line = Line.of_times(int(times.min()), int(times.max())) if rows else Line.of_times(0, 0)
     picks = newest_at(
-        key=key, event_time=time * unit, late=np.zeros(len(key), dtype=bool), ask_key=ask_key, instant=instant * unit
+        place=key * line.span + (times - line.first) // SECOND,
+        event_time=times,
+        late=np.zeros(0, dtype=np.int64),
+        line=line,
+        ask_key=ask_key,
+        instant=instant * unit,
     )
+
+    def second(moment):
+        return (moment * unit - line.first) // SECOND
+
     for i, (k, t) in enumerate(asks):
-        times = [row_time for row_key, row_time in rows if row_key == k and row_time <= t]
-        if not times:
-            assert picks.row[i] == -1
-            continue
-        assert rows[picks.row[i]] == (k, max(times))
-        assert picks.contested[i] == (times.count(max(times)) > 1)
+        in_time = [when for row_key, when in rows if row_key == k and second(when) <= second(t)]
+        newest = [when for when in in_time if second(when) == second(max(in_time))]
+        assert picks.contested[i] == (len(newest) > 1 or any(when > t for when in newest))
+        if not picks.contested[i]:
+            assert picks.row[i] == -1 if not newest else rows[picks.row[i]] == (k, newest[0])
