@@ -35,6 +35,8 @@ class NewEntry:
         function: qualified name of the function, for invalidation and reports.
         tags: what the entry may be invalidated by.
         columns: further columns of the kind's table (`model_id`, `feature_type`, `quality_score`, ...).
+        as_of_seq: number of the invalidation log that was known when the computation began; the entry is not stored if
+            a later line names it. None: not checked.
     """
 
     kind: Kind
@@ -46,6 +48,7 @@ class NewEntry:
     function: str
     tags: tuple[str, ...] = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
+    as_of_seq: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

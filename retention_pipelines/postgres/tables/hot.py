@@ -52,6 +52,19 @@ def _payload() -> tuple[Column, ...]:
     )
 
 
+def _invalidated_by() -> tuple[Column, ...]:
+    return (
+        text("function", "Function that computed the value.", required=False),
+        Column(
+            "tags",
+            ARRAY(Text),
+            nullable=False,
+            server_default="{}",
+            comment="What the entry can be invalidated by, beside its function.",
+        ),
+    )
+
+
 def _life() -> tuple[Column | CheckConstraint, ...]:
     return (
         instant("computed_at", "When the value was computed."),
@@ -89,6 +102,7 @@ ML_FEATURE_STORE = table(
     text("code_version", "Version of the code that computed the row.", required=False),
     *_payload(),
     *_life(),
+    *_invalidated_by(),
     PrimaryKeyConstraint("tenant", "cache_key", "expires_on"),
     # Hash indexes: equality only, and no limit on the length of the text.
     Index(None, "source_data_id", postgresql_using="hash"),
@@ -112,6 +126,7 @@ ML_INFERENCE_CACHE = table(
     score("confidence", "Confidence of the model."),
     *_payload(),
     *_life(),
+    *_invalidated_by(),
     PrimaryKeyConstraint("tenant", "cache_key", "expires_on"),
     Index(None, "model_id", "model_version"),
     postgresql_partition_by="RANGE (expires_on)",
@@ -141,6 +156,7 @@ ML_TRAINING_CACHE = table(
     instant("expires_at", "From when on it is not fresh any more; null: never by time.", required=False),
     instant("invalidated_at", "When its sources changed; null while valid.", required=False),
     number("compute_seconds", "Time it took to prepare, measured.", low=0),
+    *_invalidated_by(),
     in_order("computed_at", "expires_at"),
     in_order("computed_at", "invalidated_at"),
     PrimaryKeyConstraint("tenant", "cache_key"),

@@ -70,6 +70,11 @@ MODELS = table(
     instant("registered_at", "When it was registered.", server_default=fragment("now()")),
     instant("retired_at", "When it retired; null while live.", required=False),
     whole("reproducibility_seconds", "How long after that its inputs are kept."),
+    instant(
+        "activated_at",
+        "When it became the current version, again after going back to it.",
+        server_default=fragment("clock_timestamp()"),
+    ),
     in_order("registered_at", "retired_at"),
     CheckConstraint("(state = 'retired') = (retired_at is not null)", name="retired_has_date"),
     PrimaryKeyConstraint("model_id", "model_version"),

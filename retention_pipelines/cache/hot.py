@@ -1,0 +1,256 @@
+"""The Postgres tier: entries by key, with their remaining life by the database's clock.
+
+What belongs here: reading, storing and removing entries. What does not: connections and what may go wrong with them
+(`connections.py`), when to store (`writer.py`), what to do without the tier. Reading never writes; every entry is
+checked against its seal, and one that fails is a miss and counted as corrupt.
+"""
+
+import logging
+import math
+import os
+import platform
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import psycopg
+
+from retention_pipelines.cache import columns as fit
+from retention_pipelines.cache import statements
+from retention_pipelines.cache.breaker import Breaker
+from retention_pipelines.cache.connections import READERS, Connections, Place, Unavailable
+from retention_pipelines.cache.entry import Kind, NewEntry, Payload, StoredEntry
+from retention_pipelines.cache.events import Counters
+from retention_pipelines.cache.secret import load_secret
+from retention_pipelines.cache.statements import HOT_TABLES, SENT
+from retention_pipelines.errors import CacheError
+from retention_pipelines.postgres.bounded import BoundedConnection
+from retention_pipelines.postgres.seal import Seal, header
+from retention_pipelines.settings import Settings
+
+__all__ = ["HotTier", "Unavailable"]
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Not on a caller's path, except where one asks to wait.
+WRITE_SECONDS = 5.0
+REMOVE_SECONDS = 30.0
+BATCH = 1000
+# Longer lives are for ever; dates in Postgres end.
+_LONGEST_TTL = 100 * 366 * 86_400.0
+_DOUBLE = struct.Struct("!d").unpack
+_ZERO = bytes(8)
+_BY_TABLE: dict[Kind, bytes] = {"features": b"retention_get_features", "predictions": b"retention_get_predictions"}
+
+
+class HotTier:
+    """Entries of one tenant in Postgres; connects when first asked, safe for threads and forks.
+
+    Every call ends within its deadline; when the database does not answer by then it raises `Unavailable`.
+    """
+
+    def __init__(self, settings: Settings, *, counters: Counters) -> None:
+        self.tenant = settings.tenant
+        self.read_only = settings.mode == "read_only"
+        self.deadline_seconds = settings.cache_deadline_seconds
+        self._settings = settings
+        self._counters = counters
+        self._tenant = settings.tenant.encode()
+        self._seal: Seal | None = None
+        self.place = Place(settings)
+        self.breaker = Breaker()
+        self._readers = Connections(
+            self.place,
+            most=READERS,
+            statement_seconds=settings.cache_deadline_seconds,
+            prepare=_prepare,
+            breaker=self.breaker,
+        )
+        self._writers = Connections(self.place, most=1, statement_seconds=REMOVE_SECONDS, prepare=_look_up_by_index)
+
+    def get(self, kind: Kind, key: str, *, stale_seconds: float = 0.0, columns: bool = False) -> StoredEntry | None:
+        """The newest entry of a key that is fresh, or expired `stale_seconds` ago at most; None: not there."""
+        if columns:
+            return self.get_many(kind, [key], stale_seconds=stale_seconds, columns=True).get(key)
+        name = _BY_TABLE[kind]
+        values = (self._tenant, key.encode(), repr(stale_seconds).encode() if stale_seconds else b"0")
+        found = self._readers.call(lambda con: con.answer(name, values), seconds=self.deadline_seconds)
+        if not found.ntuples:
+            return None
+        value = found.get_value
+        compute = value(0, 5)
+        remaining = value(0, 4)
+        return self._checked(
+            kind,
+            key,
+            value(0, 0) or b"",
+            (value(0, 1) or b"").decode(),
+            value(0, 2) or b"",
+            age=_DOUBLE(value(0, 3) or _ZERO)[0],
+            remaining=None if remaining is None else _DOUBLE(remaining)[0],
+            compute=0.0 if compute is None else _DOUBLE(compute)[0],
+        )
+
+    def get_many(
+        self, kind: Kind, keys: Sequence[str], *, stale_seconds: float = 0.0, columns: bool = False
+    ) -> dict[str, StoredEntry]:
+        """The entries there are of these keys, in one round trip."""
+        statement = statements.get_many(kind, columns=columns)
+        asked = {"tenant": self.tenant, "keys": list(keys), "stale": stale_seconds}
+        rows = self.ask(statement, asked)
+        names = tuple(HOT_TABLES[kind].columns)
+        entries: dict[str, StoredEntry] = {}
+        for key, payload, codec, mac, age, remaining, compute, *more in rows:
+            entry = self._checked(
+                kind, key, payload, codec, mac, age=age, remaining=remaining, compute=compute or 0.0,
+                columns=dict(zip(names, more, strict=False)),
+            )  # fmt: skip
+            if entry is not None:
+                entries[key] = entry
+        return entries
+
+    def _checked(
+        self,
+        kind: Kind,
+        key: str,
+        payload: bytes,
+        codec: str,
+        mac: bytes,
+        *,
+        age: float,
+        remaining: float | None,
+        compute: float,
+        columns: Mapping[str, Any] | None = None,
+    ) -> StoredEntry | None:
+        if not self.seal.verify(header(self.tenant, kind, key, codec), payload, mac):
+            self._counters.add(kind, "corrupt", "postgres")
+            LOG.error("A cached entry of %s is damaged, foreign or forged and was not used: %s", kind, key)
+            return None
+        return StoredEntry(
+            key=key,
+            payload=Payload(codec=codec, data=payload),
+            age_seconds=age,
+            remaining_seconds=remaining,
+            compute_seconds=compute,
+            columns=columns or {},
+        )
+
+    def put_many(self, entries: Sequence[NewEntry], *, seconds: float = WRITE_SECONDS) -> int:
+        """Store entries, those of a kind in one transaction per batch; returns how many are stored when it returns.
+
+        Of two for one key the newer counts. An entry the database refuses for its columns is left out and counted.
+        """
+        if self.read_only or not entries:
+            return 0
+        newest: dict[tuple[Kind, str], NewEntry] = {}
+        for entry in entries:
+            known = newest.get((entry.kind, entry.key))
+            if known is None or known.computed_monotonic <= entry.computed_monotonic:
+                newest[entry.kind, entry.key] = entry
+        stored = 0
+        ends = time.monotonic() + seconds
+        for kind in HOT_TABLES:
+            mine = [entry for entry in newest.values() if entry.kind == kind]
+            for start in range(0, len(mine), BATCH):
+                stored += self._put(kind, mine[start : start + BATCH], ends)
+        return stored
+
+    def _put(self, kind: Kind, batch: list[NewEntry], ends: float) -> int:
+        try:
+            stored = self._writers.call(lambda con: self._upsert(con, kind, batch), seconds=ends - time.monotonic())
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if len(batch) == 1:
+                self._counters.add(kind, "dropped", "postgres")
+                LOG.warning("An entry of %s cannot be stored: %s", batch[0].function, type(error).__name__)
+                return 0
+            half = len(batch) // 2
+            return self._put(kind, batch[:half], ends) + self._put(kind, batch[half:], ends)
+        self._counters.add(kind, "stored", "postgres", stored)
+        if stored < len(batch):
+            # Expired on the way, older than what is there, or invalidated while it was computed.
+            self._counters.add(kind, "dropped", "postgres", len(batch) - stored)
+        return stored
+
+    def _upsert(self, con: BoundedConnection, kind: Kind, batch: list[NewEntry]) -> int:
+        table = HOT_TABLES[kind]
+        now = time.monotonic()
+        rows = [self._row(kind, entry, now) for entry in batch]
+        sent: dict[str, object] = {name: [row[i] for row in rows] for i, name in enumerate([*SENT, *table.columns])}
+        sent |= {"tenant": self.tenant, "writer": f"{platform.node()}:{os.getpid()}", "table": table.name}
+        with con.pipeline(), con.transaction():
+            con.execute(statements.plain("lock_for_put"), sent, prepare=True)
+            cursor = con.execute(statements.put(kind), sent, prepare=True)
+        return cursor.rowcount
+
+    def _row(self, kind: Kind, entry: NewEntry, now: float) -> list[object]:
+        codec, payload = entry.payload.codec, bytes(entry.payload.data)
+        ttl = entry.ttl_seconds
+        compute = entry.compute_seconds
+        columns = entry.columns
+        row = [
+            entry.key,
+            max(0.0, now - entry.computed_monotonic),
+            None if ttl is None or not ttl < _LONGEST_TTL else ttl,
+            entry.as_of_seq,
+            fit.array(entry.tags),
+            fit.text(entry.function) or None,
+            payload,
+            codec,
+            self.seal.sign(header(self.tenant, kind, entry.key, codec), payload),
+            compute if compute >= 0 and math.isfinite(compute) else None,
+        ]
+        table = HOT_TABLES[kind]
+        for name, kind_of in table.columns.items():
+            value = fit.FITTED[kind_of](columns.get(name))
+            row.append("unknown" if not value and name in table.required else value)
+        return row
+
+    @property
+    def seal(self) -> Seal:
+        """What signs and verifies payloads; read or made when first needed."""
+        if self._seal is None:
+            try:
+                self._seal = Seal(load_secret(self._settings))
+            except CacheError as error:
+                raise Unavailable("no secret", error.message, hint=error.hint) from error
+        return self._seal
+
+    def ask(
+        self, statement: Any, values: Mapping[str, object] | Sequence[object] = (), *, seconds: float | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Rows of a statement that only reads, prepared, within the deadline."""
+
+        def work(con: BoundedConnection) -> list[tuple[Any, ...]]:
+            return con.execute(statement, values, prepare=True, binary=True).fetchall()
+
+        return self._readers.call(work, seconds=self.deadline_seconds if seconds is None else seconds)
+
+    def change(self, work: Callable[[BoundedConnection], T], *, seconds: float = WRITE_SECONDS) -> T:
+        """What `work` returns; it runs in a transaction on the connection for writing, again if that had been lost."""
+        if self.read_only:
+            raise Unavailable("read-only")
+
+        def in_transaction(con: BoundedConnection) -> T:
+            with con.transaction():
+                return work(con)
+
+        return self._writers.call(in_transaction, seconds=seconds)
+
+    def close(self) -> None:
+        """Close the connections and leave an embedded server."""
+        self._readers.close()
+        self._writers.close()
+        self.place.close()
+
+
+def _prepare(con: BoundedConnection) -> None:
+    for kind, name in _BY_TABLE.items():
+        con.execute(statements.prepare(name.decode(), kind))
+
+
+def _look_up_by_index(con: BoundedConnection) -> None:
+    # The plan is made once, often while the tables are all but empty: reading them whole looks cheap then.
+    con.execute("set enable_seqscan = off")
+    con.execute("set enable_hashjoin = off")
+    con.execute("set enable_mergejoin = off")
