@@ -55,7 +55,7 @@ class HotTier:
         self.read_only = settings.mode == "read_only"
         self.deadline_seconds = settings.cache_deadline_seconds
         self._settings = settings
-        self._counters = counters
+        self.counters = counters
         self._tenant = settings.tenant.encode()
         self._seal: Seal | None = None
         self.place = Place(settings)
@@ -124,7 +124,7 @@ class HotTier:
         columns: Mapping[str, Any] | None = None,
     ) -> StoredEntry | None:
         if not self.seal.verify(header(self.tenant, kind, key, codec), payload, mac):
-            self._counters.add(kind, "corrupt", "postgres")
+            self.counters.add(kind, "corrupt", "postgres")
             LOG.error("A cached entry of %s is damaged, foreign or forged and was not used: %s", kind, key)
             return None
         return StoredEntry(
@@ -161,15 +161,15 @@ class HotTier:
             stored = self._writers.call(lambda con: self._upsert(con, kind, batch), seconds=ends - time.monotonic())
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(batch) == 1:
-                self._counters.add(kind, "dropped", "postgres")
+                self.counters.add(kind, "dropped", "postgres")
                 LOG.warning("An entry of %s cannot be stored: %s", batch[0].function, type(error).__name__)
                 return 0
             half = len(batch) // 2
             return self._put(kind, batch[:half], ends) + self._put(kind, batch[half:], ends)
-        self._counters.add(kind, "stored", "postgres", stored)
+        self.counters.add(kind, "stored", "postgres", stored)
         if stored < len(batch):
             # Expired on the way, older than what is there, or invalidated while it was computed.
-            self._counters.add(kind, "dropped", "postgres", len(batch) - stored)
+            self.counters.add(kind, "dropped", "postgres", len(batch) - stored)
         return stored
 
     def _upsert(self, con: BoundedConnection, kind: Kind, batch: list[NewEntry]) -> int:
@@ -250,7 +250,7 @@ def _prepare(con: BoundedConnection) -> None:
 
 
 def _look_up_by_index(con: BoundedConnection) -> None:
-    # The plan is made once, often while the tables are all but empty: reading them whole looks cheap then.
+    # The plan is made once, often while the tables are all but empty: whatever reads them whole, or once per
+    # row, looks cheap then.
     con.execute("set enable_seqscan = off")
-    con.execute("set enable_hashjoin = off")
-    con.execute("set enable_mergejoin = off")
+    con.execute("set enable_nestloop = off")

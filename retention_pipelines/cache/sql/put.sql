@@ -1,6 +1,6 @@
 -- Store entries; the newest value of a key replaces any other, in whatever partition that lies. Instants are counted
 -- from the database's clock. Not stored: what has expired already, what is older than the value that is there, and what
--- was computed from before an invalidation that names it.
+-- was computed from before an invalidation that names it. The list of keys beside each join is for the index.
 with incoming as (
     select
         sent.*,
@@ -30,7 +30,8 @@ valid as (
 outlived as (
     delete from public.{table} as stored
     using valid
-    where stored.tenant = %(tenant)s and stored.cache_key = valid.cache_key
+    where stored.tenant = %(tenant)s
+        and stored.cache_key = any(%(cache_key)s::text[]) and stored.cache_key = valid.cache_key
         and stored.expires_on <> valid.expires_on and stored.computed_at <= valid.computed_at
 )
 insert into public.{table} as stored (tenant, writer, expires_at, expires_on, computed_at, tags, {stored_columns})
@@ -39,7 +40,8 @@ from valid
 where (expires_at is null or expires_at > statement_timestamp())
     and not exists (
         select from public.{table} as other
-        where other.tenant = %(tenant)s and other.cache_key = valid.cache_key
+        where other.tenant = %(tenant)s
+            and other.cache_key = any(%(cache_key)s::text[]) and other.cache_key = valid.cache_key
             and other.expires_on <> valid.expires_on and other.computed_at > valid.computed_at
     )
 on conflict (tenant, cache_key, expires_on) do update set
