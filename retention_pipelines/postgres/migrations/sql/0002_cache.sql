@@ -18,6 +18,13 @@ alter table public.ml_training_cache
 comment on column public.ml_training_cache.function is 'Function that computed the value.';
 comment on column public.ml_training_cache.tags is 'What the entry can be invalidated by, beside its function.';
 
+-- A function may return a training set of any form; what its form does not tell is not known.
+alter table public.ml_training_cache
+    alter column n_rows drop not null,
+    alter column n_features drop not null;
+comment on column public.ml_training_cache.n_rows is 'Rows of X, validation included; null: not known.';
+comment on column public.ml_training_cache.n_features is 'Columns of X; null: not known.';
+
 alter table public.models
     add column activated_at timestamptz default clock_timestamp() not null,
     add constraint ck_models_activated_at check (isfinite(activated_at));
