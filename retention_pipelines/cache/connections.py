@@ -161,7 +161,7 @@ class Connections:
         with self._changed:
             self._waiting += 1
             try:
-                self._failure = None
+                self._forget_failure()
                 while True:
                     if self._closed:
                         raise Unavailable("closed")
@@ -180,6 +180,9 @@ class Connections:
                         raise Unavailable("connecting")
             finally:
                 self._waiting -= 1
+
+    def _forget_failure(self) -> None:
+        self._failure = None
 
     def _give(self, con: BoundedConnection) -> None:
         self._idle.append(con)
@@ -249,6 +252,11 @@ class Connections:
                         self._open += 1
                         self._idle.append(con)
                     self._changed.notify_all()
+
+    def drop_idle(self) -> None:
+        """Close what is not lent; new ones are made when needed."""
+        with self._changed:
+            self._discard_idle()
 
     def close(self) -> None:
         """Close what is idle now and what is lent when it comes back."""

@@ -12,6 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from retention_pipelines.cache.process_lock import ProcessLock
+
+__all__ = ["Flight", "Flights", "ProcessLock"]
 T = TypeVar("T")
 
 

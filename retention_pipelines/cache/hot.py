@@ -12,7 +12,7 @@ import platform
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import psycopg
 
@@ -20,6 +20,7 @@ from retention_pipelines.cache import columns as fit
 from retention_pipelines.cache import statements
 from retention_pipelines.cache.breaker import Breaker
 from retention_pipelines.cache.connections import READERS, Connections, Place, Unavailable
+from retention_pipelines.cache.days import days_ahead, make_ahead, remove_expired
 from retention_pipelines.cache.entry import Kind, NewEntry, Payload, StoredEntry
 from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.secret import load_secret
@@ -39,6 +40,7 @@ REMOVE_SECONDS = 30.0
 BATCH = 1000
 # Longer lives are for ever; dates in Postgres end.
 _LONGEST_TTL = 100 * 366 * 86_400.0
+Scope = Literal["key", "function", "model", "source", "tag", "all"]
 _DOUBLE = struct.Struct("!d").unpack
 _ZERO = bytes(8)
 _BY_TABLE: dict[Kind, bytes] = {"features": b"retention_get_features", "predictions": b"retention_get_predictions"}
@@ -58,6 +60,10 @@ class HotTier:
         self.counters = counters
         self._tenant = settings.tenant.encode()
         self._seal: Seal | None = None
+        self._ahead: dict[Kind, int] = {
+            "features": days_ahead(settings.feature_ttl_hours),
+            "predictions": days_ahead(settings.prediction_ttl_hours),
+        }
         self.place = Place(settings)
         self.breaker = Breaker()
         self._readers = Connections(
@@ -205,6 +211,33 @@ class HotTier:
             value = fit.FITTED[kind_of](columns.get(name))
             row.append("unknown" if not value and name in table.required else value)
         return row
+
+    def remove(self, scope: Scope, target: str | None = None) -> int:
+        """Remove what an invalidation names, from this tier alone; returns how many. Others hear by the log."""
+        return self.change(lambda con: self.remove_in(con, scope, target), seconds=REMOVE_SECONDS)
+
+    def remove_in(
+        self, con: BoundedConnection, scope: Scope, target: str | None = None, *, every_tenant: bool = False
+    ) -> int:
+        """The same within a transaction of the caller's on the connection for writing."""
+        values = {"scope": scope, "target": fit.text(target), "tenant": None if every_tenant else self.tenant}
+        if every_tenant:
+            con.execute("set local retention.tenant = '*'")
+        removed = 0
+        for kind in HOT_TABLES:
+            removed += con.execute(statements.remove(kind, by_key=scope == "key"), values).rowcount
+        return removed + con.execute(statements.plain("outdate_training"), values).rowcount
+
+    def purge_expired(self, *, keep_stale_seconds: float = 0.0) -> int:
+        """Remove what expired so long ago: whole days by dropping their partitions, other rows one by one.
+
+        Returns the number of the latter.
+        """
+        return self.change(lambda con: remove_expired(con, keep_stale_seconds), seconds=REMOVE_SECONDS)
+
+    def make_days(self) -> int:
+        """Make the partitions of the coming days where they are missing; returns how many."""
+        return self.change(lambda con: make_ahead(con, self._ahead), seconds=WRITE_SECONDS)
 
     @property
     def seal(self) -> Seal:

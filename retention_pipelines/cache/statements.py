@@ -115,11 +115,32 @@ def put(kind: Kind) -> sql.Composed:
         stored_columns=sql.SQL(", ").join(stored),
         replaced_columns=sql.SQL(", ").join(sql.SQL("excluded.{}").format(name) for name in stored),
         model=sql.SQL("null") if table.model is None else sql.Identifier("dated", table.model),
-        sources=sql.SQL(", ").join([sql.Identifier("dated", name) for name in table.sources] or [sql.SQL("null")]),
+        sources=sql.SQL(", ").join(_names("dated", table.sources)),
     )
+
+
+@cache
+def remove(kind: Kind, *, by_key: bool) -> sql.Composed:
+    """What an invalidation names."""
+    table = HOT_TABLES[kind]
+    return _sql("remove_key" if by_key else "remove").format(
+        table=sql.Identifier(table.name),
+        model=sql.SQL("null") if table.model is None else sql.Identifier("stored", table.model),
+        sources=sql.SQL(", ").join(_names("stored", table.sources)),
+    )
+
+
+@cache
+def expired(kind: Kind) -> sql.Composed:
+    """Rows that expired so many seconds ago."""
+    return _sql("expired").format(table=sql.Identifier(HOT_TABLES[kind].name))
+
+
+def _names(relation: str, columns: tuple[str, ...]) -> list[sql.Composable]:
+    return [sql.Identifier(relation, name) for name in columns] or [sql.SQL("null")]
 
 
 def _sql(name: str) -> sql.SQL:
     text = files("retention_pipelines.cache").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
     # Comments go: they may hold braces or percent signs.
-    return sql.SQL("\n".join(line for line in text.splitlines() if not line.startswith("--")))  # type: ignore[arg-type]
+    return sql.SQL("\n".join(line for line in text.splitlines() if not line.startswith("--")))

@@ -26,6 +26,8 @@ EXIT_SECONDS = 5.0
 # One transaction holds so many bytes at most, so that no single one takes long.
 _BATCH_BYTES = 8 * 2**20
 _LONGEST_PAUSE = 2.0
+_DAYS_SECONDS = 3600.0
+_DAYS_AGAIN_SECONDS = 60.0
 # Beside its payload an entry costs about this much.
 _ENTRY_BYTES = 500
 
@@ -67,6 +69,8 @@ class WriteBehind:
         self._urgent = False
         self._closed = False
         self._thread: threading.Thread | None = None
+        # After the first batch: a short program has better things to do.
+        self._days_due = time.monotonic() + self._delay
 
     def put(self, entry: NewEntry, *, then: Callable[[], None] | None = None) -> bool:
         """Take an entry; never waits for Postgres. False when there is no room: it is dropped and counted.
@@ -190,6 +194,8 @@ class WriteBehind:
     def _run(self) -> None:
         pause = 0.0
         while True:
+            if time.monotonic() >= self._days_due:
+                self._make_days()
             with self._changed:
                 while not self._closed and not self._is_due(pause):
                     self._changed.wait(None if self._due is None else max(0.01, self._due + pause - time.monotonic()))
@@ -200,6 +206,15 @@ class WriteBehind:
                     continue
                 batch = self._next_batch()
             pause = 0.0 if self._send(batch) else min(_LONGEST_PAUSE, max(0.1, pause * 2))
+
+    def _make_days(self) -> None:
+        """Make the coming days' partitions; entries are stored without, so whatever prevents it waits for next time."""
+        self._days_due = time.monotonic() + _DAYS_SECONDS
+        try:
+            self._hot.make_days()
+        except Unavailable as error:
+            LOG.debug("Partitions of the coming days were not made: %s", error.reason)
+            self._days_due = time.monotonic() + _DAYS_AGAIN_SECONDS
 
     def _is_due(self, pause: float) -> bool:
         if self._due is None:

@@ -1,7 +1,7 @@
 """Seals: keyed digests that tell our own stored payloads from damaged, foreign or forged ones.
 
 What belongs here: signing and verifying bytes under a secret. What does not: where the secret comes from
-(`cache/secret.py`), and what to do about a broken seal (a miss and an alert, decided by whoever read the payload).
+(`secret.py`), and what to do about a broken seal (a miss and an alert, decided by whoever read the payload).
 A seal covers where the payload belongs too, so one that was copied to another key, kind or tenant does not verify.
 """
 

@@ -1,0 +1,140 @@
+"""How often entries are read: counted in memory, added to Postgres in batches.
+
+What belongs here: counting. What does not: what the counts are used for (policies, reports). Reads by the system itself
+(backfills, retention, dashboards) do not count. A crash loses the counts since the last batch; counts may be so exact.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from typing import Literal
+
+from retention_pipelines.cache import columns as fit
+from retention_pipelines.cache import statements
+from retention_pipelines.cache.connections import Unavailable
+from retention_pipelines.cache.hot import HotTier
+
+LOG = logging.getLogger(__name__)
+FLUSH_SECONDS = 5.0
+MOST_KEYS = 50_000
+_BATCH = 5000
+_EXIT_SECONDS = 2.0
+
+
+class AccessCounter:
+    """The counts of one process that are not in Postgres yet; its thread starts with the first one."""
+
+    def __init__(self, hot: HotTier, *, flush_seconds: float = FLUSH_SECONDS, max_keys: int = MOST_KEYS) -> None:
+        self._hot = hot
+        self._flush_seconds = flush_seconds
+        self._max_keys = max_keys
+        self.dropped = 0
+        self._begin()
+        _ALL.add(self)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._counts: dict[tuple[str, str], list[float]] = {}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def count(self, dataset: str, key: str, *, reader: Literal["user", "system"] = "user") -> None:
+        """Count a read of an entry or row."""
+        if reader == "system" or self._hot.read_only:
+            return
+        now = time.monotonic()
+        with self._lock:
+            known = self._counts.get((dataset, key))
+            if known is not None:
+                known[0] += 1
+                known[1] = now
+            elif len(self._counts) < self._max_keys:
+                self._counts[dataset, key] = [1, now]
+                if self._thread is None:
+                    self._start()
+            else:
+                self.dropped += 1
+
+    def flush(self, timeout_seconds: float = _EXIT_SECONDS) -> bool:
+        """Add what was counted to Postgres; whether that worked. What did not is kept."""
+        with self._flushing:
+            while True:
+                with self._lock:
+                    names = list(self._counts)[:_BATCH]
+                    batch = {name: self._counts.pop(name) for name in names}
+                if not batch:
+                    return True
+                try:
+                    self._add(batch, timeout_seconds)
+                except Unavailable as error:
+                    LOG.debug("Counts of reads wait: %s", error.reason)
+                    self._keep(batch)
+                    return False
+
+    def close(self) -> None:
+        """Flush and end."""
+        self._stop.set()
+        if self._counts:
+            self.flush()
+
+    def _add(self, batch: dict[tuple[str, str], list[float]], seconds: float) -> None:
+        now = time.monotonic()
+        values = {
+            "tenant": self._hot.tenant,
+            "datasets": [fit.text(dataset) for dataset, _ in batch],
+            "keys": [fit.text(key) for _, key in batch],
+            "hits": [int(hits) for hits, _ in batch.values()],
+            "ages": [now - last for _, last in batch.values()],
+        }
+        self._hot.change(
+            lambda con: con.execute(statements.plain("count_accesses"), values, prepare=True), seconds=seconds
+        )
+
+    def _keep(self, batch: dict[tuple[str, str], list[float]]) -> None:
+        with self._lock:
+            for name, (hits, last) in batch.items():
+                known = self._counts.get(name)
+                if known is not None:
+                    known[0] += hits
+                elif len(self._counts) < self._max_keys:
+                    self._counts[name] = [hits, last]
+                else:
+                    self.dropped += int(hits)
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="retention-access", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The interpreter is ending; `close` at exit sends what is here.
+            return
+        self._thread = thread
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._flush_seconds):
+            try:
+                self.flush()
+            except Exception:
+                LOG.exception("Counts of reads could not be stored and were dropped")
+
+
+_ALL: "weakref.WeakSet[AccessCounter]" = weakref.WeakSet()
+
+
+def _close_all_at_exit() -> None:
+    for counter in list(_ALL):
+        counter.close()
+
+
+def _after_fork() -> None:
+    # What was counted before is the parent's.
+    for counter in list(_ALL):
+        counter._begin()
+
+
+atexit.register(_close_all_at_exit)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,53 @@
+"""Days of the hot tables: their partitions are made ahead, and go when everything in them has expired.
+
+What belongs here: which days there should be. What does not: the mechanism (`postgres/partitions.py`) and who asks for
+it when (the thread that writes behind, and maintenance). Nothing depends on it being done: a row without a partition of
+its day lies in the default one, and is found and removed there.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+from retention_pipelines.cache import statements
+from retention_pipelines.cache.entry import Kind
+from retention_pipelines.cache.statements import HOT_TABLES
+from retention_pipelines.postgres.bounded import BoundedConnection
+from retention_pipelines.postgres.partitions import add_day_partitions, drop_day_partitions
+
+# A lookup asks every partition from today on, so there are few; longer lives lie in the default one.
+MOST_AHEAD = 7
+
+
+def days_ahead(ttl_hours: float) -> int:
+    """Days after today on which entries of such a life expire, and one more, so that they are made a day early."""
+    return min(MOST_AHEAD, math.ceil(ttl_hours / 24) + 1)
+
+
+def make_ahead(con: BoundedConnection, ahead: Mapping[Kind, int]) -> int:
+    """Make the missing partitions from today on, by the database's clock; returns how many.
+
+    Gives up soon when somebody reads at length: until it has the lock, everybody else waits behind it.
+    """
+    con.execute("set local lock_timeout = '100ms'")
+    today = _today(con)
+    return sum(
+        add_day_partitions(con, HOT_TABLES[kind].name, today, today + timedelta(days=days))
+        for kind, days in ahead.items()
+    )
+
+
+def remove_expired(con: BoundedConnection, keep_stale_seconds: float) -> int:
+    """Drop the days that were over so long ago, and remove other expired rows; returns the number of the latter."""
+    today = _today(con)
+    removed = 0
+    for kind, table in HOT_TABLES.items():
+        horizon = today - timedelta(days=math.ceil(keep_stale_seconds / 86_400))
+        drop_day_partitions(con, table.name, horizon)
+        removed += con.execute(statements.expired(kind), {"keep": keep_stale_seconds}).rowcount
+    return removed
+
+
+def _today(con: BoundedConnection) -> date:
+    (today,) = con.execute("select (now() at time zone 'UTC')::date").fetchall()[0]
+    return date(today.year, today.month, today.day)
