@@ -105,5 +105,17 @@ class IntegrationError(RetentionError):
     """Existing code cannot be patched as asked; nothing was changed."""
 
 
+class PolicyError(RetentionError):
+    """A policy is malformed, unknown, or would not do what its reader expects."""
+
+
+class FilterError(PolicyError):
+    """A filter cannot be read; `at` is the place of the mistake, counted from 0."""
+
+    def __init__(self, message: str, *, hint: str | None = None, at: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.at = at
+
+
 class PipelineError(RetentionError):
     """A run of the pipeline failed, or one of Dagster's programs cannot be started or kept running."""

@@ -1,0 +1,101 @@
+"""Policies: what they are, and which one governs a row.
+
+What belongs here: the value objects and their bounds. What does not: where they are stored (`registry.py`), the
+decision on a row (`decide.py`), warnings about a whole set (`lint.py`).
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal, Self, get_args
+
+from retention_pipelines.errors import PolicyError
+from retention_pipelines.retention.filter.ast import Everything, Filter
+from retention_pipelines.retention.filter.text import text
+
+Anchor = Literal["computed_at", "last_used", "expires_at"]
+Action = Literal["delete", "archive", "compress", "downsample", "migrate"]
+# A hundred years of 365 days: longer ones are a typing error, and the horizon must stay a date.
+MAX_SECONDS = 100 * 365 * 86_400
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """One rule: rows that `match` are kept for `keep_seconds` from their anchor, then `action` happens.
+
+    Attributes:
+        priority: unique in the dataset; of the policies that match a row the one with the highest governs it.
+        grace_seconds: how long what went can be brought back.
+        reason: why this number, a sentence.
+    """
+
+    policy_id: str
+    version: int
+    dataset: str
+    match: Filter
+    keep_seconds: int
+    priority: int
+    reason: str
+    anchor: Anchor = "computed_at"
+    action: Action = "delete"
+    enabled: bool = True
+    grace_seconds: int = 7 * 86_400
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("anchor", get_args(Anchor)), ("action", get_args(Action))):
+            if getattr(self, name) not in allowed:
+                raise PolicyError(
+                    f"{self.policy_id}: {name} is {getattr(self, name)!r}.", hint=f"One of {', '.join(allowed)}."
+                )
+        for name in ("keep_seconds", "grace_seconds"):
+            seconds = getattr(self, name)
+            if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_SECONDS:
+                raise PolicyError(
+                    f"{self.policy_id}: {name} is {seconds!r}.",
+                    hint=f"Whole seconds from 0 to {MAX_SECONDS} (100 years of 365 days).",
+                )
+        if self.keep_seconds == 0 and self.anchor != "expires_at":
+            # P8: keep 0 from the last access would let every live row go.
+            raise PolicyError(
+                f"{self.policy_id}: keeping for 0 seconds lets every row go at once.",
+                hint="Only a policy anchored at expires_at may keep for 0 seconds.",
+            )
+        if not self.reason.strip():
+            raise PolicyError(f"{self.policy_id}: no reason is given.", hint="Say in a sentence why this number.")
+
+    def __str__(self) -> str:
+        return f"{self.policy_id} v{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """The enabled policies of one dataset, highest priority first. An empty set keeps everything."""
+
+    dataset: str
+    policies: tuple[Policy, ...]
+
+    @classmethod
+    def of(cls, dataset: str, policies: "tuple[Policy, ...] | list[Policy]") -> Self:
+        """Those of the dataset that are enabled; raises PolicyError when two have the same priority."""
+        mine = sorted(
+            (policy for policy in policies if policy.dataset == dataset and policy.enabled),
+            key=lambda policy: -policy.priority,
+        )
+        for above, below in itertools.pairwise(mine):
+            if above.priority == below.priority:
+                raise PolicyError(
+                    f"{above.policy_id} and {below.policy_id} both have the priority {above.priority} in {dataset}.",
+                    hint="Give each its own priority, so that one of them governs.",
+                )
+        return cls(dataset, tuple(mine))
+
+    @property
+    def catch_all(self) -> Policy | None:
+        """The policy of lowest priority, if it matches everything."""
+        return self.policies[-1] if self.policies and isinstance(self.policies[-1].match, Everything) else None
+
+
+def describe(policy: Policy) -> str:
+    """The rule in a line: `fs_low_quality v1: keep 90 d from computed_at if everything, then delete`."""
+    days, rest = divmod(policy.keep_seconds, 86_400)
+    keep = f"{days} d" if not rest else f"{policy.keep_seconds} s"
+    return f"{policy}: keep {keep} from {policy.anchor} if {text(policy.match)}, then {policy.action}"
