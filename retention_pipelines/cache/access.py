@@ -42,22 +42,22 @@ class AccessCounter:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def count(self, dataset: str, key: str, *, reader: Literal["user", "system"] = "user") -> None:
-        """Count a read of an entry or row."""
+    def count(self, dataset: str, key: str, hits: int = 1, *, reader: Literal["user", "system"] = "user") -> None:
+        """Count reads of an entry or row."""
         if reader == "system" or self._hot.read_only:
             return
         now = time.monotonic()
         with self._lock:
             known = self._counts.get((dataset, key))
             if known is not None:
-                known[0] += 1
+                known[0] += hits
                 known[1] = now
             elif len(self._counts) < self._max_keys:
-                self._counts[dataset, key] = [1, now]
+                self._counts[dataset, key] = [hits, now]
                 if self._thread is None:
                     self._start()
             else:
-                self.dropped += 1
+                self.dropped += hits
 
     def flush(self, timeout_seconds: float = _EXIT_SECONDS) -> bool:
         """Add what was counted to Postgres; whether that worked. What did not is kept."""

@@ -36,13 +36,11 @@ class Breaker:
 
     def allows(self) -> bool:
         """Whether this caller may ask the store; whoever may must tell `succeeded` or `failed`."""
-        if self._next_try_at is None:
+        if not self.is_open:
             return True
         with self._lock:
-            if self._next_try_at is None:
-                return True
             now = self._clock()
-            if now < self._next_try_at:
+            if now < (self._next_try_at or 0.0):
                 return False
             # This caller probes; the next may after the same time again, should this one never come back.
             self._next_try_at = now + self._open_seconds

@@ -1,7 +1,8 @@
 """The lock that lets one of several processes compute a cold key while the others wait for its value.
 
 What belongs here: advisory locks of Postgres on one dedicated connection, with a bounded wait. What does not: the
-threads of one process (`flight.py`). A lock ends with the process or connection that held it; without the database nobody waits.
+threads of one process (`flight.py`). A lock ends with the process or connection that held it; without the database
+nobody waits.
 """
 
 import time

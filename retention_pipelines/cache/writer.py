@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from retention_pipelines.cache.entry import Invalidation, Kind, NewEntry
+from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.hot import BATCH, HotTier, Unavailable
 
 LOG = logging.getLogger(__name__)
@@ -47,11 +48,12 @@ class WriteBehind:
         hot: HotTier,
         *,
         flush_seconds: float,
+        counters: Counters | None = None,
         max_entries: int = MOST_ENTRIES,
         max_bytes: int = MOST_BYTES,
     ) -> None:
         self._hot = hot
-        self._counters = hot.counters
+        self._counters = counters or hot.counters
         # The other half is for storing.
         self._delay = flush_seconds / 2
         self._max_entries = max_entries
