@@ -5,24 +5,24 @@ not: duplicates, which need the lake (`ingest.py`), and what a format's columns 
 """
 
 from datetime import datetime
+from typing import Any
 
 import duckdb
+from duckdb.sqltypes import DuckDBPyType
 
 from retention_pipelines.catalog import dataset
+from retention_pipelines.catalog.raw import PRECISIONS
 from retention_pipelines.errors import ConservationError
 from retention_pipelines.sources.dates import load_macros as load_date_macros
 from retention_pipelines.sources.dates import parse_dates
-from retention_pipelines.sources.staging import MEASUREMENT, Staged
-from retention_pipelines.warehouse.duck import set_variables, statement
+from retention_pipelines.sources.staging import MEASUREMENT, Staged, closed_vocabulary
+from retention_pipelines.warehouse.duck import quote_name, set_variables, statement
 
 _SQL = "retention_pipelines.sources"
 #: Columns the framework fills; a reader's are not looked at.
-CONSTANTS = ("dataset_id", "source_file", "source_sha256", "ingested_at")
+_CONSTANTS = {"dataset_id", "source_file", "source_sha256", "ingested_at"}
 _MADE_HERE = {"event_start", "event_end", "date_precision", "source_timezone", "flags", "month"}
-#: Columns of observations that come out of `measurements`.
-MEASURED = (
-    "variable", "standard_name", "value", "value_kind", "raw_value", "qc_flag", "raw_qc_flag", "qc_scale", "qc_good"
-)  # fmt: skip
+_PRECISION = closed_vocabulary(PRECISIONS)
 
 
 def load_macros(con: duckdb.DuckDBPyConnection) -> None:
@@ -32,9 +32,12 @@ def load_macros(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def check(con: duckdb.DuckDBPyConnection, staged: Staged, *, now: datetime) -> None:
-    """Fill the temp table `checked_rows` from a staging table; raises ConservationError where rows went missing."""
-    available = dict(zip(con.table(staged.relation).columns, con.table(staged.relation).types, strict=True))
-    _complete(con, staged, {name: str(kind) for name, kind in available.items()})
+    """Fill the table `checked_rows` from a staging table; raises ConservationError where rows went missing.
+
+    It holds what differs from row to row; `tidy_rows` adds what does not.
+    """
+    relation = con.table(staged.relation)
+    _complete(con, staged, dict(zip(relation.columns, relation.types, strict=True)))
     parse_dates(con, "staged_rows", "date_text")
     set_variables(con, now=now, dataset_id=staged.dataset_id)
     con.execute(statement(_SQL, "check"))
@@ -43,54 +46,71 @@ def check(con: duckdb.DuckDBPyConnection, staged: Staged, *, now: datetime) -> N
         raise ConservationError(f"{staged.dataset_id}: {staged.read} rows were read and {found} came to be checked.")
 
 
-def _complete(con: duckdb.DuckDBPyConnection, staged: Staged, available: dict[str, str]) -> None:
-    """The view `staged_rows`: every column of the target, null or constant where the reader left it out."""
+def tidy_rows(con: duckdb.DuckDBPyConnection, staged: Staged, *, source_file: str, sha256: str, now: datetime) -> None:
+    """Make the view `tidy_rows`: `checked_rows` with what is the same in every row of a part.
+
+    Texts that are the same in every row are ENUMs of one word, which cost next to nothing to write.
+    """
+    checked = con.table("checked_rows")
+    constants: dict[str, str | None] = {
+        "dataset_id": staged.dataset_id,
+        "source_file": source_file,
+        "source_sha256": sha256,
+    }
+    constants |= {name: value for name, value in _of_all(staged).items() if name not in checked.columns}
+    added = [
+        duckdb.ConstantExpression(value).cast(closed_vocabulary([value])).alias(name)
+        for name, value in constants.items()
+        if value is not None
+    ]
+    instant = duckdb.ConstantExpression(now).cast("TIMESTAMP WITH TIME ZONE").alias("ingested_at")
+    checked.select(duckdb.StarExpression(), *added, instant).create_view("tidy_rows", replace=True)
+
+
+def _of_all(staged: Staged) -> dict[str, str | None]:
+    """Columns that a reader gives where rows differ, and states once where they do not."""
+    return {
+        "source_type": staged.source_type,
+        "licence": staged.licence,
+        "rights_holder": staged.rights_holder,
+        "bibliographic_citation": staged.citation,
+    }
+
+
+def _complete(con: duckdb.DuckDBPyConnection, staged: Staged, available: dict[str, DuckDBPyType]) -> None:
+    """The view `staged_rows`: the columns of the target that the reader gives, and all that the check looks at."""
 
     def column(name: str, kind: str) -> duckdb.Expression:
-        if name in available:
-            found = duckdb.ColumnExpression(name)
-            return found if available[name] == kind else found.cast(kind)
-        return duckdb.ConstantExpression(None).cast(kind)
+        found = duckdb.ColumnExpression(name) if name in available else duckdb.ConstantExpression(None)
+        return found if name in available and str(available[name]) == kind else found.cast(kind)
 
     def text(name: str) -> duckdb.Expression:
         return column(name, "VARCHAR")
 
     def number(name: str) -> duckdb.Expression:
-        return (
-            duckdb.FunctionExpression("as_number", text(name))
-            if available.get(name) == "VARCHAR"
-            else column(name, "DOUBLE")
-        )
+        as_written = str(available.get(name)) == "VARCHAR"
+        return duckdb.FunctionExpression("as_number", text(name)) if as_written else column(name, "DOUBLE")
 
     constant = duckdb.ConstantExpression
     given = {"event_start", "event_end", "date_precision"} <= set(available)
-    fields: dict[str, duckdb.Expression] = {}
-    for name, kind in dataset(staged.dataset).types.items():
-        if (
-            name not in CONSTANTS
-            and name not in _MADE_HERE
-            and not (staged.dataset == "observations" and name in MEASURED)
-        ):
-            fields[name] = column(name, kind)
+    fields = {
+        name: column(name, kind)
+        for name, kind in dataset(staged.dataset).types.items()
+        if name in available and name not in _CONSTANTS | _MADE_HERE
+    }
+    for name, value in _of_all(staged).items():
+        if name in fields and value is not None:
+            fields[name] = duckdb.CoalesceOperator(fields[name], constant(value))
+    fields |= {name: text(name) for name in ("event_id", "event_date")}
     fields["decimal_latitude"] = number("decimal_latitude")
     fields["decimal_longitude"] = number("decimal_longitude")
     fields["latitude_text"] = text("decimal_latitude")
     fields["longitude_text"] = text("decimal_longitude")
-    for name, value in (
-        ("source_type", staged.source_type),
-        ("licence", staged.licence),
-        ("rights_holder", staged.rights_holder),
-        ("bibliographic_citation", staged.citation),
-    ):
-        default = constant(value).cast("VARCHAR")
-        fields[name] = duckdb.CoalesceOperator(text(name), default) if name in available else default
     if staged.dataset == "occurrences":
         fields["occurrence_status"] = duckdb.CoalesceOperator(text("occurrence_status"), constant("present"))
         fields["is_subtotal"] = duckdb.CoalesceOperator(column("is_subtotal", "BOOLEAN"), constant(False))
     else:
-        fields["measurements"] = column("measurements", f"{MEASUREMENT}[]")
-    if staged.raw is None:
-        fields["raw_record"] = text("raw_record")
+        fields["measurements"] = column("measurements", _measurements(available["measurements"]))
     fields["counted"] = column("individual_count", "DOUBLE")
     fields["given_reason"] = text("reason")
     fields["given_detail"] = text("detail")
@@ -98,7 +118,7 @@ def _complete(con: duckdb.DuckDBPyConnection, staged: Staged, available: dict[st
     nothing = constant(None)
     fields["given_start"] = column("event_start", instant) if given else nothing.cast(instant)
     fields["given_end"] = column("event_end", instant) if given else nothing.cast(instant)
-    fields["given_precision"] = text("date_precision") if given else nothing.cast("VARCHAR")
+    fields["given_precision"] = column("date_precision", _PRECISION) if given else nothing.cast(_PRECISION)
     fields["given_timezone"] = text("source_timezone")
     fields["date_text"] = (
         nothing.cast("VARCHAR") if given else text("iso_date" if "iso_date" in available else "event_date")
@@ -108,3 +128,11 @@ def _complete(con: duckdb.DuckDBPyConnection, staged: Staged, available: dict[st
     fields["given_flags"] = duckdb.FunctionExpression("list_concat", constants, flags) if staged.flags else flags
     relation = con.table(staged.relation).select(*(expression.alias(name) for name, expression in fields.items()))
     relation.create_view("staged_rows", replace=True)
+
+
+def _measurements(found: DuckDBPyType) -> str:
+    """Type of the column `measurements`: what the contract says, with the ENUMs of the reader."""
+    element: Any = dict(found.children)["child"]
+    own = {name: str(kind) for name, kind in element.children if kind.id == "enum"}
+    members = (f"{quote_name(name)} {own.get(name, kind)}" for name, kind in MEASUREMENT.items())
+    return f"STRUCT({', '.join(members)})[]"

@@ -1,6 +1,5 @@
--- Staged rows with their verdict: dates parsed, positions checked, longitudes folded. `staged_rows` has every column of
--- the target; `parsed_dates` the distinct written dates. A row has the first reason that holds.
-create or replace temp table checked_rows as
+-- Staged rows with their verdict: dates parsed, positions checked, longitudes folded. `staged_rows` has what readers give; `parsed_dates` the distinct written dates. A row has the first reason that holds.
+create or replace table checked_rows as
 with placed as (
     select s.*,
         coalesce(s.given_start, p.event_start) as start_instant,
@@ -54,8 +53,11 @@ select * exclude (
             then 'the count is ' || counted
         else 'latitude is ''' || latitude_text || ''', longitude is ''' || longitude_text || ''''
     end as detail,
-    list_concat(coalesce(given_flags, []), case
-        when start_instant > getvariable('now') and event_id is null then ['DATE_IN_FUTURE', 'DERIVED_EVENT_ID']
-        when start_instant > getvariable('now') then ['DATE_IN_FUTURE']
-        when event_id is null then ['DERIVED_EVENT_ID'] else [] end) as flags
+    case when given_flags is null and event_id is not null and coalesce(start_instant <= getvariable('now'), true)
+        then []
+        else list_concat(coalesce(given_flags, []), case
+            when start_instant > getvariable('now') and event_id is null then ['DATE_IN_FUTURE', 'DERIVED_EVENT_ID']
+            when start_instant > getvariable('now') then ['DATE_IN_FUTURE']
+            when event_id is null then ['DERIVED_EVENT_ID'] else [] end)
+    end as flags
 from judged;

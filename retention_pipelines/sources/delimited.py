@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from operator import or_
+from operator import and_, or_
 from pathlib import Path
 
 import duckdb
@@ -34,6 +34,7 @@ from retention_pipelines.sources.staging import (
     RawFile,
     Recognition,
     Staged,
+    closed_vocabulary,
     fresh_name,
     record_hash,
 )  # fmt: skip
@@ -213,7 +214,7 @@ class _Shared:
         if name not in self._present:
             return ConstantExpression(None).cast("VARCHAR")
         words = sorted({*self._missing, *missing, ""})
-        trimmed = FunctionExpression("trim", ColumnExpression(name))
+        trimmed = FunctionExpression("trimmed", ColumnExpression(name))
         kept = trimmed.isnotin(*(ConstantExpression(word) for word in words))
         # A number that stands for a missing one does so however many decimals a program wrote: -999.00 for -999.
         plain = sorted({_without_zeros(word) for word in words if _NUMBER.fullmatch(word)})
@@ -427,38 +428,62 @@ def _occurrence_fields(
 
 def _measurements(mapping: Mapping, shared: _Shared) -> Expression:
     """The list of measurements of a row, without those that have neither value nor flag."""
-    structs = [_measurement(rule, shared) for rule in mapping.variables]
-    return FunctionExpression("present_measurements", FunctionExpression("list_value", *structs))
+    found = [_measurement(rule, shared) for rule in mapping.variables]
+    names = {
+        "variable": closed_vocabulary(one.variable for one in found),
+        "standard_name": closed_vocabulary(one.standard_name or "" for one in found),
+    }
+    whole = FunctionExpression("list_value", *(one.struct(**names) for one in found))
+    # Mostly every one is there; leaving some out costs more than all the rest.
+    complete = reduce(and_, (one.value.isnotnull() for one in found))
+    return CaseExpression(shared.test(complete), whole).otherwise(FunctionExpression("present_measurements", whole))
 
 
-def _measurement(rule: Variable, shared: _Shared) -> Expression:
-    cleaned = shared.text
+@dataclass(frozen=True, kw_only=True)
+class _Measurement:
+    """One variable of a mapping, as expressions over a row."""
+
+    variable: str
+    standard_name: str | None
+    value: Expression
+    flag: Expression
+    good: Expression
+    qc_scale: str
+
+    def struct(self, *, variable: str, standard_name: str) -> Expression:
+        """The element of `measurements`; given are the types of the names."""
+        members = {
+            "variable": ConstantExpression(self.variable).cast(variable),
+            "standard_name": ConstantExpression(self.standard_name).cast(standard_name),
+            "value": self.value,
+            "value_kind": ConstantExpression("raw").cast(VALUE_KIND),
+            "raw_value": ConstantExpression(None).cast("DOUBLE"),
+            "qc_flag": self.flag,
+            "raw_qc_flag": ConstantExpression(None).cast("VARCHAR"),
+            "qc_scale": ConstantExpression(self.qc_scale).cast(QC_SCALE),
+            "qc_good": self.good,
+        }
+        return FunctionExpression("struct_pack", *(part.alias(name) for name, part in members.items()))
+
+
+def _measurement(rule: Variable, shared: _Shared) -> _Measurement:
     named = quantity(rule.variable)
     convert = named.conversion(rule.unit or named.unit) if named is not None else None
     if named is None or convert is None:
         raise MappingError(f"variables.{rule.variable}: {rule.unit!r} is no unit of it.")
-    value = shared.number(cleaned(rule.column, rule.missing))
+    value = shared.number(shared.text(rule.column, rule.missing))
     if not convert.is_identity:
         value = value * ConstantExpression(convert.scale) + ConstantExpression(convert.offset)
     names = named.standard_names or named.surface_names
-    nothing = ConstantExpression(None).cast("VARCHAR")
-    flag = cleaned(rule.qc.column) if rule.qc else nothing
+    flag = shared.text(rule.qc.column) if rule.qc else ConstantExpression(None).cast("VARCHAR")
     good: Expression = ConstantExpression(True)
     if rule.qc is not None:
         flags = rule.qc.good or QC_GOOD[rule.qc.scale]
         good = CoalesceOperator(flag.isin(*(ConstantExpression(one) for one in flags)), ConstantExpression(False))
-    members = {
-        "variable": ConstantExpression(rule.variable),
-        "standard_name": ConstantExpression(rule.standard_name or (names[0] if names else None)).cast("VARCHAR"),
-        "value": value,
-        "value_kind": ConstantExpression("raw").cast(VALUE_KIND),
-        "raw_value": ConstantExpression(None).cast("DOUBLE"),
-        "qc_flag": flag,
-        "raw_qc_flag": nothing,
-        "qc_scale": ConstantExpression(rule.qc.scale if rule.qc else "none").cast(QC_SCALE),
-        "qc_good": good,
-    }
-    return FunctionExpression("struct_pack", *(part.alias(name) for name, part in members.items()))
+    return _Measurement(
+        variable=rule.variable, standard_name=rule.standard_name or (names[0] if names else None), value=value,
+        flag=flag, good=good, qc_scale=rule.qc.scale if rule.qc else "none",
+    )  # fmt: skip
 
 
 def _reason(

@@ -19,14 +19,14 @@ from pathlib import Path
 import duckdb
 
 from retention_pipelines.errors import ConservationError, FileRefused, RetentionError, SourceError
-from retention_pipelines.sources.check import check, load_macros
+from retention_pipelines.sources.check import check, load_macros, tidy_rows
 from retention_pipelines.sources.delimited import DelimitedReader, count_rows, draft_beside_state
 from retention_pipelines.sources.discovery import CHANGED, Discovery, Unreadable, discover, siblings
 from retention_pipelines.sources.ledger import already_ingested, fingerprint, keep_aside, record
 from retention_pipelines.sources.mapping import Mapping, Mappings
 from retention_pipelines.sources.report import FileReport, IngestReport
 from retention_pipelines.sources.staging import RawFile, Readers, Recognition, Staged
-from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
+from retention_pipelines.warehouse.duck import bind, quote_name, statement
 from retention_pipelines.warehouse.faults import is_storage_full
 from retention_pipelines.warehouse.lake import Lake
 from retention_pipelines.warehouse.table import LakeFile
@@ -197,8 +197,7 @@ class _Call:
             check(con, part, now=self.now)
         con.execute(statement(_SQL, "twins"))
         place = f"{file.name}/{part.member}" if part.member else file.name
-        set_variables(con, source_file=place, source_sha256=file.sha256)
-        con.execute(statement(_SQL, "constants"))
+        tidy_rows(con, part, source_file=place, sha256=file.sha256, now=self.now)
         touched = {row[0] for row in con.execute(_MONTHS).fetchall()}
         bind(con, "lake_rows", target.scan(keep=_near(touched, part.dataset_id)))
         bind(con, "lake_quarantine", self.lake.table("quarantine").scan(keep=_of_dataset(part.dataset_id)))

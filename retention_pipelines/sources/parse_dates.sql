@@ -38,7 +38,8 @@ intervals as (
 select written, event_start,
     case when event_start is not null then event_end end as event_end,
     case when event_start is null then null when b is not null then 'interval'
-         when form_a in ('year', 'month', 'day') then form_a else 'time' end as date_precision,
+         when form_a in ('year', 'month', 'day') then form_a else 'time'
+    end::enum('year', 'month', 'day', 'time', 'interval') as date_precision,
     case when event_start is not null then zone_a end as source_timezone,
     strftime(event_start, '%Y-%m') as month
 from intervals;

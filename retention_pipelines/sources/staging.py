@@ -37,17 +37,30 @@ from uuid import uuid4
 import duckdb
 
 from retention_pipelines.errors import FileRefused
+from retention_pipelines.warehouse.duck import quote_texts
 
 Role = Literal["records", "lookup", "metadata"]
 
-#: Closed vocabularies are ENUMs: stored and written at a fraction of the cost of texts. Plain texts are cast to them.
-VALUE_KIND = "ENUM('raw', 'adjusted')"
-QC_SCALE = "ENUM('argo', 'qartod', 'wod', 'none')"
-#: DuckDB type of an element of `measurements`.
-MEASUREMENT = (
-    f"STRUCT(variable VARCHAR, standard_name VARCHAR, value DOUBLE, value_kind {VALUE_KIND}, raw_value DOUBLE, "
-    f"qc_flag VARCHAR, raw_qc_flag VARCHAR, qc_scale {QC_SCALE}, qc_good BOOLEAN)"
-)
+
+def closed_vocabulary(words: Iterable[str]) -> str:
+    """ENUM type of some words: held and written at a fraction of the cost of texts. Plain texts are cast to it."""
+    return f"ENUM({quote_texts(dict.fromkeys(words))})"
+
+
+VALUE_KIND = closed_vocabulary(("raw", "adjusted"))
+QC_SCALE = closed_vocabulary(("argo", "qartod", "wod", "none"))
+#: DuckDB types of the members of an element of `measurements`. A reader may give any text as an ENUM of its own.
+MEASUREMENT = {
+    "variable": "VARCHAR",
+    "standard_name": "VARCHAR",
+    "value": "DOUBLE",
+    "value_kind": VALUE_KIND,
+    "raw_value": "DOUBLE",
+    "qc_flag": "VARCHAR",
+    "raw_qc_flag": "VARCHAR",
+    "qc_scale": QC_SCALE,
+    "qc_good": "BOOLEAN",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +252,7 @@ __all__ = [
     "Readers",
     "Recognition",
     "Staged",
+    "closed_vocabulary",
     "fresh_name",
     "record_hash",
 ]

@@ -1,5 +1,5 @@
 -- Rows that equal an earlier row of the same file.
-create or replace temp table duplicate_rows as
+create or replace table duplicate_rows as
 select source_row from (
     select source_row, row_number() over (partition by record_hash order by source_row) as occurrence
     from checked_rows
