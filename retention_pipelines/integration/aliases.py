@@ -125,6 +125,9 @@ def find(roots: Iterable[object]) -> Found:
     seen: set[tuple[int, object]] = set()
     level = {id(root): Chain(root) for root in roots}
     known = set(level)
+    for site in _globals(level):
+        seen.add(site.place.identity)
+        found.sites.append(site)
     for depth in range(_DEEPEST + 1):
         level = _search(level, known, found, seen, last=depth == _DEEPEST)
         if not level:
@@ -170,20 +173,22 @@ def _search(
                     deeper[id(referrer)] = Chain(referrer, chain)
             elif id(referrer) not in known:
                 found.fixed.append(Fixed(chain.root, f"a {type(referrer).__module__}.{type(referrer).__qualname__}"))
-    if gc.get_freeze_count() == 0:
-        return deeper
-    for globals_, label in _modules():  # of what is frozen the collector does not tell
-        if not level.keys().isdisjoint(map(id, globals_.values())):
-            for name, value in list(globals_.items()):
-                if id(value) in level:
-                    note(DictItem(globals_, name, f"{label}:{name}"), level[id(value)])
     return deeper
 
 
-def _modules() -> Iterator[tuple[dict[str, object], str]]:
+def _globals(level: dict[int, Chain]) -> Iterator[Site]:
+    """Globals of modules that are objects of `level`: of those that are frozen the collector does not tell."""
+    for label, holder in _modules():
+        if not level.keys().isdisjoint(map(id, holder.values())):
+            for name, value in list(holder.items()):
+                if id(value) in level:
+                    yield Site(DictItem(holder, name, f"{label}:{name}"), level[id(value)])
+
+
+def _modules() -> Iterator[tuple[str, dict[str, object]]]:
     for name, module in list(sys.modules.items()):
         if issubclass(type(module), ModuleType):
-            yield object.__getattribute__(module, "__dict__"), name
+            yield name, object.__getattribute__(module, "__dict__")
 
 
 def _held(referrer: object, level: dict[int, Chain]) -> Iterator[Chain]:
