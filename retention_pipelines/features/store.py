@@ -4,6 +4,7 @@ What belongs here: which stored row answers a question about an instant, without
 not: how values are computed (`compute.py`). Each call reads one snapshot of the table.
 """
 
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,8 @@ from retention_pipelines.errors import FeatureError
 from retention_pipelines.features.asof import SECOND
 from retention_pipelines.features.entities import entity_table
 from retention_pipelines.features.names import FeatureName, resolve
+from retention_pipelines.features.online import OnlineFeatures, Reading, complete
+from retention_pipelines.features.online_reader import OnlineReader, open_reader
 from retention_pipelines.features.point_in_time import Asked, Picker, Read
 from retention_pipelines.features.studies import PACKAGE
 from retention_pipelines.warehouse import Lake, LakeFile
@@ -60,6 +63,7 @@ class FeatureStore:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._table = lake.table("feature_store")
+        self._online: OnlineReader | None = None
 
     def training_frame(
         self,
@@ -138,6 +142,36 @@ class FeatureStore:
         for name in names:
             table = table.append_column(name.output, answers[name.output])
         return table
+
+    def online(
+        self,
+        ids: Sequence[str] | str,
+        features: Sequence[str],
+        *,
+        lake: bool = True,
+        deadline_seconds: float | None = None,
+    ) -> OnlineFeatures:
+        """The latest features of studies, from the hot rows in Postgres: one row per id, in order.
+
+        The values are those `training_frame` gives for the present instant, as of the last load of the hot rows. Where
+        Postgres does not answer within the deadline, nothing was loaded or a row is damaged, the lake is read, which
+        takes longer; the answer says of every row where it came from, and how old it is.
+
+        Args:
+            ids: studies; one that has no features gives nulls and the origin `missing`.
+            features: names as `training_frame` takes them.
+            lake: False never reads the lake, and raises OnlineUnavailable where that would have been needed.
+            deadline_seconds: longest wait for Postgres; by default the setting cache_deadline_seconds.
+        """
+        if self._online is None:
+            self._online = open_reader(self._lake.settings)
+            weakref.finalize(self, self._online.close)
+        seconds = self._lake.settings.cache_deadline_seconds if deadline_seconds is None else deadline_seconds
+        reading = Reading(ids, features)
+        self._online.read(reading, seconds=seconds)
+        if not reading.is_complete:
+            complete(reading, self.training_frame, lake=lake, now=datetime.now(UTC))
+        return reading.answer(now=datetime.now(UTC))
 
     def get(self, source_data_id: str, *, as_of: datetime | None = None) -> StudyFeatures:
         """The latest version of every feature type of a study; with `as_of`, as it was known then.

@@ -12,6 +12,7 @@ from retention_pipelines.postgres.tables.hot import (
     ML_INFERENCE_CACHE,
     ML_TRAINING_CACHE,
 )
+from retention_pipelines.postgres.tables.online import ONLINE_FEATURES, ONLINE_LOADS
 from retention_pipelines.postgres.tables.policies import ML_RETENTION_POLICIES, PLAN_ROWS, PLANS, REGRETS, TOMBSTONES
 from retention_pipelines.postgres.tables.protection import ERASURE_ORDERS, HOLDS, LEASES, MODELS, PINS, ROOTS
 from retention_pipelines.postgres.tables.serving import (
@@ -38,6 +39,8 @@ __all__ = [
     "ML_RETENTION_POLICIES",
     "ML_TRAINING_CACHE",
     "MODELS",
+    "ONLINE_FEATURES",
+    "ONLINE_LOADS",
     "PINS",
     "PLANS",
     "PLAN_ROWS",

@@ -1,0 +1,1 @@
+drop table public.online_loads, public.online_features;
