@@ -1,0 +1,287 @@
+"""Files of training sets: written once under the name of their content, checked, and mapped.
+
+What belongs here: bytes on their way to and from a disk that fills up, a process that dies in between, and a folder
+other people can reach. What does not: what the bytes mean (`arrays.py`, `frames.py`, `pipeline.py`), and which files
+make up a set (`manifest.py`).
+"""
+
+import fcntl
+import hashlib
+import mmap
+import os
+import re
+import secrets
+import stat as modes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from retention_pipelines.errors import CorruptEntry
+
+SUFFIXES = ("npy", "arrow", "skops")
+_NAME = re.compile(r"[0-9a-f]{64}\.(?:npy|arrow|skops)")
+_TEMPORARY = "new-"
+# Blocks are small, so that looking at a few of them at every load costs next to nothing, and at most 4096.
+_BLOCK_BYTES = 256 * 1024
+_BLOCKS = 4096
+_DIGEST_BYTES = 16
+_SAMPLED = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inode:
+    """Who a file was when it was last read in full: any write since then gives it another `changed_ns`."""
+
+    number: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> "Inode":
+        """From what the system says about an open file."""
+        return cls(
+            number=found.st_ino,
+            size=found.st_size,
+            modified_ns=found.st_mtime_ns,
+            changed_ns=found.st_ctime_ns,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredFile:
+    """A file and what it must hold.
+
+    Attributes:
+        name: SHA-256 over its size and the digests of its blocks, with a suffix that says the format.
+        blocks: first 16 bytes of the SHA-256 of each block, one after the other.
+        inode: as it was when it was written.
+    """
+
+    name: str
+    size: int
+    block_bytes: int
+    blocks: bytes
+    inode: Inode
+
+
+class Folder:
+    """The files of one tenant. Safe for threads and processes: a file is complete and never changes, or isn't there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._believed: dict[str, Inode] = {}
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def put(self, suffix: str, write: Callable[[IO[bytes]], object]) -> StoredFile:
+        """Store what `write` writes; content that is there already is stored once.
+
+        On the disk, with its name, before this returns.
+        """
+        make_folder(self.root)
+        temporary = self.root / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            with new_file(temporary) as file:
+                write(file)
+                file.flush()
+                size, block_bytes, blocks = digests(file.fileno())
+                name = f"{name_of(size, blocks)}.{suffix}"
+                path = self.root / name
+                found = self._intact(path, size, block_bytes, blocks)
+                if found is None:
+                    os.fsync(file.fileno())
+                    os.replace(temporary, path)
+                    sync_folder(self.root)
+                    found = Inode.of(os.fstat(file.fileno()))
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+        return StoredFile(name=name, size=size, block_bytes=block_bytes, blocks=blocks, inode=found)
+
+    def _intact(self, path: Path, size: int, block_bytes: int, blocks: bytes) -> Inode | None:
+        """The file of that name, when it holds what its name says; a damaged one is replaced by the caller."""
+        try:
+            fd = open_to_read(path)
+        except (OSError, CorruptEntry):
+            return None
+        try:
+            before = Inode.of(os.fstat(fd))
+            intact = before.size == size and digests(fd) == (size, block_bytes, blocks)
+            return before if intact and Inode.of(os.fstat(fd)) == before else None
+        finally:
+            os.close(fd)
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def map(self, file: StoredFile, *, writable: bool) -> mmap.mmap:
+        """Map a file after checking it; with `writable`, edits stay in this process and never reach the file.
+
+        A file that nobody touched since it was written or last read in full has a few of its blocks compared; any
+        other one is read in full first. Raises CorruptEntry.
+        """
+        fd = self._open(file)
+        try:
+            inode = Inode.of(os.fstat(fd))
+            if inode.size != file.size:
+                raise CorruptEntry(f"{file.name} has {inode.size} bytes instead of {file.size}.")
+            if inode in (file.inode, self._believed.get(file.name)):
+                sampled = secrets.randbelow(1 << 32)
+                self._compare(fd, file, _sample(len(file.blocks) // _DIGEST_BYTES, sampled))
+            else:
+                self._read_in_full(fd, file, inode)
+            access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
+            return mmap.mmap(fd, file.size, access=access)
+        finally:
+            os.close(fd)
+
+    def verify(self, file: StoredFile) -> None:
+        """Read a file in full and compare all of it. Raises CorruptEntry."""
+        fd = self._open(file)
+        try:
+            self._read_in_full(fd, file, Inode.of(os.fstat(fd)))
+        finally:
+            os.close(fd)
+
+    def _open(self, file: StoredFile) -> int:
+        if not _NAME.fullmatch(file.name) or name_of(file.size, file.blocks) != file.name.partition(".")[0]:
+            raise CorruptEntry("A training set names a file that is none of its own.")
+        try:
+            return open_to_read(self.root / file.name)
+        except OSError as error:
+            raise CorruptEntry(f"{file.name} cannot be opened: {error.strerror}.") from error
+
+    def _read_in_full(self, fd: int, file: StoredFile, inode: Inode) -> None:
+        if digests(fd) != (file.size, file.block_bytes, file.blocks):
+            raise CorruptEntry(f"{file.name} does not hold what was written.")
+        if Inode.of(os.fstat(fd)) == inode:
+            self._believed[file.name] = inode
+
+    @staticmethod
+    def _compare(fd: int, file: StoredFile, numbers: Iterator[int]) -> None:
+        for number in numbers:
+            content = os.pread(fd, file.block_bytes, number * file.block_bytes)
+            start = number * _DIGEST_BYTES
+            if _digest(content) != file.blocks[start : start + _DIGEST_BYTES]:
+                raise CorruptEntry(f"Block {number} of {file.name} does not hold what was written.")
+
+    # -- cleaning -------------------------------------------------------------------------------------------------
+
+    def clean(self, needed: Callable[[str], bool], *, written_before_ns: int) -> int:
+        """Delete what no set needs and what dead writers left, when it is older; returns the bytes that are free.
+
+        Deleting is safe for whoever has a file mapped: its content stays until the last mapping is gone.
+        """
+        freed = 0
+        for entry in list_folder(self.root):
+            ours = entry.name.startswith(_TEMPORARY) or _NAME.fullmatch(entry.name)
+            with suppress(FileNotFoundError):
+                found = entry.stat(follow_symlinks=False)
+                if ours and found.st_ctime_ns < written_before_ns and not needed(entry.name):
+                    os.unlink(entry.path)
+                    freed += found.st_size
+        return freed
+
+
+# -- pieces -------------------------------------------------------------------------------------------------------
+
+
+def digests(fd: int) -> tuple[int, int, bytes]:
+    """Size, block size and block digests of an open file."""
+    size = os.fstat(fd).st_size
+    block_bytes = _BLOCK_BYTES
+    while block_bytes * _BLOCKS < size:
+        block_bytes *= 2
+    blocks = (_digest(os.pread(fd, block_bytes, start)) for start in range(0, size, block_bytes))
+    return size, block_bytes, b"".join(blocks)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()[:_DIGEST_BYTES]
+
+
+def name_of(size: int, blocks: bytes) -> str:
+    """Name of the content with these block digests."""
+    return hashlib.sha256(size.to_bytes(8, "big") + blocks).hexdigest()
+
+
+def _sample(blocks: int, seed: int) -> Iterator[int]:
+    """First and last block and some between them."""
+    between = (seed * (i + 1) % blocks for i in range(_SAMPLED - 2)) if blocks else ()
+    return iter({0, blocks - 1, *between} if blocks else ())
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that only its owner enters."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(path.parent)
+
+
+def list_folder(path: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing when there is none."""
+    try:
+        with os.scandir(path) as found:
+            return list(found)
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that nobody else made and only its owner reads."""
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w+b") as file:
+        yield file
+
+
+def open_to_read(path: Path) -> int:
+    """Open a plain file, following no link. Raises OSError, or CorruptEntry for anything but a plain file."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not modes.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise CorruptEntry(f"{path.name} is no plain file.")
+    return fd
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock among all processes; it goes with the process. Yields whether it was got."""
+    make_folder(path.parent)
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
+
+
+def write_whole(path: Path, *parts: Any) -> None:
+    """Put a small file in place of another one: readers see the old or the new one, whole."""
+    make_folder(path.parent)
+    temporary = path.parent / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+    try:
+        with new_file(temporary) as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()

@@ -1,0 +1,54 @@
+"""Rows that tell of training sets, in `ml_training_cache`: for reports, policies and people; no hit needs them."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from retention_pipelines.cache import columns
+from retention_pipelines.cache.hot import HotTier
+from retention_pipelines.cache.training.manifest import Manifest
+
+
+@cache
+def _statement(name: str) -> bytes:
+    text = files("retention_pipelines.cache.training").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    return "\n".join(line for line in text.splitlines() if not line.startswith("--")).encode()
+
+
+def put_row(hot: HotTier, manifest: Manifest, *, content_sha256: bytes, age_seconds: float) -> None:
+    """Write the row of a set. Raises Unavailable."""
+    told = manifest.description
+    values: dict[str, Any] = {
+        "tenant": hot.tenant,
+        "cache_key": manifest.key,
+        "model_type": columns.text(manifest.model_type) or "unknown",
+        "model_version": columns.text(manifest.model_version),
+        "code_version": columns.text(manifest.code_version),
+        "function": columns.text(manifest.function),
+        "tags": columns.array([name[4:] for name in manifest.names if name.startswith("tag:")]),
+        "parameters": columns.document(told.parameters),
+        "data_versions": columns.document(told.data_versions),
+        "feature_names": columns.array(told.feature_names),
+        "preprocessing": columns.document({"steps": list(told.preprocessing)} if told.preprocessing else {}),
+        "class_distribution": columns.document(told.class_distribution),
+        "provenance": columns.document(told.provenance),
+        "n_rows": told.n_rows,
+        "n_features": told.n_features,
+        "validation_share": told.validation_share,
+        "files": f"{hot.tenant}/sets/{manifest.key}",
+        "content_sha256": content_sha256,
+        "size_bytes": manifest.size_bytes,
+        "ttl_seconds": manifest.ttl_seconds,
+        "compute_seconds": manifest.compute_seconds,
+        "age_seconds": age_seconds,
+    }
+    hot.change(lambda con: con.execute(_statement("put_row"), values))
+
+
+def invalidate_rows(hot: HotTier, scope: str, target: str | None) -> None:
+    """Note that sets are invalid. Raises Unavailable."""
+    values = {"tenant": hot.tenant, "scope": scope, "target": target}
+    hot.change(lambda con: con.execute(_statement("invalidate_rows"), values))
+
+
+__all__ = ["invalidate_rows", "put_row"]
