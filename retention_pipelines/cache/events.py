@@ -39,6 +39,8 @@ class CacheEvent:
         saved_seconds: measured compute time of the answer minus `elapsed_seconds`, for hits only; never guessed.
         compute_seconds: time the function took, for misses.
         size_bytes: bytes of the payload, where known.
+        location_grid: cell whose answer was shared, for functions with `spatial=`.
+        age_seconds: since the answer was computed, where it was looked at.
     """
 
     kind: Kind
@@ -51,6 +53,8 @@ class CacheEvent:
     compute_seconds: float | None = None
     size_bytes: int | None = None
     reason: str = ""
+    location_grid: str = ""
+    age_seconds: float | None = None
 
 
 class Hook(Protocol):

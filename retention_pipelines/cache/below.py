@@ -1,0 +1,157 @@
+"""Below memory: asking Postgres and the lake for a call's answer, taking turns with other processes, and writing.
+
+What belongs here: the order of the lower tiers and failing open. What does not: how a tier works (`hot.py`,
+`writer.py`, `flight.py`, `lake_tier.py`). Every function here ends in bounded time and raises nothing: what fails is
+counted, and the call goes on as if nothing had been found.
+"""
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from retention_pipelines.cache import codec
+from retention_pipelines.cache.entry import NewEntry, StoredEntry
+from retention_pipelines.cache.keep import Answer, remember
+from retention_pipelines.errors import CacheError, CorruptEntry
+
+if TYPE_CHECKING:
+    from retention_pipelines.cache.calls import Call
+
+# The longest a process waits for another one's computation before it computes itself.
+TURN_SECONDS = 10.0
+
+
+def find(call: "Call") -> Answer | None:
+    """The newest answer of the tiers below, fresh ones in memory now; stale ones only as the function opted in."""
+    try:
+        return _find(call)
+    except Exception as error:  # noqa: BLE001 - fails open: the function runs instead
+        _degraded(call, error)
+        return None
+
+
+def _find(call: "Call") -> Answer | None:
+    runtime, cached = call.runtime, call.cached
+    options = cached.options
+    if runtime.writer is not None:
+        waiting = runtime.writer.pending(options.kind, call.key)
+        if waiting is not None:
+            return _answer(call, _as_stored(waiting), "postgres")
+    hot = runtime.hot
+    if call.seen_seq is None:
+        call.seen_seq = runtime.first_seq()
+    if hot is None or not runtime.may_read(call):
+        return None
+    stored, tier = None, "postgres"
+    if "postgres" in options.tiers:
+        try:
+            stored = hot.get(options.kind, call.key, stale_seconds=options.staleness.longest)
+        except CacheError as error:
+            _degraded(call, error)
+            # Nobody knows whether it is there, so the lake is not asked: it is only for what Postgres has let go.
+            return None
+    if stored is None and "lake" in options.tiers and options.kind == "features":
+        lake = runtime.lake_tier
+        stored, tier = (None if lake is None else lake.get(call.key)), "lake"
+    return None if stored is None else _answer(call, stored, tier)
+
+
+def _answer(call: "Call", stored: StoredEntry, tier: str) -> Answer | None:
+    try:
+        value = codec.decode(stored.payload)
+    except codec.UnknownClass as error:
+        # Written by a process that has loaded more classes than this one: no alert, the function runs.
+        call.cached.count("unstorable", tier, reason=str(error.message), key=call.key)
+        return None
+    except CorruptEntry as error:
+        call.cached.count("corrupt", tier, reason=str(error.message), key=call.key, error=error)
+        return None
+    answer = Answer(
+        value=value,
+        copier=call.cached.copier_of(value),
+        tier=tier,
+        age_seconds=stored.age_seconds,
+        remaining_seconds=stored.remaining_seconds,
+        compute_seconds=stored.compute_seconds,
+        size_bytes=len(stored.payload.data),
+    )
+    if (stored.remaining_seconds is None or stored.remaining_seconds > 0) and not remember(
+        call, answer, time.monotonic() - stored.age_seconds
+    ):
+        # Invalidated between the call's begin and now: what was read may be from before.
+        return None
+    return answer
+
+
+def _as_stored(entry: NewEntry) -> StoredEntry:
+    age = time.monotonic() - entry.computed_monotonic
+    return StoredEntry(
+        key=entry.key,
+        payload=entry.payload,
+        age_seconds=age,
+        remaining_seconds=None if entry.ttl_seconds is None else entry.ttl_seconds - age,
+        compute_seconds=entry.compute_seconds,
+    )
+
+
+def take_turn(call: "Call") -> bool:
+    """Take the turn to compute a key among all processes; True when another had it, so that looking again pays."""
+    lock = call.runtime.process_lock
+    if lock is None or call.has_turn:
+        return False
+    try:
+        standing = lock.acquire(call.key, TURN_SECONDS)
+    except Exception as error:  # noqa: BLE001 - fails open: two processes may compute
+        _degraded(call, error)
+        return False
+    call.has_turn = standing == "leader"
+    return standing == "ready"
+
+
+def end_turn(call: "Call") -> None:
+    """Let the next process have its turn, if the call still has it: nothing was handed to the queue."""
+    lock, runtime = call.runtime.process_lock, call.runtime
+    if lock is not None and call.has_turn:
+        call.has_turn = False
+        runtime.behind(lambda: lock.release(call.key))
+
+
+def write_behind(call: "Call", entry: NewEntry) -> None:
+    """Hand an entry to the queue; the turn ends when it is stored, so that the next process finds it."""
+    writer, lock = call.runtime.writer, call.runtime.process_lock
+    if writer is None:
+        return
+    then = None
+    if lock is not None and call.has_turn:
+        call.has_turn = False
+        then = partial(lock.release, call.key)
+    try:
+        writer.put(entry, then=then)
+    except Exception as error:  # noqa: BLE001 - the answer is in memory and on its way to the caller
+        _degraded(call, error)
+        if then is not None:
+            call.runtime.behind(then)
+
+
+def write_now(call: "Call", entry: NewEntry) -> None:
+    """Store an entry before the caller goes on; an entry that could not be stored goes behind."""
+    writer = call.runtime.writer
+    if writer is None:
+        return
+    try:
+        if not writer.put_now(entry):
+            writer.put(entry)
+    except Exception as error:  # noqa: BLE001 - as above
+        _degraded(call, error)
+
+
+def _degraded(call: "Call", error: Exception) -> None:
+    # What is expected of a store that is down has a reason and needs no traceback.
+    reason = getattr(error, "reason", None)
+    call.cached.count(
+        "degraded",
+        "postgres",
+        reason=reason or type(error).__name__,
+        key=call.key,
+        error=None if reason else error,
+    )

@@ -1,0 +1,127 @@
+"""Keeping: what of a computed answer goes to memory and on its way to the tiers below.
+
+What belongs here: the value object for an answer, and turning a result into one. What does not: writing (`below.py`),
+and deciding whether the function runs (`steps.py`). Whatever goes wrong here costs the cache an entry, never the caller
+the result.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from retention_pipelines.cache import codec
+from retention_pipelines.cache.entry import NewEntry, Payload
+from retention_pipelines.errors import Unstorable
+
+if TYPE_CHECKING:
+    from retention_pipelines.cache.calls import Call
+
+
+@dataclass(kw_only=True, slots=True)
+class Answer:
+    """An answer as the cache holds it.
+
+    Attributes:
+        value: never handed out itself unless `copier` is None.
+        tier: where it was found; empty when the function ran.
+        shareable: whether callers who waited may have it; a generator or a connection must be each caller's own.
+        entry: what is to be written to the tiers below.
+    """
+
+    value: Any = None
+    copier: Callable[[Any], Any] | None = None
+    tier: str = ""
+    age_seconds: float = 0.0
+    remaining_seconds: float | None = None
+    compute_seconds: float = 0.0
+    size_bytes: int | None = None
+    shareable: bool = True
+    entry: NewEntry | None = None
+
+    def handed_out(self) -> Any:
+        """The value for a caller."""
+        return self.value if self.copier is None else self.copier(self.value)
+
+
+def keep(call: "Call", result: Any, seconds: float, computed_monotonic: float) -> Answer:
+    """The answer to a computed result, in memory already; what cannot be kept exactly is not shareable."""
+    cached, options = call.cached, call.cached.options
+    try:
+        payload = codec.encode(result)
+        value = cached.own(result)
+        copier = cached.copier_of(value)
+    except Unstorable as error:
+        return _unkept(call, str(error.message))
+    except Exception as error:  # noqa: BLE001 - code of the result's own class may run; the caller has its result
+        return _unkept(call, f"{type(error).__name__} while encoding", error)
+    ttl: float | None
+    if result is None and options.negative is not None and options.negative.none:
+        ttl, below = options.negative.ttl_seconds, False
+    else:
+        ttl, below = cached.ttl_seconds(call.runtime), bool(options.below)
+    answer = Answer(
+        value=value,
+        copier=copier,
+        remaining_seconds=ttl,
+        compute_seconds=seconds,
+        size_bytes=len(payload.data),
+    )
+    if not cached.same_model(call):
+        return _unkept(call, "the model changed while it was computed")
+    if call.purpose == "revalidate" and not cached.still_asks(call):
+        return _unkept(call, "the arguments were changed while it was computed")
+    if not remember(call, answer, computed_monotonic):
+        cached.count("dropped", "memory", reason="invalidated while it was computed", key=call.key)
+        return answer
+    if below:
+        answer.entry = NewEntry(
+            kind=options.kind,
+            key=call.key,
+            payload=payload,
+            computed_monotonic=computed_monotonic,
+            ttl_seconds=ttl,
+            compute_seconds=seconds,
+            function=cached.name,
+            tags=options.tags,
+            columns=_columns(call, result, payload),
+            as_of_seq=call.seen_seq,
+        )
+    return answer
+
+
+def remember(call: "Call", answer: Answer, computed_monotonic: float) -> bool:
+    """Put an answer into memory, unless what it rests on was invalidated since the call began."""
+    cached, runtime = call.cached, call.runtime
+    with runtime.recent.lock:
+        if runtime.recent.touched(call.seen, call.names()):
+            return False
+        if cached.in_memory:
+            runtime.memory.put(
+                call.key,
+                answer.value,
+                size_bytes=answer.size_bytes or 0,
+                ttl_seconds=None if answer.remaining_seconds is None else answer.age_seconds + answer.remaining_seconds,
+                computed_monotonic=computed_monotonic,
+                compute_seconds=answer.compute_seconds,
+                copy=answer.copier,
+                function=cached.name,
+                tags=cached.options.tags,
+                model=call.model_id,
+                source=cached.options.source or "",
+                stale_seconds=cached.options.staleness.longest,
+                owned=True,
+            )
+    return True
+
+
+def _columns(call: "Call", result: Any, payload: Payload) -> Mapping[str, Any]:
+    try:
+        return call.cached.describe(call, result, payload)
+    except Exception as error:  # noqa: BLE001 - descriptions are for reports; an entry without them is still right
+        call.cached.count("error", "", reason=f"{type(error).__name__} while describing the entry", key=call.key)
+        return {}
+
+
+def _unkept(call: "Call", reason: str, error: Exception | None = None) -> Answer:
+    call.cached.count("unstorable", "", reason=reason, key=call.key, error=error)
+    return Answer(shareable=False)

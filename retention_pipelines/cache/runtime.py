@@ -1,0 +1,466 @@
+"""The runtime: what the caches of one process share, made when first needed.
+
+What belongs here: tiers, threads and connections of a process, their life, and applying invalidations to them. What
+does not: what happens to a call (`calls.py`, `steps.py`). `current()` makes one from the environment's settings; a
+child after a fork makes its own. If Postgres or the settings cannot be used there is memory only, and that is
+counted.
+"""
+
+import asyncio
+import contextvars
+import importlib
+import logging
+import os
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from retention_pipelines.cache.coherence import Recent
+from retention_pipelines.cache.config import CacheConfig
+from retention_pipelines.cache.entry import Invalidation, Kind, StoredEntry
+from retention_pipelines.cache.events import Counters, Hook, Outcome
+from retention_pipelines.cache.flight import Flights
+from retention_pipelines.cache.memory import MemoryTier, Scope
+from retention_pipelines.errors import CacheError, RetentionError
+
+if TYPE_CHECKING:
+    from retention_pipelines.cache.access import AccessCounter
+    from retention_pipelines.cache.calls import Call
+    from retention_pipelines.cache.hot import HotTier
+    from retention_pipelines.cache.invalidation import InvalidationLog
+    from retention_pipelines.cache.models import ModelVersions
+    from retention_pipelines.cache.process_lock import ProcessLock
+    from retention_pipelines.cache.writer import WriteBehind
+    from retention_pipelines.settings import Settings
+
+LOG = logging.getLogger("retention_pipelines.cache")
+T = TypeVar("T")
+TABLES: dict[Kind, str] = {
+    "features": "ml_feature_store",
+    "predictions": "ml_inference_cache",
+    "training": "ml_training_cache",
+}
+_THREADS_FOR_COROUTINES = 8
+_BACKGROUND_AT_ONCE = 4
+_WAIT_FOR_THE_LOG = 2.0
+_ASK_AGAIN_SECONDS = 0.5
+UNKNOWN_VERSION = "unknown-"
+_NAMESPACE = "retention"
+
+
+class Lower(Protocol):
+    """A tier that is only read: the lake's, in `lake_tier.py`."""
+
+    def get(self, key: str) -> StoredEntry | None:
+        """The fresh entry of a key."""
+        ...
+
+
+class DrainedCounters(Counters):
+    """Counters that first collect what cached functions counted for themselves."""
+
+    def snapshot(self) -> dict[tuple[Kind, Outcome, str], int]:
+        """The counts now."""
+        from retention_pipelines.cache.calls import REGISTRY
+
+        for cached in list(REGISTRY):
+            cached.report(self)
+        return super().snapshot()
+
+
+class CacheRuntime:
+    """Tiers, queues and counters of one process under one set of settings.
+
+    Nothing is opened and no thread is started before it is needed. With `testing` there is nothing but memory, and what
+    would run in the background runs inline.
+
+    Attributes:
+        hot, writer, process_lock, log, access, models, lake_tier: None where they cannot be had: without Postgres, in
+            the mode read_only (those that write), or in a test.
+        hooks: called with every event of every function; add and remove freely.
+        namespace, tenant: part of every key.
+    """
+
+    def __init__(self, settings: "Settings", *, testing: bool = False, degraded: str = "") -> None:
+        self.settings = settings
+        self.testing = testing
+        self.pid = os.getpid()
+        self.namespace = _NAMESPACE
+        self.tenant = settings.tenant
+        self.read_only = settings.mode == "read_only"
+        self.counters = DrainedCounters()
+        self.hooks: list[Hook] = []
+        self.memory = MemoryTier(
+            max_entries=settings.cache_memory_entries, max_bytes=settings.cache_memory_mb * 1024 * 1024
+        )
+        self.flights = Flights()
+        self.recent = Recent()
+        self.config = CacheConfig(settings, changed=self._reconfigured)
+        self.enabled = settings.cache_enabled
+        self.hot: HotTier | None = None
+        self.writer: WriteBehind | None = None
+        self.process_lock: ProcessLock | None = None
+        self.log: InvalidationLog | None = None
+        self.access: AccessCounter | None = None
+        self.models: ModelVersions | None = None
+        self.lake_tier: Lower | None = None
+        self._lock = threading.Lock()
+        self._listening = False
+        self._unknown: set[str] = set()
+        self._unknown_until = 0.0
+        self._own_version = f"{UNKNOWN_VERSION}{secrets.token_hex(8)}"
+        self._telling = threading.Event()
+        self._unrecorded: list[tuple[Scope, str | None, str | None]] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._slots = threading.BoundedSemaphore(_BACKGROUND_AT_ONCE)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        if degraded:
+            self.counters.add("features", "degraded", "postgres")
+            LOG.warning("The caches work with memory only: %s", degraded)
+        elif not testing:
+            self._open_tiers()
+
+    def _open_tiers(self) -> None:
+        """Make the tiers below memory; none connects yet. Whatever is missing leaves memory only."""
+        try:
+            from retention_pipelines.cache.access import AccessCounter
+            from retention_pipelines.cache.hot import HotTier
+            from retention_pipelines.cache.invalidation import InvalidationLog
+            from retention_pipelines.cache.models import ModelVersions
+            from retention_pipelines.cache.process_lock import ProcessLock
+            from retention_pipelines.cache.writer import WriteBehind
+
+            self.hot = hot = HotTier(self.settings, counters=self.counters)
+            self.log = InvalidationLog(hot)
+            self.models = ModelVersions(hot, self.log)
+            self.lake_tier = _lake_tier(self.settings)
+            if not self.read_only:
+                self.writer = WriteBehind(hot, counters=self.counters, flush_seconds=self.settings.cache_flush_seconds)
+                self.process_lock = ProcessLock(hot)
+                self.access = AccessCounter(hot)
+        except (ImportError, RetentionError) as error:
+            self.counters.add("features", "degraded", "postgres")
+            LOG.warning("The caches work with memory only: %s", error)
+
+    # --- what a call asks ------------------------------------------------------------------------------------
+
+    def seen_seq(self) -> int | None:
+        """Number of the last invalidation this process knows of; None where there is no log."""
+        return None if self.log is None else self.log.seq()
+
+    def model_version(self, model_id: str) -> str:
+        """The version registered for a model; empty where none is.
+
+        While the database has never said, this process has a version of its own, so that its memory serves it; what is
+        computed then is not written under a version that others use.
+        """
+        if self.models is None:
+            return ""
+        if self._unknown_until > time.monotonic() and model_id in self._unknown:
+            return self._own_version
+        version = self.models.current(model_id)
+        if not version.startswith(UNKNOWN_VERSION):
+            self._unknown.discard(model_id)
+            return version
+        self._unknown.add(model_id)
+        self._unknown_until = time.monotonic() + _ASK_AGAIN_SECONDS
+        return self._own_version
+
+    def first_seq(self) -> int | None:
+        """The same for a call that came before the log was first read; waits for that, once and for a deadline."""
+        if self.log is None:
+            return None
+        if not self._listening:
+            self._listen()
+            ends = time.monotonic() + self.settings.cache_deadline_seconds
+            while self.log.seq() is None and time.monotonic() < ends:
+                time.sleep(0.002)
+        # An entry that knows of no line is held against all there are.
+        return self.log.seq() or 0
+
+    def may_read(self, call: "Call") -> bool:
+        """Whether the tiers below may be asked: not while an invalidation of this process has not reached them."""
+        if not self._unrecorded:
+            return True
+        self._tell_others()
+        names = call.names()
+        return not any(names.hit_by(*one) for one in list(self._unrecorded))
+
+    def count_reads(self, kind: Kind, keys: Sequence[str]) -> None:
+        """Tell the access counts of reads."""
+        if self.access is not None:
+            for key, reads in Counter(keys).items():
+                self.access.count(TABLES[kind], key, reads)
+
+    # --- invalidation ----------------------------------------------------------------------------------------
+
+    def invalidate(self, scope: Scope, target: str | None, *, version: str | None = None) -> None:
+        """Forget everywhere what a scope and target name.
+
+        This process forgets at once. The others are told through the log; while Postgres cannot be reached, this
+        process neither reads nor shares what is named, and tells them when it can.
+        """
+        self._forget(scope, target, version)
+        if self.log is None or self.read_only:
+            return
+        self._unrecorded.append((scope, target, version))
+        self._tell_others()
+        ends = time.monotonic() + _WAIT_FOR_THE_LOG
+        while self._unrecorded and self._telling.is_set() and time.monotonic() < ends:
+            time.sleep(0.002)
+
+    def apply(self, invalidation: Invalidation) -> None:
+        """Forget what an invalidation from the log names."""
+        if invalidation.tenant in (None, self.tenant):
+            self._forget(invalidation.scope, invalidation.target, invalidation.version)
+            if self.writer is not None:
+                self.writer.forget(invalidation)
+
+    def _forget(self, scope: Scope, target: str | None, version: str | None) -> None:
+        from retention_pipelines.cache.calls import REGISTRY
+
+        with self.recent.lock:
+            self.recent.note(scope, target, version)
+            self.memory.remove_where(scope, target)
+            for cached in list(REGISTRY):
+                cached.exceptions.clear()
+        self.counters.add("features", "invalidated", "memory")
+
+    def _tell_others(self) -> None:
+        """Write waiting invalidations to the log, in a thread: the database may take long to say no."""
+        with self._lock:
+            if self._telling.is_set():
+                return
+            self._telling.set()
+        try:
+            threading.Thread(target=self._record, name="retention-invalidate", daemon=True).start()
+        except RuntimeError:
+            self._record()
+
+    def _record(self) -> None:
+        try:
+            while self._unrecorded and self.log is not None:
+                scope, target, version = self._unrecorded[0]
+                self.log.record(scope, target, version)
+                self._unrecorded.pop(0)
+        except CacheError as error:
+            self.counters.add("features", "degraded", "postgres")
+            LOG.warning("An invalidation could not be told to other processes yet: %s", error)
+        finally:
+            self._telling.clear()
+
+    def _listen(self) -> None:
+        with self._lock:
+            if self._listening or self.log is None or self.testing:
+                self._listening = True
+                return
+            self._listening = True
+            self.log.start(self.apply)
+
+    # --- waiting and background ------------------------------------------------------------------------------
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run what blocks, for a coroutine; in a test right here."""
+        if self.testing:
+            return work()
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_THREADS_FOR_COROUTINES, thread_name_prefix="retention-cache")
+            pool = self._pool
+        try:
+            future = pool.submit(work)
+        except RuntimeError:
+            # The interpreter is ending, or the runtime was closed meanwhile.
+            return work()
+        return await asyncio.wrap_future(future)
+
+    def in_background(self, work: Callable[[], None]) -> bool:
+        """Run work that nobody waits for, in the caller's context; False when too much is running already."""
+        if self.testing:
+            work()
+            return True
+        if not self._slots.acquire(blocking=False):
+            return False
+        context = contextvars.copy_context()
+
+        def run() -> None:
+            try:
+                context.run(work)
+            finally:
+                self._slots.release()
+
+        try:
+            # A daemon: the end of the program does not wait for a refresh.
+            threading.Thread(target=run, name="retention-refresh", daemon=True).start()
+        except RuntimeError:
+            self._slots.release()
+            return False
+        return True
+
+    def behind(self, work: Callable[[], None]) -> None:
+        """Run a short piece of work that blocks and that nobody waits for: beside an event loop, else right here."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            work()
+            return
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_THREADS_FOR_COROUTINES, thread_name_prefix="retention-cache")
+            pool = self._pool
+        try:
+            pool.submit(work)
+        except RuntimeError:
+            work()
+
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """The same for a coroutine, on the running loop."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    def flush(self, timeout_seconds: float = 10.0) -> bool:
+        """Write what waits: entries, access counts, invalidations; returns whether all of it was."""
+        from retention_pipelines.cache.calls import REGISTRY
+
+        for cached in list(REGISTRY):
+            cached.drain(self)
+        if self._unrecorded:
+            self._tell_others()
+        written = self.writer is None or self.writer.flush(timeout_seconds)
+        if self.access is not None:
+            self.access.flush()
+        return written and not self._unrecorded
+
+    def close(self) -> None:
+        """Write what waits, then end threads and connections. Idempotent."""
+        if os.getpid() != self.pid:
+            return
+        try:
+            self.flush(2.0)
+        except CacheError as error:
+            LOG.debug("Not everything was written at the end: %s", error)
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False)
+        for part in (self.log, self.process_lock, self.access, self.writer, self.lake_tier, self.hot):
+            closing = getattr(part, "close", None)
+            if closing is not None:
+                closing()
+        self.memory.clear()
+
+    def _reconfigured(self, config: CacheConfig) -> None:
+        self.enabled = bool(config["enabled"])
+        self.memory.resize(
+            max_entries=int(config["memory_cache_size"]), max_bytes=int(config["memory_cache_mb"]) * 1024 * 1024
+        )
+
+
+def _lake_tier(settings: "Settings") -> Lower | None:
+    try:
+        home = importlib.import_module("retention_pipelines.cache.lake_tier")
+    except ImportError:
+        return None
+    made: Lower = home.LakeTier(settings)
+    return made
+
+
+# --- the runtime of this process --------------------------------------------------------------------------------
+
+CURRENT: CacheRuntime | None = None
+BINDING = threading.Lock()
+_MAKING = threading.RLock()
+# Runtimes of the parent process: kept, so that no destructor of theirs runs in the child.
+_OF_THE_PARENT: list[CacheRuntime] = []
+_fork_is_watched = False
+
+
+def current() -> CacheRuntime:
+    """The runtime of this process; made from the environment's settings when first asked for."""
+    found = CURRENT
+    if found is not None:
+        return found
+    with _MAKING:
+        made = CURRENT
+        if made is None:
+            made = _from_environment()
+            _set(made)
+        return made
+
+
+def configure(settings: "Settings") -> CacheRuntime:
+    """Use a runtime with these settings from now on; the former one is closed."""
+    with _MAKING:
+        former = CURRENT
+        made = CacheRuntime(settings)
+        _set(made)
+    if former is not None:
+        former.close()
+    return made
+
+
+def close() -> None:
+    """Close the runtime; the next call makes a new one."""
+    with _MAKING:
+        former = CURRENT
+        _set(None)
+    if former is not None:
+        former.close()
+
+
+@contextmanager
+def replaced(runtime: CacheRuntime) -> Iterator[CacheRuntime]:
+    """Use a runtime inside the block; the former one, untouched, afterwards."""
+    with _MAKING:
+        former = CURRENT
+        _set(runtime)
+    try:
+        yield runtime
+    finally:
+        with _MAKING:
+            _set(former)
+        runtime.close()
+
+
+def default_settings() -> "Settings":
+    """Settings without an environment, for tests."""
+    from retention_pipelines.settings import Settings
+
+    return Settings()
+
+
+def _from_environment() -> CacheRuntime:
+    from retention_pipelines.settings import load_settings
+
+    try:
+        return CacheRuntime(load_settings())
+    except RetentionError as error:
+        return CacheRuntime(default_settings(), degraded=str(error))
+
+
+def _set(runtime: CacheRuntime | None) -> None:
+    global CURRENT, _fork_is_watched
+    CURRENT = runtime
+    if runtime is not None and not _fork_is_watched:
+        _fork_is_watched = True
+        os.register_at_fork(after_in_child=_begin_anew)
+
+
+def _begin_anew() -> None:
+    """In a child: locks may be held by threads that are not here, connections belong to the parent."""
+    global CURRENT, BINDING, _MAKING
+    if CURRENT is not None:
+        _OF_THE_PARENT.append(CURRENT)
+    CURRENT = None
+    BINDING = threading.Lock()
+    _MAKING = threading.RLock()
+
+
+__all__ = ["CacheRuntime", "close", "configure", "current", "default_settings", "replaced"]

@@ -1,0 +1,146 @@
+"""Steps: what happens to a call that memory did not answer, once for functions and coroutines alike.
+
+What belongs here: the order of things (tiers below, turn among processes, the function, keeping the answer), written
+as a generator that yields what must be waited for, and the two small loops that wait: one calls, one awaits. What does
+not: how a tier is asked (`below.py`), what a caller finally gets (`answers.py`). The user's function runs in the loops,
+inside no `try` of ours but one that raises again, so that its exceptions come out as they are.
+"""
+
+import time
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+from retention_pipelines.cache import below
+from retention_pipelines.cache.calls import LOG, Call
+from retention_pipelines.cache.keep import Answer, keep
+from retention_pipelines.cache.stale import use_of
+
+
+class _Compute:
+    """Yielded where the function must run."""
+
+
+class _Raise:
+    """Yielded last where the function's exception must come out."""
+
+
+class _Failed:
+    """Sent in where the function raised."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+COMPUTE, RAISE = _Compute(), _Raise()
+Steps = Generator[Callable[[], Any] | _Compute | _Raise | Answer, Any, None]
+
+
+def steps(call: Call) -> Steps:
+    """What one caller does for all that wait; the last thing yielded is an Answer or RAISE."""
+    options = call.cached.options
+    stale: Answer | None = None
+    if call.purpose in ("miss", "revalidate") and options.below:
+        # Twice: after another process had its turn, what it computed may be there.
+        for _ in range(2):
+            found: Answer | None = yield partial(below.find, call)
+            if found is not None:
+                use = use_of(found.remaining_seconds, options.staleness)
+                if use == "fresh" or (use == "revalidate" and call.purpose == "miss"):
+                    yield found
+                    return
+                stale = found if use != "no" else None
+            if not (yield partial(below.take_turn, call)):
+                break
+    started = time.perf_counter()
+    result = yield COMPUTE
+    seconds, computed_monotonic = time.perf_counter() - started, time.monotonic()
+    if type(result) is _Failed:
+        yield _after_failure(call, result.error, stale)
+        return
+    call.computed, call.original = True, result
+    call.compute_seconds = seconds
+    answer = keep(call, result, seconds, computed_monotonic)
+    if answer.entry is not None:
+        if options.write == "through":
+            yield partial(below.write_now, call, answer.entry)
+        else:
+            below.write_behind(call, answer.entry)
+    yield answer
+
+
+def _after_failure(call: Call, error: BaseException, stale: Answer | None) -> Answer | _Raise:
+    options = call.cached.options
+    if not isinstance(error, Exception):
+        return RAISE
+    if options.negative is not None and options.negative.remembers(error):
+        with call.runtime.recent.lock:
+            if not call.runtime.recent.touched(call.seen, call.names()):
+                call.cached.exceptions.remember(call.key, error, options.negative.ttl_seconds)
+    if call.purpose != "miss" or not options.staleness.if_error:
+        return RAISE
+    if stale is None and call.fallback is not None:
+        stale = held_answer(call)
+    if stale is None or use_of(stale.remaining_seconds, options.staleness) == "no":
+        return RAISE
+    LOG.warning("%s raised %s; an expired answer is served instead.", call.cached.name, type(error).__name__)
+    return stale
+
+
+def held_answer(call: Call) -> Answer:
+    """What memory still holds for a call: expired, or fresh and due to be renewed."""
+    held = call.fallback
+    return Answer(
+        value=held.value,
+        copier=held.copier,
+        tier="memory",
+        age_seconds=held.age,
+        remaining_seconds=held.remaining,
+        compute_seconds=held.compute_seconds,
+    )
+
+
+def lead(call: Call) -> Answer:
+    """Take the steps of a call to a function; returns the answer or raises what the function raised."""
+    going = steps(call)
+    step: Any = next(going)
+    try:
+        while type(step) is not Answer:
+            if step is COMPUTE:
+                try:
+                    result = call.cached.function(*call.args, **call.kwargs)
+                except BaseException as error:
+                    step = going.send(_Failed(error))
+                    if step is RAISE:
+                        raise
+                    return step
+                step = going.send(result)
+            else:
+                step = going.send(step())
+        return step  # type: ignore[no-any-return]
+    finally:
+        below.end_turn(call)
+
+
+async def lead_async(call: Call) -> Answer:
+    """The same for a coroutine function: what blocks runs in the runtime's few threads."""
+    going = steps(call)
+    step: Any = next(going)
+    try:
+        while type(step) is not Answer:
+            if step is COMPUTE:
+                try:
+                    result = await call.cached.function(*call.args, **call.kwargs)
+                except BaseException as error:
+                    step = going.send(_Failed(error))
+                    if step is RAISE:
+                        raise
+                    return step
+                step = going.send(result)
+            else:
+                step = going.send(await call.runtime.in_thread(step))
+        return step  # type: ignore[no-any-return]
+    finally:
+        below.end_turn(call)
