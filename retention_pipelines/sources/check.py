@@ -49,9 +49,12 @@ def check(con: duckdb.DuckDBPyConnection, staged: Staged, *, now: datetime) -> N
 def tidy_rows(con: duckdb.DuckDBPyConnection, staged: Staged, *, source_file: str, sha256: str, now: datetime) -> None:
     """Make the view `tidy_rows`: `checked_rows` with what is the same in every row of a part.
 
-    Texts that are the same in every row are ENUMs of one word, which cost next to nothing to write.
+    Texts that are the same in every row are ENUMs of one word, which cost next to nothing to write. Columns without
+    any value are left out.
     """
     checked = con.table("checked_rows")
+    filled = checked.aggregate([_count(name) for name in checked.columns]).fetchall()[0]
+    empty = [name for name, n in zip(checked.columns, filled, strict=True) if n == 0 and name in _optional(staged)]
     constants: dict[str, str | None] = {
         "dataset_id": staged.dataset_id,
         "source_file": source_file,
@@ -64,7 +67,15 @@ def tidy_rows(con: duckdb.DuckDBPyConnection, staged: Staged, *, source_file: st
         if value is not None
     ]
     instant = duckdb.ConstantExpression(now).cast("TIMESTAMP WITH TIME ZONE").alias("ingested_at")
-    checked.select(duckdb.StarExpression(), *added, instant).create_view("tidy_rows", replace=True)
+    checked.select(duckdb.StarExpression(exclude=empty), *added, instant).create_view("tidy_rows", replace=True)
+
+
+def _count(name: str) -> duckdb.Expression:
+    return duckdb.FunctionExpression("count", duckdb.ColumnExpression(name))
+
+
+def _optional(staged: Staged) -> set[str]:
+    return {column.name for column in dataset(staged.dataset).columns if not column.required}
 
 
 def _of_all(staged: Staged) -> dict[str, str | None]:

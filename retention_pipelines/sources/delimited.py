@@ -42,6 +42,8 @@ from retention_pipelines.sources.text_table import Dialect, TextTable, encoding_
 from retention_pipelines.sources.units import conversion
 from retention_pipelines.warehouse.duck import quote_name
 
+#: Type of a text that no row has.
+_NOTHING = closed_vocabulary([""])
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -459,7 +461,7 @@ class _Measurement:
             "value_kind": ConstantExpression("raw").cast(VALUE_KIND),
             "raw_value": ConstantExpression(None).cast("DOUBLE"),
             "qc_flag": self.flag,
-            "raw_qc_flag": ConstantExpression(None).cast("VARCHAR"),
+            "raw_qc_flag": ConstantExpression(None).cast(_NOTHING),
             "qc_scale": ConstantExpression(self.qc_scale).cast(QC_SCALE),
             "qc_good": self.good,
         }
@@ -475,7 +477,7 @@ def _measurement(rule: Variable, shared: _Shared) -> _Measurement:
     if not convert.is_identity:
         value = value * ConstantExpression(convert.scale) + ConstantExpression(convert.offset)
     names = named.standard_names or named.surface_names
-    flag = shared.text(rule.qc.column) if rule.qc else ConstantExpression(None).cast("VARCHAR")
+    flag = shared.text(rule.qc.column) if rule.qc else ConstantExpression(None).cast(_NOTHING)
     good: Expression = ConstantExpression(True)
     if rule.qc is not None:
         flags = rule.qc.good or QC_GOOD[rule.qc.scale]

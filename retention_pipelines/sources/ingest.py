@@ -196,13 +196,16 @@ class _Call:
         with _unforeseen_refused():
             check(con, part, now=self.now)
         con.execute(statement(_SQL, "twins"))
-        place = f"{file.name}/{part.member}" if part.member else file.name
-        tidy_rows(con, part, source_file=place, sha256=file.sha256, now=self.now)
         touched = {row[0] for row in con.execute(_MONTHS).fetchall()}
         bind(con, "lake_rows", target.scan(keep=_near(touched, part.dataset_id)))
         bind(con, "lake_quarantine", self.lake.table("quarantine").scan(keep=_of_dataset(part.dataset_id)))
         con.execute(statement(_SQL, "known"))
         accepted, quarantined, duplicates, values = con.execute(statement(_SQL, f"count_{part.dataset}")).fetchall()[0]
+        if duplicates:
+            con.execute(statement(_SQL, "new_rows"))
+            touched = {row[0] for row in con.execute(_MONTHS).fetchall()}
+        place = f"{file.name}/{part.member}" if part.member else file.name
+        tidy_rows(con, part, source_file=place, sha256=file.sha256, now=self.now)
         reasons = dict(con.execute(_REASONS).fetchall())
         written = stored = 0
         new_months: set[str] = set()
@@ -256,10 +259,7 @@ def _unforeseen_refused() -> Iterator[None]:
 
 
 _MONTHS = "select distinct month from checked_rows where reason is null"
-_REASONS = """
-select reason, count(*) from checked_rows
-where reason is not null and source_row not in (select source_row from duplicate_rows) group by all order by all
-"""
+_REASONS = "select reason, count(*) from checked_rows where reason is not null group by all order by all"
 
 
 def _near(months: set[str], dataset_id: str) -> Callable[[LakeFile], bool]:

@@ -1,5 +1,5 @@
 -- Rows of `tidy_rows` that cannot be used, with the raw row as JSON from the view `raw_rows`.
-select c.record_hash, c.dataset_id, c.source_file, c.source_sha256, c.source_row, c.ingested_at, c.reason,
-    coalesce(c.detail, c.reason) as detail, r.raw_record
-from tidy_rows c join raw_rows r on c.source_row = r.source_row
-where c.reason is not null and c.source_row not in (select source_row from duplicate_rows)
+select t.record_hash, t.dataset_id, t.source_file, t.source_sha256, t.source_row, t.ingested_at, t.reason,
+    coalesce(t.detail, t.reason) as detail, r.raw_record
+from tidy_rows t join raw_rows r on t.source_row = r.source_row
+where t.reason is not null
