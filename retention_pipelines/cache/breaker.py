@@ -39,8 +39,10 @@ class Breaker:
         if not self.is_open:
             return True
         with self._lock:
-            now = self._clock()
-            if now < (self._next_try_at or 0.0):
+            due, now = self._next_try_at, self._clock()
+            if due is None:
+                return True
+            if now < due:
                 return False
             # This caller probes; the next may after the same time again, should this one never come back.
             self._next_try_at = now + self._open_seconds

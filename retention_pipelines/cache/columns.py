@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 _NUL, _NUL_SHOWN = "\0", "\u2400"
 _DEEPEST = 16
 
@@ -46,9 +44,9 @@ def instant(value: object) -> datetime | None:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
-def document(value: object) -> str:
-    """A JSON object as text."""
-    return orjson.dumps(_plain(value if isinstance(value, Mapping) else {}, _DEEPEST)).decode()
+def document(value: object) -> dict[str, Any]:
+    """A JSON object."""
+    return _plain(value, _DEEPEST) if isinstance(value, Mapping) else {}
 
 
 def array(values: Sequence[str]) -> str:

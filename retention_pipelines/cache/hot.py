@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+import orjson
 import psycopg
 
 from retention_pipelines.cache import columns as fit
@@ -24,7 +25,7 @@ from retention_pipelines.cache.days import days_ahead, make_ahead, remove_expire
 from retention_pipelines.cache.entry import Kind, NewEntry, Payload, StoredEntry
 from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.secret import load_secret
-from retention_pipelines.cache.statements import HOT_TABLES, SENT
+from retention_pipelines.cache.statements import HOT_TABLES
 from retention_pipelines.errors import CacheError
 from retention_pipelines.postgres.bounded import BoundedConnection
 from retention_pipelines.postgres.seal import Seal, header
@@ -43,7 +44,9 @@ _LONGEST_TTL = 100 * 366 * 86_400.0
 Scope = Literal["key", "function", "model", "source", "tag", "all"]
 _DOUBLE = struct.Struct("!d").unpack
 _ZERO = bytes(8)
-_BY_TABLE: dict[Kind, bytes] = {"features": b"retention_get_features", "predictions": b"retention_get_predictions"}
+_GET: dict[Kind, bytes] = {"features": b"retention_get_features", "predictions": b"retention_get_predictions"}
+_PUT: dict[Kind, bytes] = {"features": b"retention_put_features", "predictions": b"retention_put_predictions"}
+_LOCK = b"retention_lock_for_put"
 
 
 class HotTier:
@@ -70,16 +73,16 @@ class HotTier:
             self.place,
             most=READERS,
             statement_seconds=settings.cache_deadline_seconds,
-            prepare=_prepare,
+            prepare=_prepare_reader,
             breaker=self.breaker,
         )
-        self._writers = Connections(self.place, most=1, statement_seconds=REMOVE_SECONDS, prepare=_look_up_by_index)
+        self._writers = Connections(self.place, most=1, statement_seconds=REMOVE_SECONDS, prepare=_prepare_writer)
 
     def get(self, kind: Kind, key: str, *, stale_seconds: float = 0.0, columns: bool = False) -> StoredEntry | None:
         """The newest entry of a key that is fresh, or expired `stale_seconds` ago at most; None: not there."""
         if columns:
             return self.get_many(kind, [key], stale_seconds=stale_seconds, columns=True).get(key)
-        name = _BY_TABLE[kind]
+        name = _GET[kind]
         values = (self._tenant, key.encode(), repr(stale_seconds).encode() if stale_seconds else b"0")
         found = self._readers.call(lambda con: con.answer(name, values), seconds=self.deadline_seconds)
         if not found.ntuples:
@@ -179,37 +182,46 @@ class HotTier:
         return stored
 
     def _upsert(self, con: BoundedConnection, kind: Kind, batch: list[NewEntry]) -> int:
-        table = HOT_TABLES[kind]
+        name = HOT_TABLES[kind].name
         now = time.monotonic()
-        rows = [self._row(kind, entry, now) for entry in batch]
-        sent: dict[str, object] = {name: [row[i] for row in rows] for i, name in enumerate([*SENT, *table.columns])}
-        sent |= {"tenant": self.tenant, "writer": f"{platform.node()}:{os.getpid()}", "table": table.name}
-        with con.pipeline(), con.transaction():
-            con.execute(statements.plain("lock_for_put"), sent, prepare=True)
-            cursor = con.execute(statements.put(kind), sent, prepare=True)
-        return cursor.rowcount
+        rows: list[dict[str, object]] = []
+        payloads: list[bytes] = []
+        at = 1
+        for entry in batch:
+            payload = bytes(entry.payload.data)
+            rows.append(self._row(entry, payload, at, now))
+            payloads.append(payload)
+            at += len(payload)
+        keys = fit.array([entry.key for entry in batch]).encode()
+        writer = f"{platform.node()}:{os.getpid()}".encode()
+        fields = (self._tenant, writer, orjson.dumps(rows), b"".join(payloads), keys)
+        locked = (_LOCK, (f"{name} {self.tenant}".encode(),), ())
+        results = con.answers([locked, (_PUT[kind], fields, (3,))])
+        return results[1].command_tuples or 0
 
-    def _row(self, kind: Kind, entry: NewEntry, now: float) -> list[object]:
-        codec, payload = entry.payload.codec, bytes(entry.payload.data)
-        ttl = entry.ttl_seconds
-        compute = entry.compute_seconds
-        columns = entry.columns
-        row = [
-            entry.key,
-            max(0.0, now - entry.computed_monotonic),
-            None if ttl is None or not ttl < _LONGEST_TTL else ttl,
-            entry.as_of_seq,
-            fit.array(entry.tags),
-            fit.text(entry.function) or None,
-            payload,
-            codec,
-            self.seal.sign(header(self.tenant, kind, entry.key, codec), payload),
-            compute if compute >= 0 and math.isfinite(compute) else None,
-        ]
-        table = HOT_TABLES[kind]
-        for name, kind_of in table.columns.items():
-            value = fit.FITTED[kind_of](columns.get(name))
-            row.append("unknown" if not value and name in table.required else value)
+    def _row(self, entry: NewEntry, payload: bytes, at: int, now: float) -> dict[str, object]:
+        ttl, compute = entry.ttl_seconds, entry.compute_seconds
+        row: dict[str, object] = {
+            "cache_key": entry.key,
+            "age_seconds": max(0.0, now - entry.computed_monotonic),
+            "ttl_seconds": None if ttl is None or not ttl < _LONGEST_TTL else ttl,
+            "as_of_seq": entry.as_of_seq,
+            "tags": [fit.text(tag) for tag in entry.tags],
+            "function": fit.text(entry.function) or None,
+            "payload_codec": entry.payload.codec,
+            "payload_at": at,
+            "payload_bytes": len(payload),
+            "payload_seal": self.seal.sign(
+                header(self.tenant, entry.kind, entry.key, entry.payload.codec), payload
+            ).hex(),
+            "compute_seconds": compute if compute >= 0 and math.isfinite(compute) else None,
+        }
+        table, columns = HOT_TABLES[entry.kind], entry.columns
+        for name, type_of in table.columns.items():
+            value = columns.get(name)
+            if value is not None or type_of == "jsonb":
+                value = fit.FITTED[type_of](value)
+            row[name] = "unknown" if not value and name in table.required else value
         return row
 
     def remove(self, scope: Scope, target: str | None = None) -> int:
@@ -277,13 +289,16 @@ class HotTier:
         self.place.close()
 
 
-def _prepare(con: BoundedConnection) -> None:
-    for kind, name in _BY_TABLE.items():
-        con.execute(statements.prepare(name.decode(), kind))
+def _prepare_reader(con: BoundedConnection) -> None:
+    for kind, name in _GET.items():
+        con.execute(statements.prepare_get(name.decode(), kind))
 
 
-def _look_up_by_index(con: BoundedConnection) -> None:
-    # The plan is made once, often while the tables are all but empty: whatever reads them whole, or once per
-    # row, looks cheap then.
+def _prepare_writer(con: BoundedConnection) -> None:
+    # The plan is made once, often while the tables are all but empty: whatever reads them whole, or once per row, looks
+    # cheap then.
     con.execute("set enable_seqscan = off")
     con.execute("set enable_nestloop = off")
+    con.execute(statements.prepare_lock(_LOCK.decode()))
+    for kind, name in _PUT.items():
+        con.execute(statements.prepare_put(name.decode(), kind))

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
 from retention_pipelines.cache import columns as fit
 from retention_pipelines.cache import statements
 from retention_pipelines.cache.connections import Unavailable
@@ -92,7 +94,7 @@ class ModelVersions:
             "model_id": fit.text(model_id),
             "version": fit.text(version),
             "artifact_sha256": artifact,
-            "details": fit.document({**(details or {}), "model_type": model_type}),
+            "details": Jsonb(fit.document({**(details or {}), "model_type": model_type})),
             "reproducibility_seconds": reproducibility_seconds,
             "retire_former": retire_former,
         }

@@ -63,20 +63,21 @@ HOT_TABLES: dict[Kind, HotTable] = {
         model="model_id",
     ),
 }
-# Sent with every entry, in this order, before the kind's own columns.
-SENT = {
+# Fields of every entry as they are sent, before the kind's own columns.
+_SENT = {
     "cache_key": "text",
     "age_seconds": "float8",
     "ttl_seconds": "float8",
     "as_of_seq": "int8",
-    "tags": "text",
+    "tags": "text[]",
     "function": "text",
-    "payload": "bytea",
     "payload_codec": "text",
-    "payload_mac": "bytea",
+    "payload_at": "int4",
+    "payload_bytes": "int4",
+    "payload_seal": "text",
     "compute_seconds": "float8",
 }
-_NOT_STORED = ("age_seconds", "ttl_seconds", "as_of_seq", "tags")
+_STORED = ("cache_key", "tags", "function", "payload", "payload_codec", "payload_mac", "compute_seconds")
 
 
 @cache
@@ -86,10 +87,35 @@ def plain(name: str) -> sql.SQL:
 
 
 @cache
-def prepare(name: str, kind: Kind) -> sql.Composed:
+def prepare_get(name: str, kind: Kind) -> sql.Composed:
     """Prepare, under a name, the lookup of one entry: tenant, key, seconds it may have expired ago."""
     lookup = _sql("get").format(table=sql.Identifier(HOT_TABLES[kind].name))
     return sql.SQL("prepare {} (text, text, float8) as {}").format(sql.Identifier(name), lookup)
+
+
+@cache
+def prepare_lock(name: str) -> sql.Composed:
+    """Prepare the locks that go before a store: table and tenant."""
+    return sql.SQL("prepare {} (text) as {}").format(sql.Identifier(name), _sql("lock_for_put"))
+
+
+@cache
+def prepare_put(name: str, kind: Kind) -> sql.Composed:
+    """Prepare, under a name, the store of entries: tenant, writer, fields, payloads, keys."""
+    table = HOT_TABLES[kind]
+    stored = [sql.Identifier(column) for column in (*_STORED, *table.columns)]
+    statement = _sql("put").format(
+        table=sql.Identifier(table.name),
+        sent=sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(type_of))
+            for column, type_of in (_SENT | table.columns).items()
+        ),
+        columns=sql.SQL(", ").join(stored),
+        replaced=sql.SQL(", ").join(sql.SQL("excluded.{}").format(column) for column in stored),
+        model=sql.SQL("null") if table.model is None else sql.Identifier("dated", table.model),
+        sources=sql.SQL(", ").join(_names("dated", table.sources)),
+    )
+    return sql.SQL("prepare {} (text, text, json, bytea, text[]) as {}").format(sql.Identifier(name), statement)
 
 
 @cache
@@ -98,25 +124,6 @@ def get_many(kind: Kind, *, columns: bool) -> sql.Composed:
     table = HOT_TABLES[kind]
     more = sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(name)) for name in table.columns if columns)
     return _sql("get_many").format(table=sql.Identifier(table.name), columns=more)
-
-
-@cache
-def put(kind: Kind) -> sql.Composed:
-    """Entries as arrays, one per column of `SENT` and of the kind's own."""
-    table = HOT_TABLES[kind]
-    sent = SENT | table.columns
-    stored = [sql.Identifier(name) for name in sent if name not in _NOT_STORED]
-    return _sql("put").format(
-        table=sql.Identifier(table.name),
-        arrays=sql.SQL(", ").join(
-            sql.SQL("{}::{}[]").format(sql.Placeholder(name), sql.SQL(kind_of)) for name, kind_of in sent.items()
-        ),
-        sent_columns=sql.SQL(", ").join(map(sql.Identifier, sent)),
-        stored_columns=sql.SQL(", ").join(stored),
-        replaced_columns=sql.SQL(", ").join(sql.SQL("excluded.{}").format(name) for name in stored),
-        model=sql.SQL("null") if table.model is None else sql.Identifier("dated", table.model),
-        sources=sql.SQL(", ").join(_names("dated", table.sources)),
-    )
 
 
 @cache

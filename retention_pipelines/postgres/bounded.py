@@ -17,6 +17,10 @@ _READ = select.POLLIN | select.POLLERR | select.POLLHUP
 _WRITE = select.POLLOUT | select.POLLERR | select.POLLHUP
 
 
+# A prepared statement's name, its values, and the places of those that are not text.
+Step = tuple[bytes, Sequence[bytes | None], Sequence[int]]
+
+
 class DeadlinePassed(psycopg.OperationalError):
     """The answer did not come in time; the connection is closed, and whether the statement ran is unknown."""
 
@@ -83,6 +87,40 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
         if result.status != pq.ExecStatus.TUPLES_OK:
             raise psycopg.errors.error_from_result(result, encoding="utf-8")
         return result
+
+    def answers(self, steps: Sequence[Step]) -> list[pq.abc.PGresult]:
+        """Run statements that were prepared, in one transaction and one round trip; nothing of it stays if one fails.
+
+        A transaction of which the server has everything or nothing: its locks never wait for this process.
+        """
+        pgconn = self.pgconn
+        try:
+            pgconn.enter_pipeline_mode()
+            for name, values, binary in steps:
+                formats = [pq.Format.BINARY if place in binary else pq.Format.TEXT for place in range(len(values))]
+                pgconn.send_query_prepared(name, values, formats, pq.Format.BINARY)
+            pgconn.pipeline_sync()
+            while pgconn.flush():
+                if self._await(_READ | _WRITE) & ~select.POLLOUT:
+                    pgconn.consume_input()
+            results = []
+            while (result := self._next_result()) is None or result.status != pq.ExecStatus.PIPELINE_SYNC:
+                if result is not None:
+                    results.append(result)
+            pgconn.exit_pipeline_mode()
+        except BaseException:
+            pgconn.finish()
+            raise
+        for result in results:
+            if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
+                raise psycopg.errors.error_from_result(result, encoding="utf-8")
+        return results
+
+    def _next_result(self) -> pq.abc.PGresult | None:
+        while self.pgconn.is_busy():
+            self._await(_READ)
+            self.pgconn.consume_input()
+        return self.pgconn.get_result()
 
     def _ready(self, wanted: int) -> int:
         mask = (_READ if wanted & waiting.WAIT_R else 0) | (_WRITE if wanted & waiting.WAIT_W else 0)

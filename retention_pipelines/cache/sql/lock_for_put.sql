@@ -3,4 +3,4 @@
 -- snapshot is taken when these are held.
 select
     pg_advisory_xact_lock_shared(hashtext('retention_invalidation')),
-    pg_advisory_xact_lock(hashtext('retention_put'), hashtext(%(table)s || ' ' || %(tenant)s))
+    pg_advisory_xact_lock(hashtext('retention_put'), hashtext($1))
