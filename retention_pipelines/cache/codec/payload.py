@@ -121,7 +121,7 @@ def _verify(value: object, body: bytes, writer: Writer) -> None:
     """Read the bytes back and write them again: where a library decides types for itself, nothing may have changed."""
     reader = Reader(memoryview(body), fetch=writer.spilled.get)
     try:
-        again = Writer(spill=writer.respill, spill_bytes=writer.spill_bytes)
+        again = Writer(spill=None if writer.spill is None else writer.respill, spill_bytes=writer.spill_bytes)
         tree.write(tree.read(reader), again)
         same = again.finished() == body
     except Exception as error:

@@ -91,7 +91,7 @@ class Writer:
     def respill(self, array: Any) -> str:
         """Where an array that was handed out went."""
         for reference, known in self.spilled.items():
-            if known is array or known.base is array.base is not None:
+            if _same(known, array):
                 return reference
         raise Unstorable("An array kept elsewhere does not come back.")
 
@@ -170,6 +170,15 @@ class Reader:
         """Nothing may be left."""
         if self._at != self._end:
             raise CorruptEntry("The stored value has bytes left over.")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two arrays are the same memory, or the same bytes of a stream."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if one.__array_interface__["data"][0] == other.__array_interface__["data"][0]:
+        return bool(one.strides == other.strides)
+    return bool(one.dtype.str == "|u1" and one.ndim == 1 and one.tobytes() == other.tobytes())
 
 
 _ONE = [bytes((value,)) for value in range(0x80)]

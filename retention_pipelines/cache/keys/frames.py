@@ -251,9 +251,21 @@ def _arrow_digest(value: Any) -> str:
         value = pa.table({"": value})
     sink = _Digest()
     with pa.PythonFile(sink, mode="w") as file, pa.ipc.new_stream(file, value.schema) as writer:
-        for batch in value.combine_chunks().to_batches():
+        for batch in _canonical(value).to_batches():
             writer.write_batch(batch)
     return f"{value.num_rows}-{sink.digest.hexdigest()}"
+
+
+def _canonical(table: Any) -> Any:
+    """The same rows in fresh buffers: slices and what lies under nulls leave no trace."""
+    import numpy as np
+
+    pa: Any = importlib.import_module("pyarrow")
+    whole = table.combine_chunks()
+    try:
+        return whole.take(np.arange(whole.num_rows)) if whole.num_rows else whole
+    except pa.ArrowNotImplementedError:
+        return whole
 
 
 class _Digest:

@@ -168,7 +168,7 @@ class FunctionKeys:
             else:
                 sources.append(bound.arguments[parameter.name])
         if self._receiver and self._matters(self._parameters[0].name):
-            sources[0] = _Receiver(sources[0])
+            sources[0] = _Receiver(sources[0], identity.counted_attributes(self._plain))
         arrange = _arrange(tuple(sources))
         if len(self._plans) >= _PLANS:
             self._plans.clear()
@@ -264,19 +264,21 @@ class _Named:
 class _Receiver:
     """The first argument of a method; on its way into a key it encodes as what a method is called on."""
 
-    __slots__ = ("source",)
+    __slots__ = ("source", "without")
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, without: frozenset[str]) -> None:
         self.source = source
+        self.without = without
 
 
 class _Self:
     """A receiver, ready for the encoding."""
 
-    __slots__ = ("value",)
+    __slots__ = ("value", "without")
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, without: frozenset[str]) -> None:
         self.value = value
+        self.without = without
 
 
 def _arrange(sources: tuple[Any, ...]) -> Arrange:
@@ -302,14 +304,15 @@ def _step(source: Any) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Any]:
         return lambda args, kwargs: {name: kwargs[name] for name in names}
     if isinstance(source, _Receiver):
         inner = _step(source.source)
-        return lambda args, kwargs: _Self(inner(args, kwargs))
+        without = source.without
+        return lambda args, kwargs: _Self(inner(args, kwargs), without)
     return lambda args, kwargs: source
 
 
 def _receiver_text(value: _Self, depth: int, left: list[int]) -> str:
     from retention_pipelines.cache.keys import objects
 
-    return objects.receiver(value.value, depth, left)
+    return objects.receiver(value.value, depth, left, value.without)
 
 
 ENCODERS[_Self] = _receiver_text

@@ -17,7 +17,7 @@ import types
 import uuid
 import zoneinfo
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from retention_pipelines.cache.keys import identity
 from retention_pipelines.cache.keys.encoding import (
@@ -33,6 +33,7 @@ from retention_pipelines.cache.keys.encoding import (
 from retention_pipelines.errors import Unkeyable
 
 _user_classes: WeakKeyDictionary[type, Encoder] = WeakKeyDictionary()
+_plain_classes: WeakSet[type] = WeakSet()
 _SHORT_BYTES = 64
 
 
@@ -250,12 +251,17 @@ def _bound(value: types.MethodType, depth: int, left: list[int]) -> str:
     return tagged("bound", text(value.__func__, depth + 1, left), receiver(value.__self__, depth + 1, left))
 
 
-def receiver(value: Any, depth: int, left: list[int]) -> str:
+def receiver(value: Any, depth: int, left: list[int], without: frozenset[str] = frozenset()) -> str:
     """What a method is called on: any keyable value, or an instance of a plain class with keyable attributes."""
-    try:
-        encoder: Encoder = ENCODERS.get(type(value)) or encoder_of(type(value))
-    except Unkeyable:
-        encoder = identity.instance_state
+    kind = type(value)
+    encoder: Encoder | None = ENCODERS.get(kind) or _user_classes.get(kind)
+    if encoder is None and kind not in _plain_classes:
+        try:
+            encoder = encoder_of(kind)
+        except Unkeyable:
+            _plain_classes.add(kind)
+    if encoder is None or (without and encoder is _dataclass):
+        return identity.instance_state(value, depth, left, without)
     return encoder(value, depth, left)
 
 
