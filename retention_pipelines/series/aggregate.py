@@ -15,6 +15,12 @@ from retention_pipelines.warehouse import Commit, Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
 _PACKAGE = "retention_pipelines.series"
+# Columns of the series that previous_days.sql and unaccounted.sql read.
+_PARTIAL = (
+    *("source_type", "dataset_id", "variable", "layer", "center_lat", "center_lon", "window_start"),
+    *("n", "mean", "std", "min", "max"),
+)
+_COUNT = ("time_window", "window_start", "layer", "n")
 _ALWAYS = Period(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 
 
@@ -40,10 +46,10 @@ def update_series(
 def _rows(lake: Lake, batch: Batch) -> str:
     set_variables(lake.con, cell_deg=lake.settings.cell_deg, surface_limit_m=lake.settings.surface_limit_m)
     read = _touched_hull(lake, batch)
-    lake.con.execute(statement(_PACKAGE, "kept_days"), {"touched_from": read.start, "touched_to": read.end})
     files = [file for file in batch.raw if _starts_in(file, read)]
     bind(lake.con, "source", lake.table("observations").scan_files(files))
     set_variables(lake.con, touched_from=read.start, touched_to=read.end)
+    lake.con.execute(statement(_PACKAGE, "kept_days"))
     lake.con.execute(statement(_PACKAGE, "partials"))
     lake.con.execute(statement(_PACKAGE, "places"))
     return statement(_PACKAGE, "windows")
@@ -60,8 +66,11 @@ def _touched_hull(lake: Lake, batch: Batch) -> Period:
         min(window.period.start for window in batch.windows), max(window.period.end for window in batch.windows)
     )
     near = [file for file in batch.live if _window_starts_in(file, hull)] if batch.touched else []
-    bind(lake.con, "previous_daily", table.scan_files(f for f in near if f.partition["time_window"] == "daily"))
-    bind(lake.con, "previous_longer", table.scan_files(f for f in near if f.partition["time_window"] != "daily"))
+    daily = [file for file in near if file.partition["time_window"] == "daily"]
+    longer = [file for file in near if file.partition["time_window"] != "daily"]
+    bind(lake.con, "previous_daily", table.scan_files(daily, columns={name: name for name in _PARTIAL}))
+    bind(lake.con, "previous_longer", table.scan_files(longer, columns={name: name for name in _COUNT}))
+    set_variables(lake.con, hull_from=hull.start, hull_to=hull.end)
     lake.con.execute(statement(_PACKAGE, "previous_days"))
     touched = [period for period in batch.touched or () if period.overlaps(hull)]
     if touched and lake.con.execute(statement(_PACKAGE, "unaccounted")).fetchall() == [(0,)]:

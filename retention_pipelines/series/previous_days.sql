@@ -1,5 +1,5 @@
 -- Daily rows the series has so far, in the days of the touched windows, as partial statistics.
--- Reads: previous_daily (daily rows), window_day. Variable: cell_deg.
+-- Reads: previous_daily (daily rows), window_day. Variables: cell_deg, hull_from, hull_to.
 create or replace temp table previous_day as
 with needed as (
     select distinct day from window_day
@@ -12,5 +12,4 @@ select
     n, mean, coalesce(std, 0) ** 2 * (n - 1) as m2, min as smallest, max as largest
 from previous_daily
 semi join needed on needed.day = make_timestamp(epoch_us(previous_daily.window_start))::date
-where window_start >= (select min(window_start) from touched_window)
-    and window_start < (select max(window_end) from touched_window)
+where window_start >= getvariable('hull_from') and window_start < getvariable('hull_to')

@@ -74,7 +74,7 @@ def _refresh_once(
 ) -> Commit:
     table = lake.table(series.target)
     delta = table.delta()
-    live = table.files(version=delta.version())
+    live = table.live(delta)
     raw = lake.table(series.source).files()
     rows_per_month: dict[str, int] = {}
     for file in raw:

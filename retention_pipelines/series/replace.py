@@ -17,7 +17,7 @@ def replace_all(table: Table, rows: Callable[[], str]) -> Commit:
     operation = f"update:{table.name}"
     for _ in range(_TRIES):
         delta = table.delta()
-        live = table.files(version=delta.version())
+        live = table.live(delta)
         adds = table.write_files(rows())
         if not adds and not live:
             return Commit(version=delta.version())

@@ -4,6 +4,7 @@ Every connection of the project is made here: UTC, the project's macros, no exte
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import uuid
@@ -74,6 +75,7 @@ def quote_texts(values: Iterable[str]) -> str:
     return ", ".join(quote_text(value) for value in values)
 
 
+@functools.cache
 def statement(package: str, name: str) -> str:
     """Text of `name`.sql in a package: statements of more than a few lines live in files, not in strings."""
     return files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")

@@ -29,6 +29,9 @@ class Objects(Protocol):
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
 
+    def names(self, folder: str) -> list[str]:
+        """Names directly in a folder, in no order; none where there is no such folder."""
+
 
 class FolderObjects:
     """Objects as files of a folder."""
@@ -72,6 +75,13 @@ class FolderObjects:
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
         return os.path.exists(f"{self._root}/{name}")
+
+    def names(self, folder: str) -> list[str]:
+        """Names directly in a folder, in no order; none where there is no such folder."""
+        try:
+            return os.listdir(f"{self._root}/{folder}")
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
 
 class StoreObjects:
@@ -127,6 +137,11 @@ class StoreObjects:
         except FileNotFoundError:
             return False
         return True
+
+    def names(self, folder: str) -> list[str]:
+        """Names directly in a folder, in no order; none where there is no such folder."""
+        found = obstore.list_with_delimiter(self._store, prefix=f"{self._key(folder)}/")["objects"]
+        return [meta["path"].rpartition("/")[2] for meta in found]
 
 
 def store_options(options: dict[str, str]) -> dict[str, Any]:

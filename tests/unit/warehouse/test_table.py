@@ -200,3 +200,27 @@ def test_an_archive_that_stopped_half_way_is_finished_by_the_same_run(any_lake: 
     for _ in range(2):
         any_lake.archive("observations", "record_hash < 'c'", run="1")
     assert (keys(table), keys(archive)) == (["0", "c"], ["a", "b"])
+
+
+def test_a_handle_given_to_a_writer_stays_at_its_version_whatever_is_read_or_committed_after(table: Table) -> None:
+    table.append(observations("a"))
+    handle, at = table.delta(), table.version()
+    table.append(observations("b"))
+    assert (table.version(), keys(table)) == (at + 1, ["a", "b"])
+    assert handle.version() == at
+    assert table.delta() is not handle
+    # A rewrite computed on the old state meets the newer one and is refused, with a handle that others used, too.
+    table.rewrite(lambda rows: f"select * from {rows}", op="compact")
+    with pytest.raises(CommitConflict):
+        table.commit(handle, table.write_files(observations("z")), table.live(handle), op="compact")
+    assert keys(table) == ["a", "b"]
+
+
+def test_the_newest_version_is_known_from_names_also_behind_checkpoints(any_lake: Lake) -> None:
+    table, other = any_lake.table("observations"), Lake(any_lake.settings)
+    assert (table.log.newest(), table.version()) == (-1, -1)
+    with other:
+        for number in range(12):
+            other.table("observations").append(observations(f"{number:x}"))
+            assert table.version() == other.table("observations").version() == number + 1
+    assert len(keys(table)) == 12
