@@ -140,6 +140,7 @@ def test_a_decision_says_its_age_its_policy_and_its_time() -> None:
 _SCORES = st.one_of(
     st.none(), st.sampled_from([0.6, 0.8, 0.8000000000000002, 1.0]), st.floats(0, 1), st.just(float("nan"))
 )
+_EDGES = [days * DAY + beside for days in (90, 365, 730) for beside in (-TICK, 0 * TICK, TICK)]
 _AGES = st.one_of(
     st.none(),
     st.sampled_from(_EDGES),
