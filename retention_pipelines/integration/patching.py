@@ -10,7 +10,6 @@ where it refers to our redirect it refers to the original afterwards.
 """
 
 import functools
-import inspect
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from retention_pipelines.errors import IntegrationError
 from retention_pipelines.integration import aliases
 from retention_pipelines.integration.aliases import Found, Marked
 from retention_pipelines.integration.places import ABSENT, Ours, Place
-from retention_pipelines.integration.spots import Spot, locate
+from retention_pipelines.integration.spots import Spot, is_async, locate
 
 _log = logging.getLogger(__name__)
 Replace = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -302,13 +301,6 @@ def _redirect(function: Callable[..., Any], switch: _Switch) -> Callable[..., An
     functools.update_wrapper(chosen, function)
     aliases.mark(chosen, switch)
     return chosen
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling `function` gives a coroutine."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(type(function), "__call__", None)  # noqa: B004 - the method, not whether there is one
-    )
 
 
 def _descriptor(spot: Spot, redirect: Callable[..., Any]) -> object:

@@ -133,3 +133,10 @@ def _function(raw: object, owner: object, target: str) -> Callable[..., Any]:
             hint="Name a plain, static or class method or a property.",
         )
     return found
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling `function` gives a coroutine."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(type(function), "__call__", None)  # noqa: B004 - the method, not whether there is one
+    )

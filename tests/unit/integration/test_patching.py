@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retention_pipelines.errors import IntegrationError
-from retention_pipelines.integration.patching import Patcher, Replace, Request, is_async
-from retention_pipelines.integration.spots import ModuleNotLoaded, NoSuchTarget, locate
+from retention_pipelines.integration.patching import Patcher, Replace, Request
+from retention_pipelines.integration.spots import ModuleNotLoaded, NoSuchTarget, is_async, locate
 from tests.fixtures.ml_platform import NAME, SOURCE, modules
 
 TARGETS = (

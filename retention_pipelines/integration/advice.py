@@ -1,0 +1,306 @@
+"""Advice: what a patched function does instead: ask a cache, tell hooks, register a retrained model, queue a study.
+
+What belongs here: from a target and the original function to the replacement. What does not: putting it in place
+(`patching.py`), the caches themselves. Nothing here changes what the caller gets or raises but the cache, which gives
+what the original would; what fails beside it is counted and logged.
+"""
+
+import inspect
+import itertools
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from retention_pipelines.cache import runtime as runtimes
+from retention_pipelines.cache.decorators import cache_features, cache_predictions
+from retention_pipelines.cache.info import read
+from retention_pipelines.cache.spatial import Grid
+from retention_pipelines.errors import IntegrationError, RetentionError
+from retention_pipelines.integration.hooks import Happening, Hooks, Moment
+from retention_pipelines.integration.places import ABSENT
+from retention_pipelines.integration.spots import Spot, is_async
+from retention_pipelines.integration.targets import Target, as_text, value_at
+
+LOG = logging.getLogger(__name__)
+Function = Callable[..., Any]
+# More kinds of features than this from one function are a mistake in the mapping: an argument that is no type.
+_MOST_FEATURE_TYPES = 64
+_AROUND: dict[str, tuple[Moment, Moment]] = {
+    "prediction": ("before_prediction", "after_prediction"),
+    "training": ("before_training", "after_training"),
+    "retraining": ("before_training", "after_training"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts of one process: calls through patched functions, and what failed beside them."""
+
+    calls: "itertools.count[int]" = field(default_factory=itertools.count)
+    retrained: "itertools.count[int]" = field(default_factory=itertools.count)
+    not_registered: "itertools.count[int]" = field(default_factory=itertools.count)
+    not_queued: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def read(self) -> dict[str, int]:
+        """The counts now."""
+        return {name: read(getattr(self, name)) for name in self.__slots__}
+
+
+class Advice:
+    """What is done at one target."""
+
+    def __init__(self, target: Target, spot: Spot, *, tally: Tally, hooks: Hooks) -> None:
+        self.target = target
+        self._tally = tally
+        self._hooks = hooks
+        try:
+            self._signature = inspect.signature(spot.function)
+        except (TypeError, ValueError) as error:
+            raise IntegrationError(
+                f"{target.target} has no signature Python knows, so that its arguments have no names."
+            ) from error
+        parameters = self._signature.parameters
+        self._takes_more = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+        self._receiver = next(iter(parameters), None) if _is_bound(spot) else None
+        target.check(parameters, open_ended=self._takes_more)
+        called = spot.function
+        if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+            raise IntegrationError(f"{target.target} is a generator, which can be consumed only once.")
+
+    def replacement(self, function: Function) -> Function:
+        """What to call instead of `function`."""
+        match self.target.kind:
+            case "prediction":
+                inner = self._prediction(function)
+            case "features":
+                inner = self._features(function)
+            case "training":
+                inner = self._training(function)
+            case _:
+                inner = function
+        return self._around(function, inner)
+
+    # --- what is cached -----------------------------------------------------------------------------------------------
+
+    def _prediction(self, function: Function) -> Function:
+        target = self.target
+        version = target.version
+        return cache_predictions(
+            target.model_type or target.name,
+            target.ttl_hours,
+            model_id=target.model_id,
+            model_version=None if version is None else lambda bound: self._text_at(version, bound),
+            spatial=None if target.cell_deg is None else Grid(target.cell_deg),
+            **self._what_matters(),
+        )(function)
+
+    def _features(self, function: Function) -> Function:
+        target = self.target
+        assert target.feature_type is not None  # noqa: S101 - a target of features has one
+        decorated: dict[tuple[str, str], Function] = {}
+
+        def by_type(*args: Any, **kwargs: Any) -> Any:
+            try:
+                bound = self.bind(args, kwargs)
+                labels = target.feature_type.read(bound), target.source_table.read(bound)  # type: ignore[union-attr]
+            except (TypeError, IntegrationError):
+                return function(*args, **kwargs)  # a call that does not fit: the function itself will tell
+            chosen = decorated.get(labels)
+            if chosen is None:
+                if len(decorated) >= _MOST_FEATURE_TYPES:
+                    return function(*args, **kwargs)
+                wrapped = cache_features(*labels, ttl_hours=target.ttl_hours, **self._what_matters())(function)
+                chosen = decorated.setdefault(labels, wrapped)
+            return chosen(*args, **kwargs)
+
+        return by_type
+
+    def _training(self, function: Function) -> Function:
+        from retention_pipelines.cache.training.decorator import cache_training_data
+
+        target = self.target
+        more: dict[str, Any] = {} if target.ttl_hours is None else {"ttl_hours": target.ttl_hours}
+        decorated: dict[str, Function] = {}
+
+        def by_model(*args: Any, **kwargs: Any) -> Any:
+            try:
+                model = target.model_id(self.bind(args, kwargs))
+            except (TypeError, IntegrationError):
+                return function(*args, **kwargs)
+            chosen = decorated.get(model)
+            if chosen is None:
+                if len(decorated) >= _MOST_FEATURE_TYPES:
+                    return function(*args, **kwargs)
+                wrapped: Function = cache_training_data(model, **more, **self._what_matters())(function)
+                chosen = decorated.setdefault(model, wrapped)
+            return chosen(*args, **kwargs)
+
+        return by_model
+
+    def _what_matters(self) -> dict[str, Any]:
+        """Options `key` and `ignore` of the decorators."""
+        target, receiver = self.target, self._receiver
+        if receiver is None or target.receiver == "state":
+            if target.also:
+                raise IntegrationError(
+                    f"{target.target}: `also` is for methods with `receiver: class`.",
+                    hint="Without it everything a call depends on is in the key already.",
+                )
+            if target.only:
+                return {"key": [*([receiver] if receiver else []), *target.only]}
+            return {"ignore": list(target.ignore)}
+        ignored = {receiver, *target.ignore}
+
+        def matters(*args: Any, **kwargs: Any) -> object:
+            bound = self.bind(args, kwargs)
+            on = bound[receiver]
+            names = target.only or [name for name in bound if name not in ignored]
+            also = [(path, value_at(path, bound)) for path in target.also]
+            return (
+                on if isinstance(on, type) else type(on),
+                {name: bound[name] for name in names},
+                [(path, value) for path, value in also if value is not ABSENT],
+            )
+
+        return {"key": matters}
+
+    # --- what is done beside it ---------------------------------------------------------------------------------------
+
+    def _around(self, function: Function, inner: Function) -> Function:
+        moments = _AROUND.get(self.target.kind)
+        after = {"retraining": self._retrained, "study": self._studied}.get(self.target.kind)
+
+        def begin(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> "_Told | None":
+            next(self._tally.calls)
+            if moments is None or not self._hooks.wanted(*moments):
+                return None
+            told = _Told(self, moments, args, kwargs)
+            told.before(self._hooks)
+            return told
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            told = begin(args, kwargs)
+            try:
+                result = inner(*args, **kwargs)
+            except BaseException as error:
+                if told is not None:
+                    told.after(self._hooks, error=error)
+                raise
+            if after is not None:
+                after(args, kwargs, result)
+            if told is not None:
+                told.after(self._hooks, result=result)
+            return result
+
+        async def run_async(*args: Any, **kwargs: Any) -> Any:
+            told = begin(args, kwargs)
+            try:
+                result = await inner(*args, **kwargs)
+            except BaseException as error:
+                if told is not None:
+                    told.after(self._hooks, error=error)
+                raise
+            if after is not None:
+                await runtimes.current().in_thread(lambda: after(args, kwargs, result))
+            if told is not None:
+                told.after(self._hooks, result=result)
+            return result
+
+        return run_async if is_async(function) else run
+
+    def _retrained(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        """Register a new version, which no prediction of the former one is served for."""
+        if result is False:
+            return  # how platforms say that a training failed
+        runtime = runtimes.current()
+        model = ""
+        try:
+            bound = {**self.bind(args, kwargs), "result": result}
+            model = self.target.model_id(bound)
+            version = f"retrained-{uuid.uuid4().hex[:16]}"
+            if self.target.version is not None:
+                version = self._text_at(self.target.version, bound)
+            if runtime.models is None or runtime.read_only:
+                raise IntegrationError("There is no database to register it in.")
+            runtime.models.register(model, version, model_type=self.target.model_type or model)
+            next(self._tally.retrained)
+        except Exception as error:
+            next(self._tally.not_registered)
+            LOG.exception("%s: the retrained model %r could not be registered", self.target.target, model)
+            # Its predictions are forgotten at least: here now, elsewhere when the database answers again.
+            if model or not isinstance(error, RetentionError):
+                runtime.invalidate("model", model)
+
+    def _studied(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        try:
+            study = value_at(self.target.study, {**self.bind(args, kwargs), "result": result})
+            if study is ABSENT or study is None:
+                raise IntegrationError(f"There is no study at {self.target.study!r} in this call.")
+            from retention_pipelines.integration.work_queue import process_new_study
+
+            process_new_study(study)
+        except Exception:
+            next(self._tally.not_queued)
+            LOG.exception("%s: the study could not be queued", self.target.target)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments by name with defaults; further keywords stand beside the others."""
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        named = dict(bound.arguments)
+        for parameter in self._signature.parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                named |= {name: value for name, value in named.pop(parameter.name).items() if name not in named}
+        return named
+
+    def _text_at(self, path: str, bound: Mapping[str, Any]) -> str:
+        found = value_at(path, bound)
+        if found is ABSENT or found is None:
+            raise IntegrationError(f"{self.target.target}: there is nothing at {path!r} in this call.")
+        return as_text(found)
+
+
+class _Told:
+    """What the hooks around one call are told."""
+
+    __slots__ = ("_arguments", "_moments", "_source", "_started", "_subject")
+
+    def __init__(
+        self, advice: Advice, moments: tuple[Moment, Moment], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self._moments = moments
+        self._source = advice.target.target
+        self._subject = ""
+        self._arguments: dict[str, Any] = {}
+        try:
+            self._arguments = advice.bind(args, kwargs)
+            self._subject = advice.target.model_id(self._arguments)
+        except (TypeError, IntegrationError):
+            pass  # a call that does not fit: the function itself will tell
+        self._started = time.perf_counter()
+
+    def before(self, hooks: Hooks) -> None:
+        hooks.run(
+            Happening(moment=self._moments[0], subject=self._subject, source=self._source, arguments=self._arguments)
+        )
+
+    def after(self, hooks: Hooks, *, result: Any = None, error: BaseException | None = None) -> None:
+        hooks.run(
+            Happening(
+                moment=self._moments[1],
+                subject=self._subject,
+                source=self._source,
+                arguments=self._arguments,
+                result=result,
+                error=error,
+                elapsed_seconds=time.perf_counter() - self._started,
+            )
+        )
+
+
+def _is_bound(spot: Spot) -> bool:
+    """Whether the first argument is `self` or `cls`."""
+    return isinstance(spot.owner, type) and not isinstance(spot.raw, staticmethod) and inspect.isroutine(spot.function)
