@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, TypeVar
 
-from retention_pipelines.cache.keys.identity import has_only_python_state, state
+from retention_pipelines.cache.keys.state import has_only_python_state, state
 from retention_pipelines.errors import Unstorable
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Any
 from retention_pipelines.cache.codec import tree
 from retention_pipelines.cache.codec.tree import Write
 from retention_pipelines.cache.codec.wire import Reader, UnknownClass, Writer
-from retention_pipelines.cache.keys.identity import has_only_python_state, state
+from retention_pipelines.cache.keys.state import has_only_python_state, state
 from retention_pipelines.errors import CorruptEntry, Unstorable
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from retention_pipelines.cache.entry import Kind
-from retention_pipelines.cache.keys import identity
+from retention_pipelines.cache.keys import identity, state
 from retention_pipelines.cache.keys.encoding import (
     CONTAINER_LIMIT,
     ENCODERS,
@@ -168,7 +168,7 @@ class FunctionKeys:
             else:
                 sources.append(bound.arguments[parameter.name])
         if self._receiver and self._matters(self._parameters[0].name):
-            sources[0] = _Receiver(sources[0], identity.counted_attributes(self._plain))
+            sources[0] = _Receiver(sources[0], state.counted_attributes(self._plain))
         arrange = _arrange(tuple(sources))
         if len(self._plans) >= _PLANS:
             self._plans.clear()

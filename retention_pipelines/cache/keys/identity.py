@@ -1,10 +1,9 @@
 """Identity: what a function or class is called, and which code it runs.
 
-What belongs here: names that survive a restart, the digest of a function's code, the state of a plain Python object.
-What does not: the encoding itself.
+What belongs here: names that survive a restart, the digest of a function's code, what it closes over. What does not: what
+an object knows (`state`), the encoding itself.
 """
 
-import dis
 import hashlib
 import inspect
 import os
@@ -15,13 +14,9 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from retention_pipelines.cache.keys.encoding import CONTAINER_LIMIT, HINT, enter, joined, tagged, text
+from retention_pipelines.cache.keys.encoding import CONTAINER_LIMIT, enter, joined, tagged, text
 from retention_pipelines.errors import Unkeyable
 
-_HEAP_TYPE = 1 << 9
-_IMMUTABLE_TYPE = 1 << 8
-_POINTER = 8
-_LOGS = frozenset({"append", "add", "extend", "appendleft", "insert"})
 _DECIDES_NOTHING = frozenset({"_thread", "threading", "logging", "asyncio.locks", "asyncio.events"})
 _tokens: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 _versions: WeakKeyDictionary[Any, tuple[CodeType, str]] = WeakKeyDictionary()
@@ -156,85 +151,3 @@ def class_identity(cls: type, depth: int, left: list[int]) -> str:
 
 def _cell(value: Any, cls: type, depth: int, left: list[int]) -> str:
     return "#__class__" if value is cls else text(value, depth + 1, left)
-
-
-def has_only_python_state(cls: type) -> bool:
-    """Whether all an instance knows is in its `__dict__` and slots: no base class keeps state in C."""
-    slots = 0
-    for base in cls.__mro__:
-        if base is object:
-            continue
-        if not base.__flags__ & _HEAP_TYPE or base.__flags__ & _IMMUTABLE_TYPE:
-            return False
-        names = vars(base).get("__slots__", ())
-        slots += 1 if isinstance(names, str) else len(tuple(names))
-    return cls.__itemsize__ == 0 and cls.__basicsize__ <= object.__basicsize__ + _POINTER * (slots + 2)
-
-
-def state(value: Any) -> dict[str, Any]:
-    """The attributes of an instance of a class with only Python state, slots included."""
-    found: dict[str, Any] = {}
-    for base in type(value).__mro__:
-        names = vars(base).get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            attribute = (
-                f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
-            )
-            if name not in ("__dict__", "__weakref__") and hasattr(value, attribute):
-                found[attribute] = getattr(value, attribute)
-    found.update(getattr(value, "__dict__", {}))
-    return found
-
-
-def counted_attributes(function: Any) -> frozenset[str]:
-    """Attributes of `self` that a method only counts or logs its own calls in, read from its bytecode.
-
-    `self.calls += 1`, `self.seen[x] += 1` and `self.log.append(x)` change `self` with every call, but a function that
-    may be cached at all does not answer from them; kept in the key, they would make every call a new one.
-    """
-    code = getattr(function, "__code__", None)
-    if code is None or not code.co_argcount:
-        return frozenset()
-    steps = [
-        step
-        for step in dis.get_instructions(code)
-        if step.opname not in ("CACHE", "PRECALL", "EXTENDED_ARG", "PUSH_NULL", "NOP")
-    ]
-    found = set()
-    for place, step in enumerate(steps[:-2]):
-        if not step.opname.startswith("LOAD_FAST") or step.argval != code.co_varnames[0]:
-            continue
-        after = steps[place + 1 : place + 5]
-        names = [each.opname for each in after]
-        if names[:2] == ["COPY", "LOAD_ATTR"] and _is_counted(steps[place + 3 :], after[1].argval):
-            found.add(after[1].argval)
-        elif names[0] == "LOAD_ATTR" and names[1] in ("LOAD_METHOD", "LOAD_ATTR") and after[1].argval in _LOGS:
-            found.add(after[0].argval)
-        elif names[0] == "LOAD_ATTR" and names[2:4] == ["COPY", "COPY"] and names[1].startswith("LOAD_"):
-            found.add(after[0].argval)
-    return frozenset(found)
-
-
-def _is_counted(steps: list[dis.Instruction], name: str) -> bool:
-    """Whether the value just loaded goes back into the attribute `name` with something added."""
-    for before, swap, step in zip(steps, steps[1:], steps[2:], strict=False):
-        if step.opname == "STORE_ATTR" and swap.opname == "SWAP":
-            return bool(step.argval == name and before.opname == "BINARY_OP" and before.argrepr.endswith("="))
-    return False
-
-
-def instance_state(value: Any, depth: int, left: list[int], without: frozenset[str] = frozenset()) -> str:
-    """`self` of a method: its class and all it knows, but for the attributes in `without`.
-
-    Raises:
-        Unkeyable: an attribute cannot be keyed, or the class keeps state where Python cannot see it.
-    """
-    cls = type(value)
-    if not has_only_python_state(cls):
-        raise Unkeyable(f"{cls.__qualname__} keeps state outside its attributes.", hint=HINT)
-    try:
-        known = state(value)
-        attributes = text({name: known[name] for name in known if name not in without}, depth + 1, left)
-    except Unkeyable as error:
-        raise Unkeyable(f"An attribute of {cls.__qualname__} cannot be keyed: {error.message}", hint=HINT) from error
-    return tagged("self", class_identity(cls, depth, left), attributes)

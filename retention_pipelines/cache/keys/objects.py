@@ -19,7 +19,7 @@ import zoneinfo
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from retention_pipelines.cache.keys import identity
+from retention_pipelines.cache.keys import identity, state
 from retention_pipelines.cache.keys.encoding import (
     ENCODERS,
     HINT,
@@ -72,7 +72,7 @@ def _choose(kind: type) -> Encoder:
         return _pytz
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return _namedtuple
-    if hasattr(kind, "__dataclass_fields__") and identity.has_only_python_state(kind):
+    if hasattr(kind, "__dataclass_fields__") and state.has_only_python_state(kind):
         return _dataclass
     if hasattr(kind, "__pydantic_fields__") and hasattr(kind, "__pydantic_validator__"):
         return _pydantic
@@ -114,6 +114,8 @@ def _zone(zone: datetime.tzinfo | None, depth: int, left: list[int]) -> str:
 
 
 def _datetime(value: datetime.datetime, depth: int, left: list[int]) -> str:
+    if value.tzinfo is None or value.tzinfo is datetime.UTC:
+        return f"#datetime:{value.isoformat()}/{value.fold}"
     naive = value.replace(tzinfo=None, fold=0).isoformat()
     return tagged("datetime", naive, str(value.fold), _zone(value.tzinfo, depth, left))
 
@@ -198,7 +200,7 @@ def _namedtuple(value: Any, depth: int, left: list[int]) -> str:
 
 def _dataclass(value: Any, depth: int, left: list[int]) -> str:
     enter(depth, left)
-    attributes = text(identity.state(value), depth + 1, left)
+    attributes = text(state.state(value), depth + 1, left)
     return tagged("dataclass", identity.class_identity(type(value), depth, left), attributes)
 
 
@@ -261,7 +263,7 @@ def receiver(value: Any, depth: int, left: list[int], without: frozenset[str] = 
         except Unkeyable:
             _plain_classes.add(kind)
     if encoder is None or (without and encoder is _dataclass):
-        return identity.instance_state(value, depth, left, without)
+        return state.instance_state(value, depth, left, without)
     return encoder(value, depth, left)
 
 
