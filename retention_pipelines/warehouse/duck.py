@@ -52,6 +52,16 @@ def open_connection(
     return con
 
 
+def beside(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A further connection to the same database: no other thread's, and without an open result (hazard H9).
+
+    Temporary tables and variables of `con` are not seen by it.
+    """
+    own = con.cursor()
+    own.execute("set timezone = 'UTC'")
+    return own
+
+
 def remove_spill_of_the_dead(spill_dir: str) -> None:
     """Remove what connections of killed processes left under `spill_dir`."""
     for entry in os.scandir(spill_dir):

@@ -16,7 +16,7 @@ from deltalake.transaction import AddAction
 
 from retention_pipelines.catalog import Dataset
 from retention_pipelines.errors import PartitionValueError, SchemaError
-from retention_pipelines.warehouse.duck import quote_name, quote_text, quote_texts
+from retention_pipelines.warehouse.duck import beside, quote_name, quote_text, quote_texts
 from retention_pipelines.warehouse.faults import storage_faults
 from retention_pipelines.warehouse.listing import LakeFile
 from retention_pipelines.warehouse.objects import sync_path
@@ -130,12 +130,11 @@ def _run_side_by_side(con: duckdb.DuckDBPyConnection, texts: Sequence[str]) -> l
     workers = min(len(texts), con.execute("select current_setting('threads')").fetchall()[0][0])
     idle: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
     for _ in range(workers):
-        idle.put(con.cursor())
+        idle.put(beside(con))
 
     def run(text: str) -> list[tuple[Any, ...]]:
         own = idle.get()
         try:
-            own.execute("set timezone = 'UTC'")
             return own.execute(text).fetchall()
         finally:
             idle.put(own)

@@ -20,7 +20,7 @@ from deltalake.transaction import AddAction
 from retention_pipelines.catalog import Dataset
 from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow, ReadOnly
 from retention_pipelines.warehouse.commit import TRIES, Change, Commit, pause, sync_log, try_commit
-from retention_pipelines.warehouse.duck import open_connection, quote_name
+from retention_pipelines.warehouse.duck import beside, quote_name
 from retention_pipelines.warehouse.faults import storage_faults
 from retention_pipelines.warehouse.files import scan_text, write_parquet
 from retention_pipelines.warehouse.listing import Keep, LakeFile, live_files
@@ -106,7 +106,7 @@ class Table:
 
     def _create(self) -> None:
         columns = ", ".join(f"null::{kind} as {quote_name(name)}" for name, kind in self.dataset.types.items())
-        with open_connection() as con:  # our own may have an open result (hazard H9)
+        with beside(self.con) as con:
             schema = con.sql(f"select {columns} limit 0").to_arrow_table().schema
         with storage_faults(self.root):
             if self._local:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from retention_pipelines.catalog import dataset
 from retention_pipelines.sources.ingest import ingest
 from retention_pipelines.sources.report import IngestReport
 from retention_pipelines.warehouse import Lake
@@ -47,6 +48,32 @@ def test_a_row_becomes_one_observation_per_value(lake, take, tmp_path):
         ("temperature_degc", 10.0, 14.5, True),
     ]
     assert report.touched_months("observations") == {"2001-02"}
+
+
+def test_files_hold_the_types_of_the_catalog_whatever_the_source_leaves_out(lake, take, tmp_path):
+    take(bottle(tmp_path, GOOD, "-120.5,33.5,2001-03-03,1,10,1,14.5,,", "-120.5,95,2001-03-03,1,10,1,14.5,,"))
+    for name in ("observations", "quarantine"):
+        glob = f"{lake.settings.lake_root}/{name}/**/*.parquet"
+        described = lake.con.execute("describe select * from read_parquet($1, hive_partitioning = true)", [glob])
+        found = {column: kind for column, kind, *_ in described.fetchall()}
+        assert found.items() >= dataset(name).types.items()
+
+
+def test_blanks_around_a_value_do_not_count_whatever_blanks_they_are(lake, take, tmp_path):
+    take(bottle(tmp_path, " -120.5 ,33.5, 2001-02-03,1,0 ,1,\u00a015.5\u00a0,\u200933.1,98"))
+    found = rows(
+        lake, "select event_date, depth_m, decimal_longitude, round(sum(value), 6) from observations group by all"
+    )
+    assert found == [("2001-02-03", 0.0, -120.5, 146.6)]
+
+
+def test_months_of_which_a_delivery_brings_nothing_new_get_no_file(lake, take, tmp_path):
+    other = "-120.5,33.5,2001-03-03,1,0,1,15.5,33.1,98"
+    take(bottle(tmp_path, GOOD))
+    report = take(bottle(tmp_path, GOOD, other, name="again.csv"))
+    assert (report.accepted, report.duplicates, report.touched_months("observations")) == (1, 1, {"2001-03"})
+    written = Path(f"{lake.settings.lake_root}/_lake/observations").glob("**/*.parquet")
+    assert sorted(path.parent.name for path in written) == ["month=2001-02", "month=2001-03"]
 
 
 @pytest.mark.parametrize(

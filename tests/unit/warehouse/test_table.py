@@ -1,10 +1,17 @@
 """What a table promises, in a folder and in a bucket alike."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow, PartitionValueError
+from retention_pipelines.errors import (
+    CommitConflict,
+    LakeError,
+    OutsideRestoreWindow,
+    PartitionValueError,
+    SchemaError,
+)
 from retention_pipelines.warehouse import Lake, Table
 from tests.unit.warehouse.rows import observations
 
@@ -41,6 +48,30 @@ def test_rows_written_partition_by_partition_and_enums_are_stored_as_any_others(
     before, after = (table.con.execute(f"select * from {scan} order by all").fetchall() for scan in scans)
     assert after == before
     assert {(file.minimum["dataset_id"], file.maximum["dataset_id"]) for file in table.files()} == {("text", "text")}
+
+
+def test_many_partitions_are_written_side_by_side_and_each_holds_its_own_rows(table: Table) -> None:
+    months = [f"20{year}-{month:02d}" for year in range(20, 23) for month in range(1, 13)]
+    table.con.execute(f"create table given as {' union all '.join(observations([key], month=key) for key in months)}")
+    commit = table.append("select * from given", partitions=months)
+    assert (commit.rows_added, len(table.files())) == (36, 36)
+    found = table.con.execute(f"select record_hash, month from {table.scan()} order by all").fetchall()
+    assert found == [(month, month) for month in months]
+    instants = {(file.minimum["event_start"], file.maximum["event_start"]) for file in table.files()}
+    assert instants == {(datetime(2020, 1, 1, tzinfo=UTC),) * 2}
+
+
+def test_one_bad_row_in_one_of_many_partitions_leaves_no_file(table: Table) -> None:
+    table.append(observations("a"))
+    months = ["2020-02", "2020-03", "2020-04"]
+    bad = observations("x", month="2020-03").replace("timestamptz '2020-01-01 00:00:00+00'", "null::timestamptz")
+    table.con.execute(f"create table given as {observations('b', month='2020-02')} union all {bad}")
+    table.con.execute(f"insert into given {observations('c', month='2020-04')}")
+    with pytest.raises(SchemaError, match="required"):
+        table.append("select * from given", partitions=months)
+    assert (keys(table), len(table.history(5))) == (["a"], 2)
+    if "://" not in table.root:
+        assert [path.parent.name for path in Path(table.root).glob("**/*.parquet")] == ["month=2020-01"]
 
 
 def test_a_partition_value_that_no_reader_can_open_is_refused_and_leaves_no_file(table: Table) -> None:
