@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from retention_pipelines.cache import codec
+from retention_pipelines.cache.copying import copier
 from retention_pipelines.cache.entry import NewEntry, Payload
+from retention_pipelines.cache.said import METADATA, member
+from retention_pipelines.cache.spatial import Place
 from retention_pipelines.errors import Unstorable
 
 if TYPE_CHECKING:
@@ -47,9 +50,11 @@ def keep(call: "Call", result: Any, seconds: float, computed_monotonic: float) -
     """The answer to a computed result, in memory already; what cannot be kept exactly is not shareable."""
     cached, options = call.cached, call.cached.options
     try:
+        if call.place is not None:
+            result = call.original = _with_cell(call.place, result)
         payload = codec.encode(result)
         value = cached.own(result)
-        copier = cached.copier_of(value)
+        handing_out = cached.copier_of(value)
     except Unstorable as error:
         return _unkept(call, str(error.message))
     except Exception as error:  # noqa: BLE001 - code of the result's own class may run; the caller has its result
@@ -61,7 +66,7 @@ def keep(call: "Call", result: Any, seconds: float, computed_monotonic: float) -
         ttl, below = cached.ttl_seconds(call.runtime), bool(options.below)
     answer = Answer(
         value=value,
-        copier=copier,
+        copier=handing_out,
         remaining_seconds=ttl,
         compute_seconds=seconds,
         size_bytes=len(payload.data),
@@ -87,6 +92,20 @@ def keep(call: "Call", result: Any, seconds: float, computed_monotonic: float) -
             as_of_seq=call.seen_seq,
         )
     return answer
+
+
+def _with_cell(place: Place, result: Any) -> Any:
+    """A result that states whose cell it answers for, where it has metadata to say it in; else the result itself."""
+    name = next((name for name in METADATA if type(member(result, name)) is dict), None)
+    if name is None or "location_grid" in member(result, name):
+        return result
+    copy = copier(result)
+    if copy is None:
+        return result
+    # A copy: the function may keep what it returned.
+    stated = copy(result)
+    member(stated, name).update(location_grid=place.cell.name, cell_deg=place.cell.cell_deg)
+    return stated
 
 
 def remember(call: "Call", answer: Answer, computed_monotonic: float) -> bool:

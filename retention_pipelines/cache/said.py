@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from retention_pipelines.cache.options import FromCall
 
 _LONGEST_TEXT = 512
+# Where results say what else a model said.
+METADATA = ("prediction_metadata", "metadata")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,7 @@ class _Raise:
     """Yielded last where the function's exception must come out."""
 
 
-class _Failed:
+class Failed:
     """Sent in where the function raised."""
 
     __slots__ = ("error",)
@@ -57,7 +57,7 @@ def steps(call: Call) -> Steps:
     started = time.perf_counter()
     result = yield COMPUTE
     seconds, computed_monotonic = time.perf_counter() - started, time.monotonic()
-    if type(result) is _Failed:
+    if type(result) is Failed:
         yield _after_failure(call, result.error, stale)
         return
     call.computed, call.original = True, result
@@ -102,9 +102,9 @@ def held_answer(call: Call) -> Answer:
     )
 
 
-def lead(call: Call) -> Answer:
+def lead(call: Call, going: Steps | None = None) -> Answer:
     """Take the steps of a call to a function; returns the answer or raises what the function raised."""
-    going = steps(call)
+    going = steps(call) if going is None else going
     step: Any = next(going)
     try:
         while type(step) is not Answer:
@@ -112,21 +112,21 @@ def lead(call: Call) -> Answer:
                 try:
                     result = call.cached.function(*call.args, **call.kwargs)
                 except BaseException as error:
-                    step = going.send(_Failed(error))
+                    step = going.send(Failed(error))
                     if step is RAISE:
                         raise
-                    return step
+                    return step  # type: ignore[no-any-return]
                 step = going.send(result)
             else:
                 step = going.send(step())
-        return step  # type: ignore[no-any-return]
+        return step
     finally:
         below.end_turn(call)
 
 
-async def lead_async(call: Call) -> Answer:
+async def lead_async(call: Call, going: Steps | None = None) -> Answer:
     """The same for a coroutine function: what blocks runs in the runtime's few threads."""
-    going = steps(call)
+    going = steps(call) if going is None else going
     step: Any = next(going)
     try:
         while type(step) is not Answer:
@@ -134,13 +134,13 @@ async def lead_async(call: Call) -> Answer:
                 try:
                     result = await call.cached.function(*call.args, **call.kwargs)
                 except BaseException as error:
-                    step = going.send(_Failed(error))
+                    step = going.send(Failed(error))
                     if step is RAISE:
                         raise
-                    return step
+                    return step  # type: ignore[no-any-return]
                 step = going.send(result)
             else:
                 step = going.send(await call.runtime.in_thread(step))
-        return step  # type: ignore[no-any-return]
+        return step
     finally:
         below.end_turn(call)
