@@ -57,6 +57,16 @@ AGGREGATED_TIME_SERIES = table(
     Index(None, "location_grid", "variable"),
 )
 
+SERVING_LOADS = table(
+    "serving_loads",
+    "The state of the lake a serving copy was last brought to.",
+    text("dataset", "Dataset of the lake, and table of its copy."),
+    text("lake_table", "Identity of the lake table, which a new lake has not."),
+    whole("lake_version", "Version of that table the copy is at."),
+    instant("loaded_at", "When, by the database's clock."),
+    PrimaryKeyConstraint("dataset"),
+)
+
 ML_PERFORMANCE_METRICS = table(
     "ml_performance_metrics",
     "Raw measurements of caches, runs and the service; rolled up before they go.",
