@@ -1,4 +1,4 @@
-"""The Postgres tier on both kinds of server: what is stored is what is answered, to whom it belongs, as long as it lives."""
+"""The Postgres tier on both kinds of server: what was stored is answered, to its owner, as long as it lives."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +26,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "predictions": {"model_id": "m", "model_type": "sdm", "model_version": "1"},
 }
 Sql = Callable[..., list[tuple[Any, ...]]]
+Kind = Literal["features", "predictions"]
 
 
 @pytest.fixture
@@ -60,9 +61,7 @@ def sql(database: Server) -> Iterator[Sql]:
         yield run
 
 
-def entry(
-    key: str, data: bytes = b"value", kind: Literal["features", "predictions"] = "features", **more: Any
-) -> NewEntry:
+def entry(key: str, data: bytes = b"value", kind: Kind = "features", **more: Any) -> NewEntry:
     values: dict[str, Any] = {
         "kind": kind,
         "key": key,
@@ -76,15 +75,13 @@ def entry(
     return NewEntry(**(values | more))
 
 
-def data(hot: HotTier, key: str, kind: Literal["features", "predictions"] = "features", **more: Any) -> bytes | None:
+def data(hot: HotTier, key: str, kind: Kind = "features", **more: Any) -> bytes | None:
     found = hot.get(kind, key, **more)
     return None if found is None else found.payload.data
 
 
 @pytest.mark.parametrize("kind", ["features", "predictions"])
-def test_an_entry_comes_back_with_its_age_and_remaining_life(
-    hot: HotTier, kind: Literal["features", "predictions"]
-) -> None:
+def test_an_entry_comes_back_with_its_age_and_remaining_life(hot: HotTier, kind: Kind) -> None:
     assert hot.get(kind, "k") is None
     assert (
         hot.put_many([entry("k", bytes(range(256)), kind, age=100.0), entry("ever", kind=kind, ttl_seconds=None)]) == 2
@@ -154,16 +151,16 @@ def test_s19_equal_values_of_different_keys_are_both_stored(hot: HotTier) -> Non
 def test_r2_r9_a_read_writes_nothing_and_prolongs_nothing(hot: HotTier, sql: Sql) -> None:
     hot.put_many([entry("k"), entry("p", kind="predictions")])
     before = sql("select ctid, xmin, xmax, * from ml_feature_store")
-    written = "select pg_current_wal_insert_lsn()"
-    sql("checkpoint")
-    start = sql(written)
+    # Whatever writes takes a transaction number; reads take none.
+    numbers = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+    start = sql(numbers)[0][0]
     for _ in range(50):
         hot.get("features", "k")
         hot.get("predictions", "p")
         hot.get_many("features", ["k", "x"], columns=True)
     assert sql("select ctid, xmin, xmax, * from ml_feature_store") == before
-    # Fifty writes would be ten times this; other parts of the server may log a little.
-    assert sql(f"select ({written}) - %s::pg_lsn", start[0][0])[0][0] < 5000
+    # The server's own upkeep may take a few.
+    assert sql(numbers)[0][0] - start < 25
 
 
 def test_s20_read_only_mode_reads_and_the_database_itself_refuses_to_let_it_write(
@@ -281,8 +278,7 @@ def test_tenants_never_see_each_others_entries(tier: Callable[..., HotTier], sql
         "set payload_codec = 'raw2' where cache_key = 'k'",
         "set payload = payload || 'x' where cache_key = 'k'",
         "set payload_mac = sha256(payload) where cache_key = 'k'",
-        "set (payload, payload_mac) = (select payload, payload_mac from ml_feature_store where cache_key = 'donor')"
-        " where cache_key = 'k'",
+        "set payload = donor.payload, payload_mac = donor.payload_mac from donor where cache_key = 'k'",
     ],
 )
 def test_r5_what_was_changed_or_moved_in_the_database_is_a_miss_and_counted(
@@ -290,7 +286,10 @@ def test_r5_what_was_changed_or_moved_in_the_database_is_a_miss_and_counted(
 ) -> None:
     hot, other = tier(), tier(tenant="other")
     hot.put_many([entry("k"), entry("donor", b"donated")])
-    sql(f"update ml_feature_store {forgery}")
+    sql(
+        "with donor as (select payload, payload_mac from ml_feature_store where cache_key = 'donor')"
+        f" update ml_feature_store {forgery}"
+    )
     for reader, key in ((hot, "k"), (hot, "other"), (other, "k")):
         assert reader.get("features", key) is None
         assert key not in reader.get_many("features", [key])
