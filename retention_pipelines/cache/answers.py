@@ -19,7 +19,7 @@ def answer(call: Call) -> Any:
     """The value of a call to a function."""
     cached = call.cached
     if call.purpose == "revalidate":
-        value = _served(call, held_answer(call))
+        value = served(call, held_answer(call))
         if cached.begins_renewal(call.key):
             _behind(call)
         return value
@@ -30,15 +30,15 @@ def answer(call: Call) -> Any:
             return _still_fresh(call, error)
         finally:
             cached.renewing.discard(call.key)
-        return _renewed(call, renewed)
+        return after_renewal(call, renewed)
     try:
         found, leader = call.runtime.flights.run(call.flight, partial(lead, call))
     except BaseException as error:
-        _failed(call, error)
+        failed(call, error)
         raise
     if not leader and not found.shareable:
         return _unshared(call)(*call.args, **call.kwargs)
-    value = _served(call, found, leader=leader)
+    value = served(call, found, leader=leader)
     if _wants_renewal(call, found) and cached.begins_renewal(call.key):
         _behind(call)
     return value
@@ -48,7 +48,7 @@ async def answer_async(call: Call) -> Any:
     """The value of a call to a coroutine function."""
     cached = call.cached
     if call.purpose == "revalidate":
-        value = _served(call, held_answer(call))
+        value = served(call, held_answer(call))
         if cached.begins_renewal(call.key):
             await _behind_async(call)
         return value
@@ -59,15 +59,15 @@ async def answer_async(call: Call) -> Any:
             return _still_fresh(call, error)
         finally:
             cached.renewing.discard(call.key)
-        return _renewed(call, renewed)
+        return after_renewal(call, renewed)
     try:
         found, leader = await call.runtime.flights.run_async(call.flight, partial(lead_async, call))
     except BaseException as error:
-        _failed(call, error)
+        failed(call, error)
         raise
     if not leader and not found.shareable:
         return await _unshared(call)(*call.args, **call.kwargs)
-    value = _served(call, found, leader=leader)
+    value = served(call, found, leader=leader)
     if _wants_renewal(call, found) and cached.begins_renewal(call.key):
         await _behind_async(call)
     return value
@@ -76,18 +76,18 @@ async def answer_async(call: Call) -> Any:
 def refresh(call: Call) -> Any:
     """Compute whatever is cached, keep and return it."""
     try:
-        return _renewed(call, lead(call))
+        return after_renewal(call, lead(call))
     except BaseException as error:
-        _failed(call, error)
+        failed(call, error)
         raise
 
 
 async def refresh_async(call: Call) -> Any:
     """The same for a coroutine function."""
     try:
-        return _renewed(call, await lead_async(call))
+        return after_renewal(call, await lead_async(call))
     except BaseException as error:
-        _failed(call, error)
+        failed(call, error)
         raise
 
 
@@ -96,9 +96,9 @@ def _behind(call: Call) -> None:
 
     def renew() -> None:
         try:
-            _renewed(renewal, lead(renewal))
+            after_renewal(renewal, lead(renewal))
         except Exception as error:  # noqa: BLE001 - nobody waits for it; the next caller tries again
-            _failed(renewal, error)
+            failed(renewal, error)
         finally:
             call.cached.renewing.discard(call.key)
 
@@ -111,9 +111,9 @@ async def _behind_async(call: Call) -> None:
 
     async def renew() -> None:
         try:
-            _renewed(renewal, await lead_async(renewal))
+            after_renewal(renewal, await lead_async(renewal))
         except Exception as error:  # noqa: BLE001 - nobody waits for it; the next caller tries again
-            _failed(renewal, error)
+            failed(renewal, error)
         finally:
             call.cached.renewing.discard(call.key)
 
@@ -132,7 +132,8 @@ def _wants_renewal(call: Call, found: Answer) -> bool:
     )
 
 
-def _served(call: Call, found: Answer, *, leader: bool = True) -> Any:
+def served(call: Call, found: Answer, *, leader: bool = True) -> Any:
+    """What this caller gets of an answer; counted."""
     cached = call.cached
     elapsed = time.perf_counter() - call.started
     if leader and call.computed:
@@ -167,7 +168,8 @@ def _served(call: Call, found: Answer, *, leader: bool = True) -> Any:
     return value
 
 
-def _renewed(call: Call, found: Answer) -> Any:
+def after_renewal(call: Call, found: Answer) -> Any:
+    """What a caller gets who asked for a new answer; counted."""
     if not call.computed:
         # Another process had renewed it already.
         return found.handed_out()
@@ -188,7 +190,7 @@ def _renewed(call: Call, found: Answer) -> Any:
 
 def _still_fresh(call: Call, error: Exception) -> Any:
     _tell_failure(call, error)
-    return _served(call, held_answer(call))
+    return served(call, held_answer(call))
 
 
 def _unshared(call: Call) -> Any:
@@ -197,7 +199,8 @@ def _unshared(call: Call) -> Any:
     return call.cached.function
 
 
-def _failed(call: Call, error: BaseException) -> None:
+def failed(call: Call, error: BaseException) -> None:
+    """Count that the function raised."""
     if call.purpose == "miss":
         next(call.cached.counts.errors)
     _tell_failure(call, error)

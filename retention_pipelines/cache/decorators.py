@@ -219,12 +219,17 @@ def decorator(options: Options, describe: Callable[[Call, Any, Any], Any] | None
     return decorate
 
 
-def wrap(function: Any, options: Options, describe: Callable[[Call, Any, Any], Any] | None = None) -> Any:
-    """The decorated function."""
+def wrap(
+    function: Any,
+    options: Options,
+    describe: Callable[[Call, Any, Any], Any] | None = None,
+    *,
+    answering: Any = answers,
+) -> Any:
+    """The decorated function; `answering` has the four ways to answer a call that `answers.py` has."""
     called = _check(function)
-    if inspect.iscoroutinefunction(called):
-        return _dressed(function, CachedFunction(function, options, describe=describe), is_async=True)
-    return _dressed(function, CachedFunction(function, options, describe=describe), is_async=False)
+    cached = CachedFunction(function, options, describe=describe)
+    return _dressed(function, cached, answering, is_async=inspect.iscoroutinefunction(called))
 
 
 def _check(function: Any) -> Any:
@@ -247,7 +252,7 @@ def _check(function: Any) -> Any:
     return called
 
 
-def _dressed(function: Any, cached: CachedFunction, *, is_async: bool) -> Any:
+def _dressed(function: Any, cached: CachedFunction, answering: Any, *, is_async: bool) -> Any:
     look = cached.look
     if is_async:
 
@@ -255,14 +260,14 @@ def _dressed(function: Any, cached: CachedFunction, *, is_async: bool) -> Any:
         async def decorated(*args: Any, **kwargs: Any) -> Any:
             found = look(args, kwargs)
             if type(found) is Call:
-                return await answers.answer_async(found)
+                return await answering.answer_async(found)
             if found is BYPASS:
                 return await function(*args, **kwargs)
             return found
 
         async def refresh(*args: Any, **kwargs: Any) -> Any:
             call = _call(cached, args, kwargs)
-            return await (function(*args, **kwargs) if call is None else answers.refresh_async(call))
+            return await (function(*args, **kwargs) if call is None else answering.refresh_async(call))
 
     else:
 
@@ -270,14 +275,14 @@ def _dressed(function: Any, cached: CachedFunction, *, is_async: bool) -> Any:
         def decorated(*args: Any, **kwargs: Any) -> Any:
             found = look(args, kwargs)
             if type(found) is Call:
-                return answers.answer(found)
+                return answering.answer(found)
             if found is BYPASS:
                 return function(*args, **kwargs)
             return found
 
         def refresh(*args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
             call = _call(cached, args, kwargs)
-            return function(*args, **kwargs) if call is None else answers.refresh(call)
+            return function(*args, **kwargs) if call is None else answering.refresh(call)
 
     decorated.refresh = refresh  # type: ignore[attr-defined]
     decorated.invalidate = cached.invalidate  # type: ignore[attr-defined]

@@ -83,6 +83,7 @@ class CacheRuntime:
         hot, writer, process_lock, log, access, models, lake_tier: None where they cannot be had: without Postgres, in
             the mode read_only (those that write), or in a test.
         hooks: called with every event of every function; add and remove freely.
+        also_told: called with every invalidation this process makes, not with those of others; must not raise.
         namespace, tenant: part of every key.
     """
 
@@ -95,6 +96,7 @@ class CacheRuntime:
         self.read_only = settings.mode == "read_only"
         self.counters = DrainedCounters()
         self.hooks: list[Hook] = []
+        self.also_told: list[Callable[[Scope, str | None, str | None], None]] = []
         self.memory = MemoryTier(
             max_entries=settings.cache_memory_entries, max_bytes=settings.cache_memory_mb * 1024 * 1024
         )
@@ -206,6 +208,8 @@ class CacheRuntime:
         process neither reads nor shares what is named, and tells them when it can.
         """
         self._forget(scope, target, version)
+        for tell in list(self.also_told):
+            tell(scope, target, version)
         if self.log is None or self.read_only:
             return
         self._unrecorded.append((scope, target, version))

@@ -32,6 +32,7 @@ class Manifest:
         started_ns, computed_ns: when the preparation began and ended, in nanoseconds since 1970 (UTC).
         ttl_seconds: life from `computed_ns` on; None: never by time.
         lake_versions: lake tables it was built from, with their versions when the preparation began.
+        as_of_seq: last line of the invalidation log that was known when the preparation began.
         names: what an invalidation may call it by, such as `tag:weekly`.
     """
 
@@ -45,6 +46,7 @@ class Manifest:
     ttl_seconds: float | None
     compute_seconds: float
     lake_versions: Mapping[str, int]
+    as_of_seq: int | None
     names: tuple[str, ...]
     description: Description
     files: tuple[StoredFile, ...]

@@ -1,4 +1,7 @@
-"""Rows that tell of training sets, in `ml_training_cache`: for reports, policies and people; no hit needs them."""
+"""What Postgres knows of training sets: their rows in `ml_training_cache`, and the log of invalidations.
+
+Rows are for reports, policies and people. No hit needs either: without Postgres the files and marks suffice.
+"""
 
 from functools import cache
 from importlib.resources import files
@@ -45,10 +48,18 @@ def put_row(hot: HotTier, manifest: Manifest, *, content_sha256: bytes, age_seco
     hot.change(lambda con: con.execute(_statement("put_row"), values))
 
 
-def invalidate_rows(hot: HotTier, scope: str, target: str | None) -> None:
-    """Note that sets are invalid. Raises Unavailable."""
-    values = {"tenant": hot.tenant, "scope": scope, "target": target}
-    hot.change(lambda con: con.execute(_statement("invalidate_rows"), values))
+def was_invalidated(hot: HotTier, manifest: Manifest) -> bool:
+    """Whether the invalidation log names a set after its preparation began. Raises Unavailable."""
+    values = {
+        "seen": manifest.as_of_seq or 0,
+        "tenant": hot.tenant,
+        "key": manifest.key,
+        "function": columns.text(manifest.function),
+        "model": columns.text(manifest.model_type),
+        "tags": columns.array([name[4:] for name in manifest.names if name.startswith("tag:")]),
+        "sources": columns.array(list(manifest.lake_versions)),
+    }
+    return bool(hot.ask(_statement("said_since"), values)[0][0])
 
 
-__all__ = ["invalidate_rows", "put_row"]
+__all__ = ["put_row", "was_invalidated"]

@@ -9,23 +9,12 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 
-from retention_pipelines.catalog import DATASETS
-from retention_pipelines.errors import CacheError
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.log import DeltaLog
 from retention_pipelines.warehouse.objects import open_objects
 
 _CHANGES_NO_ROW = frozenset({"compact", "VACUUM START", "VACUUM END"})
 _REMEMBERED_SECONDS = 1.0
-
-
-def require_tables(names: Iterable[str]) -> None:
-    """Raise CacheError for a name that is no table of the lake."""
-    for name in names:
-        if name not in DATASETS:
-            raise CacheError(
-                f"{name!r} is no table of the lake.", hint=f"depends_on takes some of: {', '.join(sorted(DATASETS))}."
-            )
 
 
 class LakeVersions:

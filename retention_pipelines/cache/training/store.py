@@ -15,10 +15,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from retention_pipelines.cache.codec.wire import UnknownClass
 from retention_pipelines.cache.events import Counters
+from retention_pipelines.cache.memory import Scope
 from retention_pipelines.cache.secret import load_secret
 from retention_pipelines.cache.training.description import Description
 from retention_pipelines.cache.training.files import Folder, list_folder, locked, open_to_read, write_whole
@@ -42,7 +43,6 @@ _KEY = re.compile(r"[0-9a-f]{32,128}")
 _SAFE_AGE_SECONDS = 24 * 3600.0
 # A clock that is set back by more than this makes ages meaningless.
 _CLOCK_SLACK_NS = 60 * 10**9
-Scope = Literal["key", "function", "model", "source", "tag", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,7 @@ class Preparation:
     Attributes:
         started_ns: `time.time_ns()` when the function was called, before it read anything.
         lake_versions: of the tables it was built from, read before it was called.
+        as_of_seq: last line of the invalidation log that was known then.
         trusted: names of further types its pipelines may hold.
     """
 
@@ -64,6 +65,7 @@ class Preparation:
     ttl_seconds: float | None = None
     tags: tuple[str, ...] = ()
     lake_versions: Mapping[str, int] = field(default_factory=dict)
+    as_of_seq: int | None = None
     trusted: tuple[str, ...] = ()
 
 
@@ -152,7 +154,19 @@ class TrainingSets:
             return f"{name} was invalidated"
         if table := self.versions.changed(manifest.lake_versions):
             return f"{table} changed"
-        return None
+        return "it was invalidated" if self._was_invalidated(manifest) else None
+
+    def _was_invalidated(self, manifest: Manifest) -> bool:
+        """Whether another process said so in Postgres; while it is away, the marks in the folder have to do."""
+        if self._hot is None:
+            return False
+        from retention_pipelines.cache.training.rows import was_invalidated
+
+        try:
+            return was_invalidated(self._hot, manifest)
+        except CacheError:
+            self.counters.add("training", "degraded", "postgres")
+            return False
 
     def _stored(self, manifest: Manifest, value: Any) -> StoredTrainingSet:
         age_seconds = max(0.0, (self.clock_ns() - manifest.computed_ns) / 1e9)
@@ -201,6 +215,7 @@ class TrainingSets:
                 ttl_seconds=preparation.ttl_seconds,
                 compute_seconds=preparation.compute_seconds,
                 lake_versions=dict(preparation.lake_versions),
+                as_of_seq=preparation.as_of_seq,
                 names=_names(key, preparation),
                 description=description,
                 files=packed.files,
@@ -230,19 +245,13 @@ class TrainingSets:
     # -- forgetting -----------------------------------------------------------------------------------------------
 
     def invalidate(self, scope: Scope, target: str | None = None) -> None:
-        """Let no set of that key, function, model, lake table or tag be used that was begun until now."""
+        """Let no set of that key, function, model, lake table or tag be used that was begun until now.
+
+        Reaches every process that can read the folder, without Postgres; the runtime tells the others and the rows.
+        """
         self.settings.require_full("Invalidating training sets")
         with storage_faults(str(self.root)):
             self.marks.set(_name(scope, target), self.clock_ns())
-        if self._hot is None:
-            return
-        from retention_pipelines.cache.training.rows import invalidate_rows
-
-        try:
-            invalidate_rows(self._hot, scope, target)
-        except CacheError as error:
-            self.counters.add("training", "degraded", "postgres")
-            LOG.warning("The rows of invalidated training sets were not marked: %s", error)
 
     def clean(self, *, safe_age_seconds: float = _SAFE_AGE_SECONDS) -> int:
         """Delete sets that may not be used any more, files no set needs and what dead writers left; bytes freed.
