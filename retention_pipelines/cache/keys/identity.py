@@ -1,7 +1,7 @@
 """Identity: what a function or class is called, and which code it runs.
 
-What belongs here: names that survive a restart, the digest of a function's code, what it closes over. What does not: what
-an object knows (`state`), the encoding itself.
+What belongs here: names that survive a restart, the digest of a function's code, what it closes over. What does not:
+what an object knows (`state`), the encoding itself.
 """
 
 import hashlib

@@ -34,6 +34,12 @@ from retention_pipelines.errors import Unkeyable
 
 _user_classes: WeakKeyDictionary[type, Encoder] = WeakKeyDictionary()
 _plain_classes: WeakSet[type] = WeakSet()
+_EXTENDED: dict[type, Any] = {
+    str: lambda value: str.__getitem__(value, slice(None)),
+    bytes: lambda value: b"".join((value,)),
+    int: int.__int__,
+    float: float.__float__,
+}
 _SHORT_BYTES = 64
 
 
@@ -72,11 +78,23 @@ def _choose(kind: type) -> Encoder:
         return _pytz
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return _namedtuple
+    if any(base in kind.__mro__ for base in _EXTENDED):
+        return _extended
     if hasattr(kind, "__dataclass_fields__") and state.has_only_python_state(kind):
         return _dataclass
     if hasattr(kind, "__pydantic_fields__") and hasattr(kind, "__pydantic_validator__"):
         return _pydantic
     raise Unkeyable(f"A value of type {kind.__module__}.{kind.__qualname__} cannot be keyed.", hint=HINT)
+
+
+def _extended(value: Any, depth: int, left: list[int]) -> str:
+    """An instance of a user's subclass of a plain type: the class, the plain value, and what was added."""
+    enter(depth, left)
+    cls = type(value)
+    base = next(base for base in cls.__mro__ if base in _EXTENDED)
+    plain = _EXTENDED[base](value)
+    added = text(state.state(value), depth + 1, left)
+    return tagged("extended", identity.class_identity(cls, depth, left), text(plain, depth + 1, left), added)
 
 
 def _own_key(value: Any, depth: int, left: list[int]) -> str:
