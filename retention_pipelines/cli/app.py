@@ -51,6 +51,22 @@ _GROUPS: Mapping[str, tuple[str, Commands]] = {
             "vacuum": (f"{_CLI}.lake:vacuum", "Free the space of files that no version of the last 7 days needs."),
         },
     ),
+    "online": (
+        "Hot rows of the feature store, for reads of single studies.",
+        {
+            "load": (f"{_CLI}.online:load", "Bring the hot rows to the newest state of the lake."),
+            "status": (f"{_CLI}.online:status", "Say which state of the lake the hot rows hold."),
+        },
+    ),
+    "queue": (
+        "Work that waits to be done behind.",
+        {
+            "add": (f"{_CLI}.queue:add", "Ask for the features of studies and for the series they enter."),
+            "work": (f"{_CLI}.queue:work", "Do the work that is due."),
+            "list": (f"{_CLI}.queue:jobs", "List jobs, newest first; of those that failed, why."),
+            "retry": (f"{_CLI}.queue:retry", "Let dead jobs wait again."),
+        },
+    ),
     "db": (
         "The Postgres database.",
         {

@@ -28,6 +28,7 @@ from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.sources.ingest import ingest
 from retention_pipelines.warehouse import Lake
+from tests.fixtures.postgres import end_sessions
 from tests.unit.defs.small_lake import fill
 from tests.unit.features.conftest import append_rows
 from tests.unit.features.test_store import at, row
@@ -258,11 +259,7 @@ def test_a_lost_connection_is_replaced(lake: Lake, store: FeatureStore, database
     append_rows(lake, "feature_store", [row("s/1", event=3, value=1.0)])
     load(lake, database)
     assert store.online("s/1", TEMPERATURE, lake=False).values == [[1.0]]
-    with connect(database, autocommit=True) as con:
-        con.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
-        )
+    end_sessions(database)
     assert store.online("s/1", TEMPERATURE).values == [[1.0]]
     ends = time.monotonic() + 10
     while store.online("s/1", TEMPERATURE).origins["environmental"] != ["postgres"]:

@@ -19,7 +19,9 @@ from retention_pipelines.postgres.tables.serving import (
     AGGREGATED_TIME_SERIES,
     ML_PERFORMANCE_METRICS,
     ML_PERFORMANCE_ROLLUPS,
+    SERVING_LOADS,
 )
+from retention_pipelines.postgres.tables.work import WORK_QUEUE
 
 __all__ = [
     "ACCESS_COUNTS",
@@ -46,5 +48,7 @@ __all__ = [
     "PLAN_ROWS",
     "REGRETS",
     "ROOTS",
+    "SERVING_LOADS",
     "TOMBSTONES",
+    "WORK_QUEUE",
 ]

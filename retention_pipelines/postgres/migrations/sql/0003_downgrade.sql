@@ -1,0 +1,2 @@
+drop table public.work_queue;
+drop sequence public.worker_id_seq;
