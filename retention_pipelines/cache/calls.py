@@ -208,6 +208,8 @@ class CachedFunction:
             runtime = self._bind()
         if not runtime.enabled:
             return self._bypass("switched off")
+        if runtime.polls:
+            runtime.poll()
         started = time.perf_counter()
         try:
             identity = _PLAIN if self._plain else self._identity(runtime, args, kwargs)

@@ -113,7 +113,7 @@ class InvalidationLog:
             raise psycopg.OperationalError("the log gave no number")
         return int(row[0])
 
-    def catch_up(self) -> None:
+    def catch_up(self, *, seconds: float = _ASK_SECONDS) -> None:
         """Read the log to its end and apply what is new; raises `Unavailable`. The thread does it by itself."""
         with self._applying:
             seen = self._seq
@@ -121,7 +121,7 @@ class InvalidationLog:
             newest, is_complete, said = self._hot.ask(
                 statements.plain("invalidations"),
                 {"seen": 0 if seen is None else seen, "tenant": self._hot.tenant},
-                seconds=_ASK_SECONDS,
+                seconds=seconds,
             )[0]
             if seen is None:
                 # A process begins with empty memory: what was said before does not concern it.

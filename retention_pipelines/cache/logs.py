@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROOT = "retention_pipelines"
 _MOST_BYTES = 10 * 1024 * 1024
 _KEPT_FILES = 5
-_SECRETS = re.compile(r"(?i)(://[^/\s:@]*:)[^@\s]*(@)|\b((?:password|passwd|secret|token|api_?key)\s*[=:]\s*)\S+")
+_SECRETS = re.compile(r"(?i)(://[^/\s:@]*:)[^@\s]*(@)|((?:password|passwd|secret|token|api_?key)\s*[=:]\s*)\S+")
 
 
 def log_event(logger: logging.Logger, event: CacheEvent) -> None:

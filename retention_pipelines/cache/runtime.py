@@ -24,7 +24,6 @@ from retention_pipelines.cache.coherence import Recent
 from retention_pipelines.cache.config import CacheConfig
 from retention_pipelines.cache.entry import Invalidation, Kind, StoredEntry
 from retention_pipelines.cache.events import Counters, Hook, Outcome
-from retention_pipelines.cache.flight import Flights
 from retention_pipelines.cache.memory import MemoryTier, Scope
 from retention_pipelines.errors import CacheError, RetentionError
 
@@ -48,6 +47,7 @@ TABLES: dict[Kind, str] = {
 _THREADS_FOR_COROUTINES = 8
 _BACKGROUND_AT_ONCE = 4
 _WAIT_FOR_THE_LOG = 2.0
+_POLL_SECONDS = 1.0
 _ASK_AGAIN_SECONDS = 0.5
 UNKNOWN_VERSION = "unknown-"
 _NAMESPACE = "retention"
@@ -88,6 +88,9 @@ class CacheRuntime:
     """
 
     def __init__(self, settings: "Settings", *, testing: bool = False, degraded: str = "") -> None:
+        # Not at the top: decorating a function must load neither psycopg nor pydantic.
+        from retention_pipelines.cache.flight import Flights
+
         self.settings = settings
         self.testing = testing
         self.pid = os.getpid()
@@ -113,6 +116,8 @@ class CacheRuntime:
         self.lake_tier: Lower | None = None
         self._lock = threading.Lock()
         self._listening = False
+        self.polls = self.read_only and not testing
+        self._poll_at = 0.0
         self._unknown: set[str] = set()
         self._unknown_until = 0.0
         self._own_version = f"{UNKNOWN_VERSION}{secrets.token_hex(8)}"
@@ -140,6 +145,8 @@ class CacheRuntime:
             self.hot = hot = HotTier(self.settings, counters=self.counters)
             self.log = InvalidationLog(hot)
             self.models = ModelVersions(hot, self.log)
+            if self.polls:
+                self.log.observe(self.apply)
             self.lake_tier = _lake_tier(self.settings)
             if not self.read_only:
                 self.writer = WriteBehind(hot, counters=self.counters, flush_seconds=self.settings.cache_flush_seconds)
@@ -177,13 +184,27 @@ class CacheRuntime:
         """The same for a call that came before the log was first read; waits for that, once and for a deadline."""
         if self.log is None:
             return None
-        if not self._listening:
+        if self.polls:
+            self.poll()
+        elif not self._listening:
             self._listen()
             ends = time.monotonic() + self.settings.cache_deadline_seconds
             while self.log.seq() is None and time.monotonic() < ends:
                 time.sleep(0.002)
         # An entry that knows of no line is held against all there are.
         return self.log.seq() or 0
+
+    def poll(self) -> None:
+        """Catch up with the log, at most once a second: for the mode read_only, which has no thread that follows it."""
+        now = time.monotonic()
+        if self.log is None or now < self._poll_at:
+            return
+        self._poll_at = now + _POLL_SECONDS
+        try:
+            self.log.catch_up(seconds=self.settings.cache_deadline_seconds)
+        except CacheError as error:
+            self.counters.add("features", "degraded", "postgres")
+            LOG.debug("The invalidation log cannot be read now: %s", error)
 
     def may_read(self, call: "Call") -> bool:
         """Whether the tiers below may be asked: not while an invalidation of this process has not reached them."""
