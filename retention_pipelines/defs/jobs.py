@@ -24,7 +24,7 @@ JOB_ASSETS: dict[str, tuple[str, ...]] = {
         "aggregated_time_series",
         "biodiversity_statistics",
     ),
-    CLIMATOLOGY: ("seasonal_patterns", "trends", "upwelling_frequency"),
+    CLIMATOLOGY: ("seasonal_patterns", "trends", "upwelling_frequency", "serving_copy"),
 }
 
 ingest_job = dg.define_asset_job(
@@ -40,7 +40,7 @@ months_job = dg.define_asset_job(
 climatology_job = dg.define_asset_job(
     CLIMATOLOGY,
     selection=list(JOB_ASSETS[CLIMATOLOGY]),
-    description="Recompute what depends on all years: seasonal patterns, trends, upwelling frequency.",
+    description="Recompute what depends on all months: seasonal patterns, trends, upwelling frequency, serving copy.",
 )
 
 

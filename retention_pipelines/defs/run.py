@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from retention_pipelines.catalog import dataset
+from retention_pipelines.catalog import DATASETS, dataset
 from retention_pipelines.defs.home import instance_folder
 from retention_pipelines.defs.jobs import CLIMATOLOGY, INGEST, JOB_ASSETS, MONTHS_JOB
 from retention_pipelines.defs.partitions import FREE_GAP, KeyRange, key_ranges
@@ -52,7 +52,8 @@ class Step:
 
 def parse_request(select: Iterable[str], months: Iterable[str] | None) -> Request:
     """A checked request; raises RetentionError with what is possible."""
-    names = tuple(dataset(name).name for name in select)
+    copies = {name for names in JOB_ASSETS.values() for name in names} - DATASETS.keys()
+    names = tuple(name if name in copies else dataset(name).name for name in select)
     try:
         keys = None if months is None else tuple(Period.of_month(month).month_key for month in months)
     except ValueError as error:

@@ -39,7 +39,11 @@ def test_everything_materializes_from_raw_rows_to_trends(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert not [line for line in lines if line["event"] in ("failure", "check_failed")]
     shown = {line["asset"]: line for line in lines if line["event"] == "asset"}
-    assert set(shown) == set(DATASETS)
+    assert set(shown) == {*DATASETS, "serving_copy"}
+    # All months and seasons of the small lake, two years, are current.
+    series = lake.table("aggregated_time_series")
+    monthly = [file.rows for file in series.files() if file.partition["time_window"] in ("monthly", "seasonal")]
+    assert shown["serving_copy"]["rows"] >= sum(monthly) > 0
     for name in DATASETS:
         files = lake.table(name).files()
         assert shown[name]["rows"] == sum(file.rows for file in files) > 0, name
@@ -135,5 +139,6 @@ def test_an_empty_lake_has_no_months_to_run() -> None:
 def test_unknown_names_and_months_are_refused_with_what_is_possible() -> None:
     with pytest.raises(CatalogError, match="Known: occurrences"):
         parse_request(["feature_shop"], None)
+    assert parse_request(["serving_copy", "trends"], None).select == ("serving_copy", "trends")
     with pytest.raises(RetentionError, match="expected YYYY-MM"):
         parse_request([], ["August 2017"])
