@@ -17,11 +17,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 
-import duckdb
 from filelock import FileLock
 
 from retention_pipelines.errors import LakeError
-from retention_pipelines.warehouse.duck import quote_name, quote_text
+from retention_pipelines.warehouse.duck import beside, quote_name, quote_text
 from retention_pipelines.warehouse.faults import storage_faults
 from retention_pipelines.warehouse.objects import FolderObjects, StoreObjects, sync_path
 from retention_pipelines.warehouse.table import Table
@@ -184,12 +183,14 @@ class Folder:
 
     def _write_catalog(self, path: str, manifest: Manifest) -> None:
         # storage_version: readable by DuckDB 1.4 and newer (hazard H10).
-        with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as con:
+        with beside(next(iter(self._tables.values())).con) as con:
             con.execute(f"attach {quote_text(path)} as catalog_file (storage_version 'v1.4.0')")
-            for name, table in self._tables.items():
-                rows = table.scan(version=manifest.versions.get(name, -1))
-                con.execute(f"create view catalog_file.{quote_name(name)} as select * from {rows}")
-            con.execute("detach catalog_file")
+            try:
+                for name, table in self._tables.items():
+                    rows = table.scan(version=manifest.versions.get(name, -1))
+                    con.execute(f"create view catalog_file.{quote_name(name)} as select * from {rows}")
+            finally:
+                con.execute("detach catalog_file")
         sync_path(path)
 
     def _switch_to(self, manifest: Manifest) -> None:
