@@ -18,7 +18,7 @@ from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.cache.decorators import cache_features, cache_predictions
 from retention_pipelines.cache.info import read
 from retention_pipelines.cache.spatial import Grid
-from retention_pipelines.errors import IntegrationError, RetentionError
+from retention_pipelines.errors import IntegrationError
 from retention_pipelines.integration.hooks import Happening, Hooks, Moment
 from retention_pipelines.integration.places import ABSENT
 from retention_pipelines.integration.spots import Spot, is_async
@@ -227,11 +227,11 @@ class Advice:
                 raise IntegrationError("There is no database to register it in.")
             runtime.models.register(model, version, model_type=self.target.model_type or model)
             next(self._tally.retrained)
-        except Exception as error:
+        except Exception:
             next(self._tally.not_registered)
             LOG.exception("%s: the retrained model %r could not be registered", self.target.target, model)
-            # Its predictions are forgotten at least: here now, elsewhere when the database answers again.
-            if model or not isinstance(error, RetentionError):
+            if model:
+                # Its predictions are forgotten at least: here now, elsewhere when the database answers again.
                 runtime.invalidate("model", model)
 
     def _studied(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
@@ -239,9 +239,13 @@ class Advice:
             study = value_at(self.target.study, {**self.bind(args, kwargs), "result": result})
             if study is ABSENT or study is None:
                 raise IntegrationError(f"There is no study at {self.target.study!r} in this call.")
-            from retention_pipelines.integration.work_queue import process_new_study
+            runtime = runtimes.current()
+            if runtime.read_only:
+                raise IntegrationError("The mode is read_only.", hint="Set RETENTION_MODE=full.")
+            from retention_pipelines.integration.work_queue import WorkQueue, process_new_study
 
-            process_new_study(study)
+            with WorkQueue(runtime.settings) as queue:
+                process_new_study(study, queue=queue)
         except Exception:
             next(self._tally.not_queued)
             LOG.exception("%s: the study could not be queued", self.target.target)
