@@ -6,7 +6,6 @@ child after a fork makes its own. If Postgres or the settings cannot be used the
 counted.
 """
 
-import asyncio
 import contextvars
 import importlib
 import logging
@@ -16,7 +15,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -28,6 +26,9 @@ from retention_pipelines.cache.memory import MemoryTier, Scope
 from retention_pipelines.errors import CacheError, RetentionError
 
 if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
     from retention_pipelines.cache.access import AccessCounter
     from retention_pipelines.cache.calls import Call
     from retention_pipelines.cache.hot import HotTier
@@ -293,12 +294,10 @@ class CacheRuntime:
         """Run what blocks, for a coroutine; in a test right here."""
         if self.testing:
             return work()
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(_THREADS_FOR_COROUTINES, thread_name_prefix="retention-cache")
-            pool = self._pool
+        import asyncio
+
         try:
-            future = pool.submit(work)
+            future = self._threads().submit(work)
         except RuntimeError:
             # The interpreter is ending, or the runtime was closed meanwhile.
             return work()
@@ -329,22 +328,27 @@ class CacheRuntime:
 
     def behind(self, work: Callable[[], None]) -> None:
         """Run a short piece of work that blocks and that nobody waits for: beside an event loop, else right here."""
+        import asyncio
+
         try:
             asyncio.get_running_loop()
+            self._threads().submit(work)
         except RuntimeError:
+            # No loop here, or the interpreter is ending.
             work()
-            return
+
+    def _threads(self) -> "ThreadPoolExecutor":
+        from concurrent.futures import ThreadPoolExecutor
+
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS_FOR_COROUTINES, thread_name_prefix="retention-cache")
-            pool = self._pool
-        try:
-            pool.submit(work)
-        except RuntimeError:
-            work()
+            return self._pool
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
         """The same for a coroutine, on the running loop."""
+        import asyncio
+
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
