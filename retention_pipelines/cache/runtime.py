@@ -22,7 +22,6 @@ from retention_pipelines.cache.coherence import Recent
 from retention_pipelines.cache.config import CacheConfig
 from retention_pipelines.cache.entry import Invalidation, Kind, StoredEntry
 from retention_pipelines.cache.events import Counters, Hook, Outcome
-from retention_pipelines.cache.memory import MemoryTier, Scope
 from retention_pipelines.errors import CacheError, RetentionError
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from retention_pipelines.cache.calls import Call
     from retention_pipelines.cache.hot import HotTier
     from retention_pipelines.cache.invalidation import InvalidationLog
+    from retention_pipelines.cache.memory import Scope
     from retention_pipelines.cache.models import ModelVersions
     from retention_pipelines.cache.process_lock import ProcessLock
     from retention_pipelines.cache.writer import WriteBehind
@@ -89,8 +89,9 @@ class CacheRuntime:
     """
 
     def __init__(self, settings: "Settings", *, testing: bool = False, degraded: str = "") -> None:
-        # Not at the top: decorating a function must load neither psycopg nor pydantic.
+        # Not at the top: decorating a function must load neither asyncio nor psycopg nor pydantic.
         from retention_pipelines.cache.flight import Flights
+        from retention_pipelines.cache.memory import MemoryTier
 
         self.settings = settings
         self.testing = testing
@@ -123,7 +124,7 @@ class CacheRuntime:
         self._unknown_until = 0.0
         self._own_version = f"{UNKNOWN_VERSION}{secrets.token_hex(8)}"
         self._telling = threading.Event()
-        self._unrecorded: list[tuple[Scope, str | None, str | None]] = []
+        self._unrecorded: "list[tuple[Scope, str | None, str | None]]" = []
         self._pool: ThreadPoolExecutor | None = None
         self._slots = threading.BoundedSemaphore(_BACKGROUND_AT_ONCE)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -139,7 +140,8 @@ class CacheRuntime:
             from retention_pipelines.cache.access import AccessCounter
             from retention_pipelines.cache.hot import HotTier
             from retention_pipelines.cache.invalidation import InvalidationLog
-            from retention_pipelines.cache.models import ModelVersions
+            from retention_pipelines.cache.memory import Scope
+    from retention_pipelines.cache.models import ModelVersions
             from retention_pipelines.cache.process_lock import ProcessLock
             from retention_pipelines.cache.writer import WriteBehind
 
@@ -223,7 +225,7 @@ class CacheRuntime:
 
     # --- invalidation ----------------------------------------------------------------------------------------
 
-    def invalidate(self, scope: Scope, target: str | None, *, version: str | None = None) -> None:
+    def invalidate(self, scope: "Scope", target: str | None, *, version: str | None = None) -> None:
         """Forget everywhere what a scope and target name.
 
         This process forgets at once. The others are told through the log; while Postgres cannot be reached, this
@@ -247,7 +249,7 @@ class CacheRuntime:
             if self.writer is not None:
                 self.writer.forget(invalidation)
 
-    def _forget(self, scope: Scope, target: str | None, version: str | None) -> None:
+    def _forget(self, scope: "Scope", target: str | None, version: str | None) -> None:
         from retention_pipelines.cache.calls import REGISTRY
 
         with self.recent.lock:

@@ -17,7 +17,19 @@ from retention_pipelines.cache.runtime import CacheRuntime
 from retention_pipelines.errors import SettingsError
 from retention_pipelines.settings import load_settings
 
-HEAVY = ("dagster", "fastapi", "polars", "pandas", "pyarrow", "numpy", "sqlalchemy", "psycopg", "duckdb", "pydantic")
+HEAVY = (
+    "asyncio",
+    "dagster",
+    "fastapi",
+    "polars",
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "sqlalchemy",
+    "psycopg",
+    "duckdb",
+    "pydantic",
+)
 
 
 @pytest.fixture
