@@ -228,10 +228,26 @@ def _twin_of_library(value: Any, done: dict[int, Any]) -> Any:
     if library == "polars":
         return value.clone() if hasattr(value, "clone") else value
     if hasattr(value, "attrs"):
-        twin = value.copy(deep=True)
-        twin.attrs = _twin(value.attrs, done)
-        return twin
+        return _twin_frame(value, done)
     return value.copy() if hasattr(value, "copy") else value
+
+
+def _twin_frame(value: Any, done: dict[int, Any]) -> Any:
+    """Pandas copies a column of objects, but not the objects."""
+    pandas: Any = sys.modules["pandas"]
+    twin = value.copy(deep=True)
+    twin.attrs = _twin(value.attrs, done)
+    columns = [value] if value.ndim == 1 else [value.iloc[:, place] for place in range(value.shape[1])]
+    for place, column in enumerate(columns):
+        items = column.tolist() if column.dtype == object else ()
+        if _ATOMS.issuperset(map(type, items)):
+            continue
+        own = pandas.Series([_twin(item, done) for item in items], index=value.index, dtype=object)
+        if value.ndim == 1:
+            twin.iloc[:] = own
+        else:
+            twin.isetitem(place, own)
+    return twin
 
 
 def _twin_tuple(value: Any, done: dict[int, Any]) -> Any:
