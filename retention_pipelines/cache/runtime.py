@@ -124,7 +124,7 @@ class CacheRuntime:
         self._unknown_until = 0.0
         self._own_version = f"{UNKNOWN_VERSION}{secrets.token_hex(8)}"
         self._telling = threading.Event()
-        self._unrecorded: "list[tuple[Scope, str | None, str | None]]" = []
+        self._unrecorded: list[tuple[Scope, str | None, str | None]] = []
         self._pool: ThreadPoolExecutor | None = None
         self._slots = threading.BoundedSemaphore(_BACKGROUND_AT_ONCE)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -140,8 +140,7 @@ class CacheRuntime:
             from retention_pipelines.cache.access import AccessCounter
             from retention_pipelines.cache.hot import HotTier
             from retention_pipelines.cache.invalidation import InvalidationLog
-            from retention_pipelines.cache.memory import Scope
-    from retention_pipelines.cache.models import ModelVersions
+            from retention_pipelines.cache.models import ModelVersions
             from retention_pipelines.cache.process_lock import ProcessLock
             from retention_pipelines.cache.writer import WriteBehind
 
