@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from moka_py import Moka
 
+from retention_pipelines.cache.weighing import weight_of
+
 Scope = Literal["key", "function", "model", "source", "tag", "all"]
 
 _OVERHEAD_BYTES = 600
@@ -167,7 +169,7 @@ class MemoryTier:
         Args:
             key: of the call.
             value: copied with `copy` on the way in, because the caller gets this very object.
-            size_bytes: of the value.
+            size_bytes: of the value, where somebody knows; it counts with what it weighs in memory, if that is more.
             ttl_seconds: life from `computed_monotonic` on; None: never ends by time.
             computed_monotonic: when it was computed.
             compute_seconds: how long that took.
@@ -182,6 +184,7 @@ class MemoryTier:
         """
         expires = _NEVER if ttl_seconds is None else computed_monotonic + ttl_seconds
         left = expires + stale_seconds - time.monotonic()
+        size_bytes = max(size_bytes, weight_of(value))
         weight = max(size_bytes + _OVERHEAD_BYTES, self._least)
         if left <= 0 or size_bytes > self.max_bytes // _LARGEST_SHARE:
             self._refused += 1
