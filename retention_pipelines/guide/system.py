@@ -7,10 +7,10 @@ only wrap work that waits for the database.
 
 import os
 import threading
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.cache.config import Value
@@ -21,6 +21,7 @@ from retention_pipelines.integration.hooks import HOOKS, Hooks
 from retention_pipelines.integration.integrator import IntegrationStatus, Integrator
 from retention_pipelines.integration.light import LightRuntime
 from retention_pipelines.integration.patching import Undone
+from retention_pipelines.integration.targets import Target
 from retention_pipelines.monitoring import health
 from retention_pipelines.monitoring.metrics import Totals, total
 from retention_pipelines.settings import Settings, load_settings
@@ -108,9 +109,19 @@ class RetentionIntegrator:
         """Whether the caches are read only and light."""
         return self._light is not None
 
-    def enable_integration(self, file: Path | None = None, *, modules: Modules | None = None) -> IntegrationStatus:
-        """Patch the targets of `file`, else of the setting `integration_file`, else the packaged ones; all or none."""
-        return self._integrator.enable(file or runtimes.current().settings.integration_file, modules=modules)
+    def enable_integration(
+        self,
+        file: Path | None = None,
+        *,
+        targets: Sequence[Target | dict[str, Any]] | None = None,
+        modules: Modules | None = None,
+    ) -> IntegrationStatus:
+        """Patch `targets`, else those of `file`, else of the setting `integration_file`, else the packaged ones.
+
+        All are patched or none. See `Integrator.enable`.
+        """
+        file = file or runtimes.current().settings.integration_file
+        return self._integrator.enable(file, targets=targets, modules=modules)
 
     def disable_integration(self) -> Undone:
         """Give every place its original object back."""
@@ -263,9 +274,14 @@ def initialize_ml_retention_system(
         return integrator
 
 
-def enable_integration(file: Path | None = None, *, modules: Modules | None = None) -> IntegrationStatus:
+def enable_integration(
+    file: Path | None = None,
+    *,
+    targets: Sequence[Target | dict[str, Any]] | None = None,
+    modules: Modules | None = None,
+) -> IntegrationStatus:
     """See `RetentionIntegrator.enable_integration`."""
-    return get_retention_integrator().enable_integration(file, modules=modules)
+    return get_retention_integrator().enable_integration(file, targets=targets, modules=modules)
 
 
 def disable_integration() -> Undone:
