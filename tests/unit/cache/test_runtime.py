@@ -62,7 +62,7 @@ def test_decorating_and_calling_in_a_test_loads_nothing_heavy() -> None:
         def predict(lat, lon): return {{"lat": lat}}
         import threading
         assert threading.active_count() == 1
-        print(*sorted({HEAVY!r} & set(sys.modules)))
+        print(*sorted(set({HEAVY!r}) & set(sys.modules)))
     """
     assert python(code) == ""
 
