@@ -3,6 +3,7 @@
 Rows are for reports, policies and people. No hit needs either: without Postgres the files and marks suffice.
 """
 
+import json
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,6 +19,10 @@ def _statement(name: str) -> bytes:
     return "\n".join(line for line in text.splitlines() if not line.startswith("--")).encode()
 
 
+def _json(value: object) -> str:
+    return json.dumps(columns.document(value))
+
+
 def put_row(hot: HotTier, manifest: Manifest, *, content_sha256: bytes, age_seconds: float) -> None:
     """Write the row of a set. Raises Unavailable."""
     told = manifest.description
@@ -29,12 +34,12 @@ def put_row(hot: HotTier, manifest: Manifest, *, content_sha256: bytes, age_seco
         "code_version": columns.text(manifest.code_version),
         "function": columns.text(manifest.function),
         "tags": columns.array([name[4:] for name in manifest.names if name.startswith("tag:")]),
-        "parameters": columns.document(told.parameters),
-        "data_versions": columns.document(told.data_versions),
+        "parameters": _json(told.parameters),
+        "data_versions": _json(told.data_versions),
         "feature_names": columns.array(told.feature_names),
-        "preprocessing": columns.document({"steps": list(told.preprocessing)} if told.preprocessing else {}),
-        "class_distribution": columns.document(told.class_distribution),
-        "provenance": columns.document(told.provenance),
+        "preprocessing": _json({"steps": list(told.preprocessing)} if told.preprocessing else {}),
+        "class_distribution": _json(told.class_distribution),
+        "provenance": _json(told.provenance),
         "n_rows": told.n_rows,
         "n_features": told.n_features,
         "validation_share": told.validation_share,

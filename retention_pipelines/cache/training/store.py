@@ -40,6 +40,8 @@ from retention_pipelines.warehouse.faults import storage_faults
 
 LOG = logging.getLogger(__name__)
 _KEY = re.compile(r"[0-9a-f]{32,128}")
+_REMEMBERED_SECONDS = 1.0
+_MOST_REMEMBERED = 1_000
 _SAFE_AGE_SECONDS = 24 * 3600.0
 # A clock that is set back by more than this makes ages meaningless.
 _CLOCK_SLACK_NS = 60 * 10**9
@@ -106,6 +108,7 @@ class TrainingSets:
         self.counters = counters or Counters()
         self.clock_ns = clock_ns
         self._hot = hot
+        self._asked: dict[str, tuple[float, int]] = {}
         self._seal: Seal | None = None
 
     # -- finding --------------------------------------------------------------------------------------------------
@@ -157,16 +160,25 @@ class TrainingSets:
         return "it was invalidated" if self._was_invalidated(manifest) else None
 
     def _was_invalidated(self, manifest: Manifest) -> bool:
-        """Whether another process said so in Postgres; while it is away, the marks in the folder have to do."""
+        """Whether another process said so in Postgres, a second ago at most; without it the marks have to do."""
         if self._hot is None:
+            return False
+        asked_at, computed_ns = self._asked.get(manifest.key, (float("-inf"), 0))
+        if computed_ns == manifest.computed_ns and time.monotonic() - asked_at < _REMEMBERED_SECONDS:
             return False
         from retention_pipelines.cache.training.rows import was_invalidated
 
+        asked_at = time.monotonic()
         try:
-            return was_invalidated(self._hot, manifest)
+            if was_invalidated(self._hot, manifest):
+                return True
         except CacheError:
             self.counters.add("training", "degraded", "postgres")
             return False
+        if len(self._asked) >= _MOST_REMEMBERED:
+            self._asked.clear()
+        self._asked[manifest.key] = asked_at, manifest.computed_ns
+        return False
 
     def _stored(self, manifest: Manifest, value: Any) -> StoredTrainingSet:
         age_seconds = max(0.0, (self.clock_ns() - manifest.computed_ns) / 1e9)
@@ -238,7 +250,7 @@ class TrainingSets:
         age = max(0.0, (self.clock_ns() - manifest.computed_ns) / 1e9)
         try:
             put_row(self._hot, manifest, content_sha256=content_sha256(manifest), age_seconds=age)
-        except CacheError as error:
+        except Exception as error:  # noqa: BLE001 - whatever the database says, the set is stored
             self.counters.add("training", "degraded", "postgres")
             LOG.warning("The row of the training set %s was not written: %s", manifest.key, error)
 
