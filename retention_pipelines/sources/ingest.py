@@ -33,6 +33,8 @@ from retention_pipelines.warehouse.table import LakeFile
 
 _SQL = "retention_pipelines.sources"
 _log = logging.getLogger(__name__)
+# A query for each month costs some milliseconds; with fewer rows than this in a month, one that parts them costs less.
+_MANY_PER_MONTH = 3000
 #: Called before each file (its path, files done, files in all) and once at the end.
 Progress = Callable[[str, int, int], None]
 
@@ -210,7 +212,9 @@ class _Call:
         written = stored = 0
         new_months: set[str] = set()
         if values:
-            commit = target.append(statement(_SQL, f"accepted_{part.dataset}"), op=op, partitions=touched)
+            many = values >= _MANY_PER_MONTH * len(touched)
+            select = statement(_SQL, f"accepted_{part.dataset}")
+            commit = target.append(select, op=op, partitions=touched if many else None)
             written = commit.rows_added
             new_months = {partition[0] for partition in commit.partitions}
         if quarantined:

@@ -50,13 +50,21 @@ def test_a_row_becomes_one_observation_per_value(lake, take, tmp_path):
     assert report.touched_months("observations") == {"2001-02"}
 
 
-def test_files_hold_the_types_of_the_catalog_whatever_the_source_leaves_out(lake, take, tmp_path):
-    take(bottle(tmp_path, GOOD, "-120.5,33.5,2001-03-03,1,10,1,14.5,,", "-120.5,95,2001-03-03,1,10,1,14.5,,"))
+@pytest.mark.parametrize("depths", [1, 1200])  # few rows of a month go through one query, many through one for each
+def test_files_hold_the_types_of_the_catalog_whatever_the_source_leaves_out(lake, take, tmp_path, depths):
+    good = [f"-120.5,33.5,2001-{month}-03,1,{depth},1,14.5,33,98" for month in ("02", "03") for depth in range(depths)]
+    report = take(bottle(tmp_path, *good, "-120.5,95,2001-03-03,1,10,1,14.5,,"))
+    assert (report.accepted, report.quarantined, report.files[0].values) == (2 * depths, 1, 6 * depths)
     for name in ("observations", "quarantine"):
         glob = f"{lake.settings.lake_root}/{name}/**/*.parquet"
         described = lake.con.execute("describe select * from read_parquet($1, hive_partitioning = true)", [glob])
         found = {column: kind for column, kind, *_ in described.fetchall()}
         assert found.items() >= dataset(name).types.items()
+    found = rows(lake, "select month, variable, count(*), sum(value) from observations group by all order by all")
+    values = {"oxygen_saturation_percent": 98.0, "salinity_psu": 33.0, "temperature_degc": 14.5}
+    assert found == [
+        (f"2001-{month}", name, depths, value * depths) for month in ("02", "03") for name, value in values.items()
+    ]
 
 
 def test_blanks_around_a_value_do_not_count_whatever_blanks_they_are(lake, take, tmp_path):
