@@ -28,7 +28,7 @@ class Governed:
         fields: what filters may name, with its kind.
         sources: the column behind a field, where it has another name.
         anchors: instants an age may be counted from.
-        reads: whether reads of single rows are counted (`access_count`, `last_accessed_at`).
+        read_key: column under whose value reads are counted (`access_count`, `last_accessed_at`); None: they are not.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Governed:
     fields: Mapping[str, Kind]
     anchors: tuple[Anchor, ...]
     sources: Mapping[str, str] = field(default_factory=dict)
-    reads: bool = False
+    read_key: str | None = None
 
     @property
     def always_known(self) -> frozenset[str]:
@@ -88,7 +88,8 @@ FEATURE_STORE = Governed(
         **_READS,
     },
     anchors=("computed_at", "last_used"),
-    reads=True,
+    # Reads are of a study's features of a type, whichever version is the latest.
+    read_key="feature_id",
 )
 TRAINING_CACHE = Governed(
     name="training_cache",
@@ -112,7 +113,7 @@ TRAINING_CACHE = Governed(
     },
     sources={"hit_count": "access_count"},
     anchors=("computed_at", "last_used", "expires_at"),
-    reads=True,
+    read_key="cache_key",
 )
 INFERENCE_CACHE = Governed(
     name="inference_cache",
@@ -133,7 +134,7 @@ INFERENCE_CACHE = Governed(
     },
     sources={"hit_count": "access_count"},
     anchors=("computed_at", "last_used", "expires_at"),
-    reads=True,
+    read_key="cache_key",
 )
 AGGREGATED_TIME_SERIES = Governed(
     name="aggregated_time_series",

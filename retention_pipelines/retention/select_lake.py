@@ -1,0 +1,268 @@
+"""Planning over a lake table: one pass of DuckDB over the rows, with the counted reads joined.
+
+What belongs here: reading and deciding. What does not: the rules (`compiled.py`), sealing (`plan.py`), removing.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from itertools import groupby
+
+import duckdb
+import pyarrow as pa
+from duckdb import ColumnExpression, ConstantExpression, FunctionExpression
+
+from retention_pipelines.retention.compiled import duckdb_columns
+from retention_pipelines.retention.decide import Protection, in_order
+from retention_pipelines.retention.filter.ast import fields
+from retention_pipelines.retention.governed import Governed
+from retention_pipelines.retention.plan import ROW_SCHEMA, PartitionPlan, Plan, VerdictCount, fate, seal
+from retention_pipelines.retention.policy import Action, PolicySet
+from retention_pipelines.warehouse import Lake, LakeFile
+from retention_pipelines.warehouse.duck import bind, statement
+
+PACKAGE = "retention_pipelines.retention"
+READS_SCHEMA = pa.schema(
+    [("key", pa.string()), ("hits", pa.int64()), ("last_accessed_at", pa.timestamp("us", tz="UTC"))]
+)
+_COUNTED = ("access_count", "last_accessed_at")
+_SCAN, _READS = "_retention_scan", "_retention_reads"
+
+
+def plan_lake(
+    lake: Lake,
+    dataset: Governed,
+    policies: PolicySet,
+    *,
+    as_of: datetime,
+    reads: pa.Table | None = None,
+    protections: Sequence[Protection] = (),
+    action: Action = "delete",
+) -> Plan:
+    """The plan of what `action` would do to a lake dataset, over one version of its table.
+
+    Rows governed by a policy with another action are none of its business and are kept by it. `reads` has the columns
+    of `READS_SCHEMA`: how often rows were read, by the value of the dataset's `read_key`. Memory holds the names of the
+    rows that go from partitions that are rewritten, and counts of all others.
+    """
+    table, con = lake.table(dataset.table), lake.con
+    version = table.version()
+    files = table.files(version=version)
+    ordered = in_order(protections)
+    partition_by = table.dataset.partition_by
+    rules = _Rules(dataset=dataset, policies=policies, protections=ordered, as_of=as_of, action=action)
+    con.register(_READS, reads if reads is not None else READS_SCHEMA.empty_table())
+    try:
+        bind(con, _SCAN, table.scan_files(files))
+        numbers = _numbers(con, rules, partition_by)
+        partitions = _partitions(files, numbers, partition_by, erasing=any(one.kind == "erasure" for one in ordered))
+        rewritten = {one.partition for one in partitions if one.fate == "rewrite"}
+        # Only where a partition is rewritten do the names of rows matter: they cost more to read than all the rest.
+        bind(con, _SCAN, table.scan_files(file for file in files if _folder(file, partition_by) in rewritten))
+        rows = _rows(con, rules, partition_by)
+    finally:
+        con.unregister(_READS)
+    return seal(
+        dataset=dataset.name,
+        action=action,
+        as_of=as_of,
+        policies=[str(policy) for policy in policies.policies],
+        protections=[one.label for one in ordered],
+        store_version=version,
+        partitions=partitions,
+        counts=_counts(numbers, partitions, policies, ordered),
+        rows=rows,
+    )
+
+
+def row_id(identity: Sequence[str]) -> duckdb.Expression:
+    """What a plan calls a row: its only key, or the keys as a JSON list, so that no two rows share a name."""
+    keys = [ColumnExpression(name).cast("VARCHAR") for name in identity]
+    if len(keys) == 1:
+        return keys[0]
+    return FunctionExpression("to_json", FunctionExpression("list_value", *keys)).cast("VARCHAR")
+
+
+def partition_name(partition_by: Sequence[str]) -> duckdb.Expression:
+    """The folder of a row's partition: `feature_type=species/month=2026-06`; empty without partitions."""
+    parts = [
+        part
+        for place, name in enumerate(partition_by)
+        for part in (ConstantExpression(f"{'/' if place else ''}{name}="), ColumnExpression(name))
+    ]
+    return FunctionExpression("concat", *parts) if parts else ConstantExpression("")
+
+
+def _folder(file: LakeFile, partition_by: Sequence[str]) -> str:
+    return "/".join(f"{name}={file.partition[name]}" for name in partition_by)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rules:
+    """What a plan decides with."""
+
+    dataset: Governed
+    policies: PolicySet
+    protections: tuple[Protection, ...]
+    as_of: datetime
+    action: Action
+
+    def named(self) -> frozenset[str]:
+        """The fields that deciding looks at."""
+        asked = [fields(policy.match) for policy in self.policies.policies]
+        asked += [fields(one.match) for one in self.protections]
+        anchors = {name for policy in self.policies.policies for name in _anchored(policy.anchor)}
+        return frozenset().union(anchors, *asked) & frozenset(self.dataset.fields)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Number:
+    """Rows of a partition with the same verdict; rules by their place."""
+
+    partition: str
+    policy: int | None
+    ruled_by: int | None
+    anomaly: str | None
+    expired: bool
+    rows: int
+
+
+def _anchored(anchor: str) -> tuple[str, ...]:
+    return ("computed_at", "last_accessed_at") if anchor == "last_used" else (anchor,)
+
+
+def _with_reads(con: duckdb.DuckDBPyConnection, rules: _Rules, kept: Sequence[str]) -> duckdb.DuckDBPyRelation:
+    """The columns `kept` and the fields that deciding looks at, counted reads joined where they matter."""
+    dataset, named = rules.dataset, rules.named()
+    counted = {name for name in named if dataset.sources.get(name, name) in _COUNTED}
+    columns = [ColumnExpression(name) for name in kept]
+    columns += [
+        ColumnExpression(dataset.sources.get(name, name)).alias(name)
+        for name in sorted(named - counted)
+        if name not in kept
+    ]
+    if not counted or dataset.read_key is None:
+        return con.table(_SCAN).select(*columns)
+    columns.append(ColumnExpression(dataset.read_key).alias("read_key"))
+    con.table(_SCAN).select(*columns).create_view("_retention_rows", replace=True)
+    return con.sql(statement(PACKAGE, "reads"))
+
+
+def _decided(
+    con: duckdb.DuckDBPyConnection, rules: _Rules, kept: Sequence[str], partition_by: Sequence[str]
+) -> duckdb.DuckDBPyRelation:
+    """The columns `kept` and the decision; `expired` says whether this plan removes the row."""
+    decision = duckdb_columns(rules.dataset.fields, rules.policies, rules.protections, rules.as_of).named()
+    decided = _with_reads(con, rules, list(dict.fromkeys([*partition_by, *kept]))).select(
+        *(ColumnExpression(name) for name in dict.fromkeys([*partition_by, *kept])),
+        *(expression.alias(f"decided_{name}") for name, expression in decision.items()),
+    )
+    goes, policy = ColumnExpression("decided_expired"), ColumnExpression("decided_policy")
+    mine = [place for place, one in enumerate(rules.policies.policies) if one.action == rules.action]
+    acted_on = [policy.isin(*map(ConstantExpression, mine))] if mine else []
+    if rules.action == "delete":
+        # What an order erases goes whatever its policy would do with it.
+        acted_on.append(ColumnExpression("decided_ruled_by").isnotnull())
+    if len(mine) < len(rules.policies.policies) or not mine:
+        goes &= reduce(lambda one, other: one | other, acted_on) if acted_on else ConstantExpression(False)
+    return decided.select(
+        *(ColumnExpression(name) for name in dict.fromkeys([*partition_by, *kept])),
+        policy,
+        ColumnExpression("decided_ruled_by"),
+        ColumnExpression("decided_anomaly"),
+        ColumnExpression("decided_anchored_at"),
+        goes.alias("decided_expired"),
+    )
+
+
+def _numbers(con: duckdb.DuckDBPyConnection, rules: _Rules, partition_by: Sequence[str]) -> tuple[_Number, ...]:
+    groups = [*partition_by, "decided_policy", "decided_ruled_by", "decided_anomaly", "decided_expired"]
+    counted = _decided(con, rules, [], partition_by).aggregate(
+        [*(ColumnExpression(name) for name in groups), FunctionExpression("count_star")]
+    )
+    numbers = []
+    for row in counted.fetchall():
+        place, (policy, ruled_by, anomaly, expired, rows) = row[: len(partition_by)], row[len(partition_by) :]
+        name = "/".join(f"{key}={value}" for key, value in zip(partition_by, place, strict=True))
+        numbers.append(
+            _Number(partition=name, policy=policy, ruled_by=ruled_by, anomaly=anomaly, expired=expired, rows=rows)
+        )
+    return tuple(numbers)
+
+
+def _partitions(
+    files: Sequence[LakeFile], numbers: Sequence[_Number], partition_by: Sequence[str], *, erasing: bool
+) -> tuple[PartitionPlan, ...]:
+    sizes: dict[tuple[str, ...], int] = {}
+    for file in files:
+        place = tuple(file.partition[name] for name in partition_by)
+        sizes[place] = sizes.get(place, 0) + file.bytes
+    # The newest of each series of partitions: the greatest last key under the same keys before it.
+    newest = {max(group) for _, group in groupby(sorted(sizes), key=lambda place: place[:-1])}
+    rows: Counter[str] = Counter()
+    expired: Counter[str] = Counter()
+    for number in numbers:
+        rows[number.partition] += number.rows
+        expired[number.partition] += number.rows if number.expired else 0
+    plans = []
+    for place, size in sizes.items():
+        name = "/".join(f"{key}={value}" for key, value in zip(partition_by, place, strict=True))
+        what = fate(rows=rows[name], expired=expired[name], newest=place in newest, erasing=erasing)
+        plans.append(PartitionPlan(partition=name, rows=rows[name], expired=expired[name], size_bytes=size, fate=what))
+    return tuple(plans)
+
+
+def _counts(
+    numbers: Sequence[_Number],
+    partitions: Sequence[PartitionPlan],
+    policies: PolicySet,
+    protections: Sequence[Protection],
+) -> tuple[VerdictCount, ...]:
+    row_bytes = {one.partition: one.size_bytes / one.rows for one in partitions if one.rows}
+    rows: Counter[tuple[int | None, bool, int | None, str | None]] = Counter()
+    sizes: dict[tuple[int | None, bool, int | None, str | None], float] = {}
+    for number in numbers:
+        verdict = (number.policy, number.expired, number.ruled_by, number.anomaly)
+        rows[verdict] += number.rows
+        sizes[verdict] = sizes.get(verdict, 0.0) + number.rows * row_bytes[number.partition]
+    return tuple(
+        VerdictCount(
+            policy=None if policy is None else str(policies.policies[policy]),
+            verdict="expire" if expired else "keep",
+            ruled_by=None if ruled_by is None else protections[ruled_by].label,
+            anomaly=anomaly,
+            rows=count,
+            size_bytes=round(sizes[policy, expired, ruled_by, anomaly]),
+        )
+        for (policy, expired, ruled_by, anomaly), count in rows.items()
+    )
+
+
+def _rows(con: duckdb.DuckDBPyConnection, rules: _Rules, partition_by: Sequence[str]) -> pa.Table:
+    """The rows that go, of what is scanned now."""
+    found = (
+        _decided(con, rules, rules.dataset.identity, partition_by)
+        .filter(ColumnExpression("decided_expired"))
+        .select(
+            partition_name(partition_by).alias("partition"),
+            row_id(rules.dataset.identity).alias("row_id"),
+            ColumnExpression("decided_policy").alias("policy"),
+            ColumnExpression("decided_anchored_at").alias("anchored_at"),
+        )
+        .to_arrow_table()
+    )
+    place = found["policy"].combine_chunks()
+    ids = pa.array([policy.policy_id for policy in rules.policies.policies], pa.string())
+    versions = pa.array([policy.version for policy in rules.policies.policies], pa.int32())
+    return pa.table(
+        {
+            "partition": found["partition"],
+            "row_id": found["row_id"],
+            "policy_id": ids.take(place),
+            "policy_version": versions.take(place),
+            "anchored_at": found["anchored_at"],
+        },
+        schema=ROW_SCHEMA,
+    )
