@@ -145,7 +145,8 @@ def _write_array(value: np.ndarray[Any, Any], writer: Writer) -> None:
         writer.text(writer.take_out(value))
         return
     writer.number(0)
-    writer.blob(value.tobytes("F" if columns_first else "C"))
+    flat = np.ascontiguousarray(value.T if columns_first else value).reshape(-1)
+    writer.blob(flat.view(np.uint8).data if flat.nbytes else b"")
 
 
 def _read_shape(reader: Reader) -> tuple[int, ...]:

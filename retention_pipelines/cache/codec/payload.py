@@ -42,18 +42,18 @@ def encode(value: object, *, spill: Spill | None = None, spill_bytes: int = 1 <<
         except TypeError:  # an int of more than 64 bits, a lone surrogate
             body = b""
         if body and (b"null" not in body or _is_finite(value)):
-            return Payload(codec=_JSON, data=_sum(_JSON, body) + body)
+            return Payload(codec=_JSON, data=zlib.crc32(body, _START[_JSON]).to_bytes(4, "little") + body)
     try:
         writer = Writer(spill=spill, spill_bytes=spill_bytes)
         tree.write(value, writer)
-        body = writer.finished()
+        data = writer.finished(_START[_TREE])
         if writer.verify:
-            _verify(value, body, writer)
+            _verify(value, data, writer)
     except Unstorable:
         raise
     except Exception as error:
         raise Unstorable(f"A value of type {type(value).__name__} cannot be stored: {error!r}.") from error
-    return Payload(codec=_TREE, data=_sum(_TREE, body) + body)
+    return Payload(codec=_TREE, data=data)
 
 
 def decode(payload: Payload, *, fetch: Fetch | None = None) -> Any:
@@ -80,10 +80,6 @@ def decode(payload: Payload, *, fetch: Fetch | None = None) -> Any:
         raise
     except Exception as error:
         raise CorruptEntry(f"The stored value cannot be read: {error!r}.", hint="It is computed again.") from error
-
-
-def _sum(codec: str, body: bytes | memoryview) -> bytes:
-    return zlib.crc32(body, _START[codec]).to_bytes(4, "little")
 
 
 def _is_plain(value: Any, depth: int, seen: set[int]) -> bool:
@@ -117,13 +113,13 @@ def _is_finite(value: Any) -> bool:
     return True
 
 
-def _verify(value: object, body: bytes, writer: Writer) -> None:
+def _verify(value: object, data: bytes, writer: Writer) -> None:
     """Read the bytes back and write them again: where a library decides types for itself, nothing may have changed."""
-    reader = Reader(memoryview(body), fetch=writer.spilled.get)
+    reader = Reader(memoryview(data)[4:], fetch=writer.spilled.get)
     try:
         again = Writer(spill=None if writer.spill is None else writer.respill, spill_bytes=writer.spill_bytes)
         tree.write(tree.read(reader), again)
-        same = again.finished() == body
+        same = again.finished(_START[_TREE]) == data
     except Exception as error:
         raise Unstorable(f"A value of type {type(value).__name__} does not come back: {error!r}.") from error
     if not same:

@@ -109,7 +109,7 @@ def write_unordered(values: Any, writer: Writer) -> None:
         own.depth = writer.depth
         write(value, own)
         writer.verify = writer.verify or own.verify
-        parts.append(own.finished())
+        parts.append(own.content())
     writer.number(len(parts))
     for part in sorted(parts):
         writer.blob(part)

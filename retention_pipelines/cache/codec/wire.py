@@ -6,6 +6,7 @@ not: types (`tree`).
 Mutable values carry a number, so that one list in two places comes back as one list in two places.
 """
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ Fetch = Callable[[str], Any]
 """Brings the array back."""
 
 DEPTH_LIMIT = 100
+_LARGE = 1 << 16
 
 
 class UnknownClass(CorruptEntry):
@@ -26,7 +28,7 @@ class UnknownClass(CorruptEntry):
 class Writer:
     """Bytes on their way out."""
 
-    __slots__ = ("_parts", "depth", "known", "open", "spill", "spill_bytes", "spilled", "verify")
+    __slots__ = ("_parts", "depth", "known", "large", "open", "spill", "spill_bytes", "spilled", "verify")
 
     def __init__(self, *, spill: Spill | None = None, spill_bytes: int = 1 << 16) -> None:
         self._parts: list[Any] = []
@@ -37,6 +39,7 @@ class Writer:
         self.open: set[int] = set()
         self.depth = 0
         self.verify = False
+        self.large = False
 
     def raw(self, data: Any) -> None:
         """Bytes as they are."""
@@ -58,6 +61,8 @@ class Writer:
         """Bytes behind their length."""
         self.number(len(data))
         self._parts.append(data)
+        if len(data) > _LARGE:
+            self.large = True
 
     def text(self, value: str) -> None:
         """A text behind its length."""
@@ -95,7 +100,16 @@ class Writer:
                 return reference
         raise Unstorable("An array kept elsewhere does not come back.")
 
-    def finished(self) -> bytes:
+    def finished(self, start: int) -> bytes:
+        """All bytes so far behind their sum; what is large is copied once."""
+        if self.large:
+            for part in self._parts:
+                start = zlib.crc32(part, start)
+            return b"".join([start.to_bytes(4, "little"), *self._parts])
+        body = b"".join(self._parts)
+        return zlib.crc32(body, start).to_bytes(4, "little") + body
+
+    def content(self) -> bytes:
         """All bytes so far."""
         return b"".join(self._parts)
 

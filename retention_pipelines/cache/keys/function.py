@@ -108,6 +108,9 @@ class FunctionKeys:
         try:
             if PLAIN.issuperset(map(type, values)):
                 content = repr(values)
+            elif len(values) == 1:
+                content = text(values[0], 1, [CONTAINER_LIMIT])
+                content = f"{len(content)}:{content}"
             else:
                 left = [CONTAINER_LIMIT]
                 content = "".join([f"{len(part)}:{part}" for part in [text(value, 1, left) for value in values]])
