@@ -152,17 +152,25 @@ class Advice:
             if target.only:
                 return {"key": [*([receiver] if receiver else []), *target.only]}
             return {"ignore": list(target.ignore)}
-        ignored = {receiver, *target.ignore}
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        positional = [p.name for p in self._signature.parameters.values() if p.kind in kinds]
+        ignored, only, also = {receiver, *target.ignore}, target.only, target.also
 
         def matters(*args: Any, **kwargs: Any) -> object:
-            bound = self.bind(args, kwargs)
+            # Called with all arguments there are, those that can be by position: no need to bind them again.
+            bound = dict(zip(positional, args, strict=False))
+            rest = args[len(positional) :]
             on = bound[receiver]
-            names = target.only or [name for name in bound if name not in ignored]
-            also = [(path, value_at(path, bound)) for path in target.also]
+            bound |= kwargs
+            if only:
+                named = {name: bound[name] for name in only}
+            else:
+                named = {name: value for name, value in bound.items() if name not in ignored}
             return (
                 on if isinstance(on, type) else type(on),
-                {name: bound[name] for name in names},
-                [(path, value) for path, value in also if value is not ABSENT],
+                named,
+                rest,
+                [(path, value) for path in also if (value := value_at(path, bound)) is not ABSENT],
             )
 
         return {"key": matters}
