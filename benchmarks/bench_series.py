@@ -43,7 +43,7 @@ select md5(i::varchar || v) as record_hash, 'bench' as dataset_id, 'bench.csv' a
     null as rights_holder, null as bibliographic_citation, null::varchar[] as flags, null as dynamic_properties,
     strftime(t, '%Y-%m') as month
 from (
-    select i + {first_number} * {levels} as i, {first_number} + i // {levels} as p,
+    select i + {first_number}::bigint * {levels} as i, {first_number} + i // {levels} as p,
         timestamptz '{first}' + interval ((i // {levels}) * {days} * 86400 // {profiles}) second as t
     from range({start} * {levels}, {stop} * {levels}) as level(i)
 ) cross join (select unnest({quantities}) as v)

@@ -5,6 +5,7 @@ replaced, what happens when two updates meet. What does not: what is computed (`
 """
 
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -72,10 +73,13 @@ def refresh(
 def _refresh_once(
     lake: Lake, series: WindowedSeries, months: Collection[str] | None, windows: Sequence[TimeWindow]
 ) -> Commit:
-    table = lake.table(series.target)
-    delta = table.delta()
-    live = table.live(delta)
-    raw = lake.table(series.source).files()
+    table, source = lake.table(series.target), lake.table(series.source)
+    # Opening a log takes longer than what is computed for one new day: both at once.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        listing = beside.submit(source.files)
+        delta = table.delta()
+        live = table.live(delta)
+        raw = listing.result()
     rows_per_month: dict[str, int] = {}
     for file in raw:
         rows_per_month[file.partition["month"]] = rows_per_month.get(file.partition["month"], 0) + file.rows

@@ -60,6 +60,14 @@ def scan_text(
     return f"(select {', '.join(items)} from read_parquet([{paths}], {options}))"
 
 
+def refusing_text(dataset: Dataset, reason: str) -> str:
+    """FROM-clause text with a dataset's columns that fails with a reason as soon as any row is asked for."""
+    # An error in every column and in the filter: a null instead could be folded into an empty answer.
+    failure = f"error({quote_text(reason)})"
+    columns = ", ".join(f"{failure}::{kind} as {quote_name(name)}" for name, kind in dataset.types.items())
+    return f"(select {columns} from (select 1) as nothing(here) where {failure} is null)"
+
+
 def _all_hold(dataset: Dataset, files: Iterable[LakeFile], columns: Iterable[str]) -> bool:
     """Whether every file has these columns for sure: the log counts the nulls of those that a file was written with."""
     stored = [name for name in columns if name not in dataset.partition_by]

@@ -12,11 +12,12 @@ import duckdb
 from obstore.fsspec import FsspecStore
 
 from retention_pipelines.catalog import DATASETS, dataset
-from retention_pipelines.errors import CommitConflict, LakeError
+from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.archive import move_rows
 from retention_pipelines.warehouse.duck import open_connection, quote_name, remove_spill_of_the_dead
 from retention_pipelines.warehouse.faults import storage_faults
+from retention_pipelines.warehouse.files import refusing_text
 from retention_pipelines.warehouse.journal import Journal
 from retention_pipelines.warehouse.log import LogEntry
 from retention_pipelines.warehouse.objects import StoreObjects, open_objects, store_options
@@ -182,12 +183,16 @@ class Lake:
     def create_views(self, con: duckdb.DuckDBPyConnection | None = None) -> None:
         """Views of every dataset, pinned to what is published, on a connection (this lake's own by default).
 
-        A dataset that was never published is an empty view.
+        A dataset that was never published is an empty view. One of which a file is gone is a view that fails with that
+        file's name; the others can be read.
         """
         target = con or self.con
         manifest = self.published()
         for name in DATASETS:
-            rows = self.table(name).scan(version=manifest.versions.get(name, -1))
+            try:
+                rows = self.table(name).scan(version=manifest.versions.get(name, -1))
+            except OutsideRestoreWindow as error:
+                rows = refusing_text(dataset(name), str(error))
             target.execute(f"create or replace temp view {quote_name(name)} as select * from {rows}")
 
     def close(self) -> None:

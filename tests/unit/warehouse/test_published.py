@@ -228,7 +228,10 @@ def test_a_deleted_data_file_is_named(settings: Settings) -> None:
         lost = Path(table.root) / table.files()[0].path
         lost.unlink()
         with pytest.raises(LakeError, match=lost.name):
-            lake.create_views()
+            table.scan(version=table.version())
+        lake.create_views()
+        with pytest.raises(duckdb.Error, match=lost.name):
+            lake.con.execute("from observations").fetchall()
 
 
 def test_what_a_killed_process_spilled_is_removed_by_the_next(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.export import Format, replacing, write_parquet_file, write_text
 from retention_pipelines.warehouse.reader import connect_sandboxed, require_select
-from tests.unit.warehouse.rows import observations
+from tests.unit.warehouse.rows import observations, rows
 
 
 @pytest.fixture
@@ -178,3 +178,18 @@ def test_the_sandbox_reads_a_lake_on_s3(s3_settings: Settings) -> None:
         lake.publish()
     con = connect_sandboxed(s3_settings)
     assert json.loads(written(con, "select count(*) as n from observations", Format.JSON)) == [{"n": 2}]
+
+
+def test_a_lost_data_file_stops_its_own_dataset_only_and_is_named(settings: Settings) -> None:
+    with Lake(settings) as lake:
+        lake.table("observations").append(observations("ab"))
+        lake.table("ingested_files").append(rows("ingested_files"))
+        lake.publish()
+        (lost,) = lake.table("observations").files()
+        Path(f"{lake.table('observations').root}/{lost.path}").unlink()
+    con = connect_sandboxed(settings)
+    assert con.execute("select count(*) from ingested_files").fetchall() == [(1,)]
+    assert con.execute("describe observations").fetchall()
+    for sql in ("from observations", "select count(*) from observations", "from observations where value > 1e9"):
+        with pytest.raises(duckdb.Error, match=f"{lost.path} is gone"):
+            con.execute(sql).fetchall()
