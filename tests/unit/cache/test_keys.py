@@ -526,3 +526,17 @@ def test_keys_load_no_library_the_arguments_do_not_come_from() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60, env={"PATH": ""}
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_every_type_that_has_a_key_is_in_the_documentation() -> None:
+    from retention_pipelines.cache.keys import encoding, objects
+
+    page = pathlib.Path(__file__).resolve().parents[3].joinpath("docs", "caching_keys.md").read_text(encoding="utf-8")
+    named = {
+        "ellipsis": "...",
+        "NotImplementedType": "NotImplemented",
+        "builtin_function_or_method": "BuiltinFunctionType",
+    }
+    names = [kind.__name__ for kind in {*encoding.PLAIN, *objects._STANDARD} - {type(None)}]
+    names = [{"function": "FunctionType", "method": "MethodType"}.get(name, named.get(name, name)) for name in names]
+    assert [name for name in names if f"`{name}`" not in page] == []
