@@ -2,6 +2,7 @@
 
 The world gives every study a number that only grows; the cached functions read it. Whatever happens, an answer must be
 a number the study has had since the last invalidation this process heard of, and since the life of the answer began.
+"""
 
 import secrets
 import time
