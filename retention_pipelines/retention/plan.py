@@ -111,13 +111,13 @@ class Plan:
         return sum(count.rows for count in self.counts if count.policy is None)
 
 
-def fate(*, rows: int, expired: int, newest: bool, erasing: bool = False) -> Fate:
+def fate(*, rows: int, expired: int, newest: bool, erasing: bool = False, rewrite_share: float = REWRITE_SHARE) -> Fate:
     """What happens to a partition: whole when all may go, never the newest; rewritten when it is worth it."""
     if not expired:
         return "keep"
     if expired == rows and not newest:
         return "drop"
-    return "rewrite" if erasing or expired >= REWRITE_SHARE * rows else "leave"
+    return "rewrite" if erasing or expired >= rewrite_share * rows else "leave"
 
 
 def seal(

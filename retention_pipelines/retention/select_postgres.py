@@ -1,0 +1,195 @@
+"""Planning over a Postgres table: the decision as columns of a SELECT, rows counted by partition and verdict.
+
+What belongs here: reading and deciding. What does not: the rules (`compiled.py`), sealing (`plan.py`), removing.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    cast,
+    column,
+    func,
+    literal_column,
+    or_,
+    select,
+    table,
+    text,
+)
+from sqlalchemy.dialects.postgresql import REGCLASS
+
+from retention_pipelines.postgres.tables import ACCESS_COUNTS, METADATA
+from retention_pipelines.retention.compiled import postgres_columns
+from retention_pipelines.retention.decide import Protection, in_order
+from retention_pipelines.retention.governed import Governed
+from retention_pipelines.retention.plan import ROW_SCHEMA, PartitionPlan, Plan, VerdictCount, fate, seal
+from retention_pipelines.retention.policy import Action, PolicySet
+
+_DAYS = table("days", column("parent"), column("partition"), column("first_day"), schema="retention_partitions")
+
+
+def plan_postgres(
+    engine: Engine,
+    dataset: Governed,
+    policies: PolicySet,
+    *,
+    as_of: datetime,
+    protections: Sequence[Protection] = (),
+    action: Action = "delete",
+) -> Plan:
+    """The plan of what `action` would do to a dataset in Postgres, over one snapshot of it.
+
+    Rows governed by a policy with another action are none of its business. A day's partition goes whole when all its
+    rows may go, but never the newest; elsewhere single rows go, however few. The engine must see every tenant's rows.
+    """
+    ordered = in_order(protections)
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as con:
+        decided = _decided(dataset, policies, ordered, as_of, action).cte("decided")
+        numbers = _numbers(con, decided)
+        partitions = _partitions(con, dataset, numbers)
+        dropped = [one.partition for one in partitions if one.fate == "drop"]
+        rows = _rows(con, decided, policies, dropped)
+    sizes = {one.partition: one.size_bytes / one.rows for one in partitions if one.rows}
+    return seal(
+        dataset=dataset.name,
+        action=action,
+        as_of=as_of,
+        policies=[str(policy) for policy in policies.policies],
+        protections=[one.label for one in ordered],
+        store_version=None,
+        partitions=partitions,
+        counts=_counts(numbers, sizes, policies, ordered),
+        rows=rows,
+    )
+
+
+_Key = tuple[str, int | None, int | None, str | None, bool]
+
+
+def _fields(dataset: Governed, rows: FromClause, reads: FromClause | None) -> Mapping[str, ColumnElement[Any]]:
+    """What each field of the dataset is in the SELECT."""
+    found: dict[str, ColumnElement[Any]] = {}
+    for name in dataset.fields:
+        source = dataset.sources.get(name, name)
+        if reads is not None and source == "access_count":
+            found[name] = func.coalesce(reads.c.hits, 0)
+        elif reads is not None and source == "last_accessed_at":
+            found[name] = reads.c.last_accessed_at
+        else:
+            found[name] = rows.c[source]
+    return found
+
+
+def _decided(
+    dataset: Governed, policies: PolicySet, protections: Sequence[Protection], as_of: datetime, action: Action
+) -> Select[Any]:
+    rows = METADATA.tables[dataset.table]
+    reads = ACCESS_COUNTS if dataset.read_key else None
+    source: FromClause = rows
+    if reads is not None and dataset.read_key is not None:
+        source = rows.outerjoin(
+            reads,
+            and_(
+                reads.c.tenant == rows.c.tenant,
+                reads.c.dataset == dataset.table,
+                reads.c.key == rows.c[dataset.read_key],
+            ),
+        )
+    decision = postgres_columns(_fields(dataset, rows, reads), dataset.fields, policies, protections, as_of)
+    mine = [place for place, policy in enumerate(policies.policies) if policy.action == action]
+    acted_on: list[ColumnElement[bool]] = [decision.policy.in_(mine)] if mine else []
+    if action == "delete":
+        acted_on.append(decision.ruled_by.is_not(None))
+    return select(
+        cast(cast(literal_column(f"{rows.name}.tableoid"), REGCLASS), Text).label("partition"),
+        cast(func.json_build_array(*(rows.c[name] for name in dataset.identity)), Text).label("row_id"),
+        decision.policy.label("policy"),
+        decision.ruled_by.label("ruled_by"),
+        decision.anomaly.label("anomaly"),
+        decision.anchored_at.label("anchored_at"),
+        and_(decision.expired, func.coalesce(or_(*acted_on), False) if acted_on else text("false")).label("expired"),
+    ).select_from(source)
+
+
+def _numbers(con: Connection, decided: FromClause) -> Counter[_Key]:
+    keys = (decided.c.partition, decided.c.policy, decided.c.ruled_by, decided.c.anomaly, decided.c.expired)
+    rows = con.execute(select(*keys, func.count()).group_by(*keys))
+    return Counter({(row[0], row[1], row[2], row[3], row[4]): row[5] for row in rows})
+
+
+def _partitions(con: Connection, dataset: Governed, numbers: Mapping[_Key, int]) -> tuple[PartitionPlan, ...]:
+    days = {
+        f"retention_partitions.{row.partition}": row.first_day
+        for row in con.execute(select(_DAYS.c.partition, _DAYS.c.first_day).where(_DAYS.c.parent == dataset.table))
+    }
+    newest = max(days, key=lambda name: days[name], default=None)
+    rows: Counter[str] = Counter()
+    expired: Counter[str] = Counter()
+    for (name, _, _, _, goes), count in numbers.items():
+        rows[name] += count
+        expired[name] += count if goes else 0
+    plans = []
+    for name in sorted(rows):
+        size = con.scalar(select(func.pg_total_relation_size(cast(name, REGCLASS)))) or 0
+        what = fate(
+            rows=rows[name],
+            expired=expired[name],
+            newest=name not in days or name == newest,
+            rewrite_share=0.0,
+        )
+        plans.append(PartitionPlan(partition=name, rows=rows[name], expired=expired[name], size_bytes=size, fate=what))
+    return tuple(plans)
+
+
+def _counts(
+    numbers: Mapping[_Key, int],
+    row_bytes: Mapping[str, float],
+    policies: PolicySet,
+    protections: Sequence[Protection],
+) -> tuple[VerdictCount, ...]:
+    rows: Counter[tuple[int | None, int | None, str | None, bool]] = Counter()
+    sizes: dict[tuple[int | None, int | None, str | None, bool], float] = {}
+    for (partition, policy, ruled_by, anomaly, expired), count in numbers.items():
+        verdict = (policy, ruled_by, anomaly, expired)
+        rows[verdict] += count
+        sizes[verdict] = sizes.get(verdict, 0.0) + count * row_bytes[partition]
+    return tuple(
+        VerdictCount(
+            policy=None if policy is None else str(policies.policies[policy]),
+            verdict="expire" if expired else "keep",
+            ruled_by=None if ruled_by is None else protections[ruled_by].label,
+            anomaly=anomaly,
+            rows=count,
+            size_bytes=round(sizes[policy, ruled_by, anomaly, expired]),
+        )
+        for (policy, ruled_by, anomaly, expired), count in rows.items()
+    )
+
+
+def _rows(con: Connection, decided: FromClause, policies: PolicySet, dropped: Sequence[str]) -> pa.Table:
+    found = con.execute(
+        select(decided.c.partition, decided.c.row_id, decided.c.policy, decided.c.anchored_at).where(
+            decided.c.expired, decided.c.partition.not_in(dropped)
+        )
+    ).all()
+    governing = [None if row.policy is None else policies.policies[row.policy] for row in found]
+    return pa.table(
+        {
+            "partition": [row.partition for row in found],
+            "row_id": [row.row_id for row in found],
+            "policy_id": [None if policy is None else policy.policy_id for policy in governing],
+            "policy_version": [None if policy is None else policy.version for policy in governing],
+            "anchored_at": [row.anchored_at for row in found],
+        },
+        schema=ROW_SCHEMA,
+    )
