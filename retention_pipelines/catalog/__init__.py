@@ -1,9 +1,10 @@
 """Every dataset once: name, layer, columns, grain, partitioning, owner.
 
 The one schema registry: tables are created from it, writes are checked against it, asset checks and documentation
-are generated from it. One file per station (`raw`, `features`, `series`); nothing here touches storage.
+are generated from it. One file per station (`raw`, `features`, `cached`, `series`); nothing here touches storage.
 """
 
+from retention_pipelines.catalog.cached import CACHED_FEATURES
 from retention_pipelines.catalog.dataset import Column, Dataset
 from retention_pipelines.catalog.features import FEATURE_STORE
 from retention_pipelines.catalog.raw import INGESTED_FILES, OBSERVATIONS, OCCURRENCES, QUARANTINE
@@ -25,6 +26,7 @@ DATASETS: dict[str, Dataset] = {
         QUARANTINE,
         INGESTED_FILES,
         FEATURE_STORE,
+        CACHED_FEATURES,
         AGGREGATED_TIME_SERIES,
         BIODIVERSITY_STATISTICS,
         SEASONAL_PATTERNS,

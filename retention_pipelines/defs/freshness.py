@@ -16,6 +16,7 @@ POLICIES: dict[str, FreshnessPolicy] = {
     "occurrences": DAILY,
     "observations": DAILY,
     "feature_store": DAILY,
+    "cached_features": DAILY,
     "aggregated_time_series": DAILY,
     "biodiversity_statistics": DAILY,
     "seasonal_patterns": DAILY,

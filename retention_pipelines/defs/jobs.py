@@ -12,6 +12,7 @@ from retention_pipelines.defs.resources import LakeResource
 INGEST = "ingest"
 MONTHS_JOB = "months"
 CLIMATOLOGY = "climatology"
+FOLD = "fold"
 Lakes = dg.ResourceParam[LakeResource]
 
 # Assets of the jobs, in flow order.
@@ -25,6 +26,7 @@ JOB_ASSETS: dict[str, tuple[str, ...]] = {
         "biodiversity_statistics",
     ),
     CLIMATOLOGY: ("seasonal_patterns", "trends", "upwelling_frequency", "serving_copy"),
+    FOLD: ("cached_features",),
 }
 
 ingest_job = dg.define_asset_job(

@@ -3,6 +3,8 @@
 | schedule | when | why |
 |---|---|---|
 | hourly_ingest | minute 5 | takes what the sensor missed while no daemon ran, and proves that the way in works |
+| hourly_fold | minute 35 | cached features that have settled make room in Postgres |
+| daily_online | 05:40 | hot rows follow what was computed by any way, the command line included |
 | daily_months | 02:10 | recomputes months whose rows came in the last two days by any way, the command line included |
 | weekly_compaction | Sunday 03:20 | small files of a week's deliveries are merged when the machine is quiet |
 | monthly_climatology | day 1, 04:30 | a new month enters the climatology, the trends and the upwelling frequency |
@@ -15,6 +17,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 from dagster import DefaultScheduleStatus
 
+from retention_pipelines.defs.background import fold_job, online_job
 from retention_pipelines.defs.jobs import climatology_job, compaction_job, ingest_job, months_job, vacuum_job
 from retention_pipelines.defs.partitions import all_keys, key_ranges
 from retention_pipelines.defs.resources import LakeResource
@@ -37,6 +40,10 @@ def _schedule(job: object, name: str, cron: str, why: str) -> dg.ScheduleDefinit
 
 hourly_ingest = _schedule(
     ingest_job, "hourly_ingest", "5 * * * *", "Sweeps up what arrived while the sensor was not looking."
+)
+hourly_fold = _schedule(fold_job, "hourly_fold", "35 * * * *", "Moves cached features that have settled to the lake.")
+daily_online = _schedule(
+    online_job, "daily_online", "40 5 * * *", "Brings hot rows up to date, however features were computed."
 )
 weekly_compaction = _schedule(
     compaction_job, "weekly_compaction", "20 3 * * 0", "Merges the small files of a week's deliveries."
@@ -67,4 +74,12 @@ def daily_months(
         yield dg.RunRequest(run_key=f"{at:%Y-%m-%d}:{span.start}:{span.end}", tags=span.tags)
 
 
-SCHEDULES = (hourly_ingest, daily_months, weekly_compaction, monthly_climatology, monthly_vacuum)
+SCHEDULES = (
+    hourly_ingest,
+    hourly_fold,
+    daily_months,
+    daily_online,
+    weekly_compaction,
+    monthly_climatology,
+    monthly_vacuum,
+)
