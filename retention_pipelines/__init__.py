@@ -4,10 +4,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retention_pipelines.cache import switch as caching
+    from retention_pipelines.cache import caching
+    from retention_pipelines.cache.caching import bypass
     from retention_pipelines.cache.decorators import cache_features, cache_predictions
     from retention_pipelines.cache.spatial import Grid
-    from retention_pipelines.cache.switch import bypass
     from retention_pipelines.cache.training.decorator import cache_training_data
     from retention_pipelines.features.store import FeatureStore
     from retention_pipelines.guide import (
@@ -38,7 +38,7 @@ __all__ = [
 _HOMES = {
     "FeatureStore": "retention_pipelines.features.store",
     "Grid": "retention_pipelines.cache.spatial",
-    "bypass": "retention_pipelines.cache.switch",
+    "bypass": "retention_pipelines.cache.caching",
     "cache_features": "retention_pipelines.cache.decorators",
     "cache_predictions": "retention_pipelines.cache.decorators",
     "cache_training_data": "retention_pipelines.cache.training.decorator",
@@ -49,7 +49,7 @@ _HOMES = {
     "initialize_ml_retention_system": "retention_pipelines.guide",
     "start_retention_monitoring": "retention_pipelines.guide",
 }
-_MODULES = {"caching": "retention_pipelines.cache.switch"}
+_MODULES = {"caching": "retention_pipelines.cache.caching"}
 
 
 def __getattr__(name: str) -> Any:

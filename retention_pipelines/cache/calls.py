@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from retention_pipelines.cache import caching
 from retention_pipelines.cache import runtime as runtimes
-from retention_pipelines.cache import switch
 from retention_pipelines.cache.coherence import Names
 from retention_pipelines.cache.copying import copier
 from retention_pipelines.cache.early import due
@@ -201,7 +201,7 @@ class CachedFunction:
 
     def look(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The answer from memory; else a `Call` to go on with, or BYPASS. Raises a remembered exception."""
-        if switch.PROCESS.off or (switch.BYPASSED.get() is not None and self._is_bypassed()):
+        if caching.PROCESS.off or (caching.BYPASSED.get() is not None and self._is_bypassed()):
             return self._bypass("switched off")
         runtime = runtimes.CURRENT
         if runtime is None or runtime is not self._runtime:
@@ -310,8 +310,8 @@ class CachedFunction:
         return BYPASS
 
     def _is_bypassed(self) -> bool:
-        bypassed = switch.BYPASSED.get()
-        return bypassed is not None and (switch.EVERYTHING in bypassed or self.name in bypassed)
+        bypassed = caching.BYPASSED.get()
+        return bypassed is not None and (caching.EVERYTHING in bypassed or self.name in bypassed)
 
     def _bind(self) -> "runtimes.CacheRuntime":
         runtime = runtimes.current()
@@ -374,7 +374,7 @@ class CachedFunction:
 
     def bypass(self) -> Any:
         """A block in which this function just runs, in this thread or task."""
-        return switch.bypass(self.name)
+        return caching.bypass(self.name)
 
     def begins_renewal(self, key: str) -> bool:
         """Whether this caller is the one to renew a key; he takes it out of `renewing` when done."""

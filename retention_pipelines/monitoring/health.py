@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from retention_pipelines.cache import switch
+from retention_pipelines.cache import caching
 from retention_pipelines.cache.runtime import CacheRuntime
 from retention_pipelines.errors import CacheError, RetentionError
 
@@ -76,7 +76,7 @@ def _lake(runtime: CacheRuntime) -> PartHealth:
 
 
 def _caches(runtime: CacheRuntime) -> PartHealth:
-    if not runtime.enabled or switch.PROCESS.off:
+    if not runtime.enabled or caching.PROCESS.off:
         return PartHealth(part="caches", status="degraded", detail="The caches are switched off.")
     corrupt = sum(n for (_, outcome, _), n in runtime.counters.snapshot().items() if outcome == "corrupt")
     if corrupt:
