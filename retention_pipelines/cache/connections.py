@@ -64,7 +64,13 @@ class Place:
         with self._lock:
             server = self._server = self._server or self._open()
         url = server.address(role="service", tenant=self.settings.tenant, deadlines=deadlines)
-        con = BoundedConnection.open(address.conninfo(url), seconds=CONNECT_SECONDS)
+        try:
+            con = BoundedConnection.open(address.conninfo(url), seconds=CONNECT_SECONDS)
+        except psycopg.OperationalError:
+            if server.kind == "embedded":
+                # If somebody stopped it, the next attempt starts it again, as any command would.
+                self.close()
+            raise
         con.ends = time.monotonic() + CONNECT_SECONDS
         # Planned once: with a plan per call the planner costs more than the lookup.
         con.execute("set plan_cache_mode = force_generic_plan")

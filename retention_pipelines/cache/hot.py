@@ -59,7 +59,7 @@ class HotTier:
         self.tenant = settings.tenant
         self.read_only = settings.mode == "read_only"
         self.deadline_seconds = settings.cache_deadline_seconds
-        self._settings = settings
+        self.settings = settings
         self.counters = counters
         self._tenant = settings.tenant.encode()
         self._seal: Seal | None = None
@@ -256,7 +256,7 @@ class HotTier:
         """What signs and verifies payloads; read or made when first needed."""
         if self._seal is None:
             try:
-                self._seal = Seal(load_secret(self._settings))
+                self._seal = Seal(load_secret(self.settings))
             except CacheError as error:
                 raise Unavailable("no secret", error.message, hint=error.hint) from error
         return self._seal

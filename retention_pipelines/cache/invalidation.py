@@ -34,6 +34,8 @@ _GATHER_SECONDS = 0.01
 # How long a quiet line for notifications is trusted before it is tried.
 _TRY_SECONDS = 30.0
 _REMEMBERED = 4096
+# Between the time a line bears and its commit.
+_MARGIN_SECONDS = 60.0
 Apply = Callable[[Invalidation], None]
 
 
@@ -50,6 +52,7 @@ class InvalidationLog:
         # Held while lines are applied, so that they are applied in order and `seq` never runs ahead.
         self._applying = threading.RLock()
         self._seq: int | None = None
+        self._began_at = time.monotonic()
         self._recent: dict[int, Invalidation] = {}
         # Lines up to here may be missing from `_recent`.
         self._forgotten_to = 0
@@ -64,6 +67,8 @@ class InvalidationLog:
     def start(self, apply: Apply) -> None:
         """Follow the log in a thread: `apply` is told every line, one after another."""
         self._observers.append(apply)
+        # A first look at once: what is computed from now on knows what it may rest on.
+        self._catch_up_quietly(self._hot.deadline_seconds)
         with self._applying:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._follow, name="retention-invalidation", daemon=True)
@@ -114,19 +119,21 @@ class InvalidationLog:
         return int(row[0])
 
     def catch_up(self, *, seconds: float = _ASK_SECONDS) -> None:
-        """Read the log to its end and apply what is new; raises `Unavailable`. The thread does it by itself."""
+        """Read the log to its end and apply what is new; raises `Unavailable`. The thread does it by itself.
+
+        The first time that is what was said in the life of this process, which may have remembered things meanwhile.
+        """
         with self._applying:
             seen = self._seq
             began = time.monotonic()
             newest, is_complete, said = self._hot.ask(
                 statements.plain("invalidations"),
-                {"seen": 0 if seen is None else seen, "tenant": self._hot.tenant},
+                {"seen": seen, "tenant": self._hot.tenant, "alive": began - self._began_at + _MARGIN_SECONDS},
                 seconds=seconds,
             )[0]
             if seen is None:
-                # A process begins with empty memory: what was said before does not concern it.
-                self._forgotten_to = newest
-            elif not is_complete or newest < seen:
+                self._forgotten_to = min((line[0] for line in said), default=newest + 1) - 1
+            if not is_complete or newest < (seen or 0):
                 LOG.warning("Lines of the invalidation log may have been missed: everything in memory is forgotten")
                 self._recent.clear()
                 self._forgotten_to = newest
@@ -143,11 +150,9 @@ class InvalidationLog:
         For values that are kept in memory after a computation or a read that began at `seq`.
         """
         with self._applying:
-            if seq is None:
-                return self._seq is not None and bool(self._recent)
-            if seq < self._forgotten_to:
+            if seq is not None and seq < self._forgotten_to:
                 return True
-            return any(number > seq and names(told) for number, told in self._recent.items())
+            return any(number > (seq or 0) and names(told) for number, told in self._recent.items())
 
     def close(self) -> None:
         """Follow no longer."""
@@ -168,9 +173,9 @@ class InvalidationLog:
             except Exception:
                 LOG.exception("A cache could not forget what it was told to: %s", told.scope)
 
-    def _catch_up_quietly(self) -> None:
+    def _catch_up_quietly(self, seconds: float = _ASK_SECONDS) -> None:
         try:
-            self.catch_up()
+            self.catch_up(seconds=seconds)
         except Unavailable as error:
             LOG.debug("The invalidation log cannot be read now: %s", error.reason)
 

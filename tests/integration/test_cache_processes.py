@@ -16,6 +16,7 @@ from retention_pipelines.cache.hot import HotTier
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings
 
+pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
 WORKER = Path(__file__).with_name("cache_worker.py")
 
 
