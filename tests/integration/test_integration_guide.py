@@ -1,10 +1,12 @@
 """The guide's calls on a real Postgres: retraining, cleanup, monitoring, and the mode that writes nothing."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -176,8 +178,6 @@ class TestMonitoring:
 
     def test_health_is_healthy_and_says_when_the_database_is_gone(self, own_system: Settings) -> None:
         """M5: it said all components healthy."""
-        import os
-
         os.makedirs(own_system.lake_root)
         start(own_system, enable_integration=False)
         monitor = monitoring.get_retention_monitor()
@@ -269,6 +269,19 @@ class TestCloudflareMode:
         assert manager.predict("richness", {"sst": 2.0}).prediction == 10.0
         writer.close()
 
+    def test_a_child_process_after_a_fork_reads_lightly_too(self, own_system: Settings) -> None:
+        start(own_system, cloudflare_mode=True, enable_integration=False)
+        parent = runtimes.current()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
+            child = os.fork()
+        if child == 0:
+            found = runtimes.CURRENT
+            fine = type(found).__name__ == "LightRuntime" and found is not parent and found.read_only
+            os._exit(0 if fine else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert runtimes.current() is parent
+
     def test_leaving_the_mode_uses_the_former_caches(self, own_system: Settings) -> None:
         start(own_system, enable_integration=False, auto_start=False)
         former = runtimes.current()
@@ -289,3 +302,33 @@ def test_a_patched_study_is_queued(database: Server, own_system: Settings, make_
     assert module.create(None)["event_id"] is None, "what names no study is returned, counted and not queued"
     assert integrator.get_integration_metrics()["studies_not_queued"] == 1
     assert rows(database, "select subject, state from work_queue") == [("cruise/st1", "waiting")]
+
+
+def test_prepared_training_data_comes_from_files_the_second_time(own_system: Settings, make_module) -> None:
+    module = make_module(
+        "platform_models",
+        """
+        import numpy as np
+
+        calls = []
+
+        class MLModelManager:
+            def __init__(self):
+                self.models_dir, self.models = "models", {"richness": object()}
+
+            def prepare_training_data(self, model_type, rows=10):
+                calls.append(rows)
+                return np.arange(rows * 2.0).reshape(rows, 2), np.ones(rows, dtype="int8")
+        """,
+    )
+    plain = module.MLModelManager().prepare_training_data("richness", 5)
+    module.calls.clear()
+    start(own_system, auto_start=False)
+    manager = module.MLModelManager()
+    first, again = (manager.prepare_training_data("richness", rows=5) for _ in range(2))
+    other = manager.prepare_training_data("richness", 6)
+    assert module.calls == [5, 6]
+    for x, y in (first, again):
+        assert x.tolist() == plain[0].tolist()
+        assert (y.tolist(), y.dtype) == (plain[1].tolist(), plain[1].dtype)
+    assert other[0].shape == (6, 2)

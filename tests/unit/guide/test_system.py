@@ -3,6 +3,7 @@ tests/integration/test_integration_guide.py."""
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -14,9 +15,11 @@ import pytest
 import retention_pipelines
 from retention_pipelines import cache_features, cache_predictions
 from retention_pipelines.cache import runtime as runtimes
-from retention_pipelines.cache import switch
+from retention_pipelines.cache import caching
+from retention_pipelines.cache.logs import close_logging
 from retention_pipelines.errors import SettingsError
 from retention_pipelines.guide import monitoring, system
+from retention_pipelines.settings import load_settings
 
 MODULES = {"models": "platform_models", "endpoints": "platform_no_endpoints"}
 
@@ -25,7 +28,7 @@ MODULES = {"models": "platform_models", "endpoints": "platform_no_endpoints"}
 def own_system(monkeypatch: pytest.MonkeyPatch) -> Iterator[runtimes.CacheRuntime]:
     monkeypatch.setattr(system, "_INTEGRATOR", None)
     monkeypatch.setattr(monitoring, "_MONITOR", None)
-    with switch.testing() as runtime:
+    with caching.testing() as runtime:
         yield runtime
         system.disable_integration()
         monitoring.get_retention_monitor().stop()
@@ -48,6 +51,32 @@ def test_enable_and_disable_are_public(manager_module) -> None:
     assert status.enabled
     retention_pipelines.disable_integration()
     assert id(vars(manager_module.MLModelManager)["predict"]) == original
+
+
+def test_the_setting_integration_file_names_the_targets(platform, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("targets: [{target: 'platform_ml:score', kind: prediction, model: {value: m}}]")
+    with caching.testing(load_settings({}, integration_file=file)):
+        integrator = retention_pipelines.initialize_ml_retention_system()
+        assert integrator.integration_status().patched == ("platform_ml:score",)
+        integrator.disable_integration()
+
+
+def test_a_log_file_is_written_when_asked_with_hits_and_no_payload(manager_module, tmp_path: Path) -> None:
+    file = tmp_path / "logs" / "ml_retention.log"
+    with caching.testing(load_settings({}, log_file=file, log_level="DEBUG")):
+        integrator = retention_pipelines.initialize_ml_retention_system(modules=MODULES)
+        manager = manager_module.MLModelManager()
+        for _ in range(2):
+            manager.predict("richness", {"sst": 12345.678})
+        integrator.disable_integration()
+    close_logging()
+    logging.getLogger("retention_pipelines").setLevel(logging.NOTSET)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    outcomes = [(line["outcome"], line.get("tier")) for line in lines if "outcome" in line]
+    assert ("MISS", None) in outcomes
+    assert ("HIT", "memory") in outcomes
+    assert "12345" not in file.read_text()
 
 
 class TestMetrics:

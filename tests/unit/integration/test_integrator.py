@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from retention_pipelines.cache import runtime as runtimes
-from retention_pipelines.cache import switch
+from retention_pipelines.cache import caching
 from retention_pipelines.errors import IntegrationError
 from retention_pipelines.integration.hooks import Hooks
 from retention_pipelines.integration.integrator import Integrator
@@ -18,7 +18,7 @@ MODULES = {"models": "platform_models", "endpoints": "platform_no_endpoints"}
 
 @pytest.fixture(autouse=True)
 def own_caches() -> Iterator[runtimes.CacheRuntime]:
-    with switch.testing() as runtime:
+    with caching.testing() as runtime:
         yield runtime
 
 
