@@ -19,7 +19,8 @@ _HINT = "Convert it to a numeric or fixed-width dtype, or say with key=... which
 def encoder_of(kind: type) -> Encoder:
     """The encoder of NumPy's type `kind`."""
     if issubclass(kind, np.generic):
-        return _scalar
+        literal = issubclass(kind, np.bool_ | np.integer | np.floating)
+        return _number if literal and not issubclass(kind, np.timedelta64 | np.longdouble) else _scalar
     if kind in (np.ndarray, np.matrix, np.memmap, np.recarray):
         return _array
     if kind is np.ma.MaskedArray:
@@ -71,6 +72,11 @@ def content(array: np.ndarray[Any, Any]) -> str:
     else:
         digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
     return digest.hexdigest()
+
+
+def _number(value: np.generic, depth: int, left: list[int]) -> str:
+    """A boolean, integer or float of at most 64 bits: its literal says all, and that every NaN is the same."""
+    return f"#np{value.dtype.str}:{value.item()!r}"
 
 
 def _scalar(value: np.generic, depth: int, left: list[int]) -> str:

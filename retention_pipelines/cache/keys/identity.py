@@ -19,6 +19,7 @@ from retention_pipelines.errors import Unkeyable
 
 _DECIDES_NOTHING = frozenset({"_thread", "threading", "logging", "asyncio.locks", "asyncio.events"})
 _tokens: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+_classes: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 _versions: WeakKeyDictionary[Any, tuple[CodeType, str]] = WeakKeyDictionary()
 
 
@@ -138,8 +139,11 @@ def _own_token(function: Any) -> str:
 
 def class_identity(cls: type, depth: int, left: list[int]) -> str:
     """A class as a value. One made inside a function is told apart by the code of its methods as well."""
+    known = _classes.get(cls)
+    if known is not None:
+        return known
     if "<locals>" not in cls.__qualname__:
-        return tagged("class", name_of(cls))
+        return _classes.setdefault(cls, tagged("class", name_of(cls)))
     code = []
     for name, member in sorted(vars(cls).items()):
         plain = unwrapped(member)

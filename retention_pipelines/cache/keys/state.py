@@ -7,6 +7,7 @@ classes (`identity`), how values are encoded.
 import dis
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from retention_pipelines.cache.keys.encoding import HINT, tagged, text
 from retention_pipelines.cache.keys.identity import class_identity
@@ -15,12 +16,21 @@ from retention_pipelines.errors import Unkeyable
 _HEAP_TYPE = 1 << 9
 _IMMUTABLE_TYPE = 1 << 8
 _POINTER = 8
+_slots_of: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
+_python_only: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 _LOGS = frozenset({"append", "add", "extend", "appendleft", "insert"})
 _NO_STEPS = frozenset({"CACHE", "PRECALL", "EXTENDED_ARG", "PUSH_NULL", "NOP"})
 
 
 def has_only_python_state(cls: type) -> bool:
     """Whether all an instance knows is in its `__dict__` and slots: no base class keeps state in C."""
+    known = _python_only.get(cls)
+    if known is None:
+        known = _python_only[cls] = _keeps_no_other_state(cls)
+    return known
+
+
+def _keeps_no_other_state(cls: type) -> bool:
     slots = 0
     for base in cls.__mro__:
         if base is object:
@@ -32,19 +42,27 @@ def has_only_python_state(cls: type) -> bool:
     return cls.__itemsize__ == 0 and cls.__basicsize__ <= object.__basicsize__ + _POINTER * (slots + 2)
 
 
+def _slots(cls: type) -> tuple[str, ...]:
+    """The attributes of `cls` that are no part of an instance's `__dict__`."""
+    known = _slots_of.get(cls)
+    if known is None:
+        found = []
+        for base in cls.__mro__:
+            names = vars(base).get("__slots__", ())
+            for name in (names,) if isinstance(names, str) else names:
+                private = name.startswith("__") and not name.endswith("__")
+                found.append(f"_{base.__name__.lstrip('_')}{name}" if private else name)
+        known = _slots_of[cls] = tuple([name for name in found if name not in ("__dict__", "__weakref__")])
+    return known
+
+
 def state(value: Any) -> dict[str, Any]:
     """The attributes of an instance of a class with only Python state, slots included."""
-    found: dict[str, Any] = {}
-    for base in type(value).__mro__:
-        names = vars(base).get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            attribute = (
-                f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
-            )
-            if name not in ("__dict__", "__weakref__") and hasattr(value, attribute):
-                found[attribute] = getattr(value, attribute)
-    found.update(getattr(value, "__dict__", {}))
-    return found
+    attributes: dict[str, Any] = getattr(value, "__dict__", {})
+    slots = _slots(type(value))
+    if not slots:
+        return attributes
+    return {name: getattr(value, name) for name in slots if hasattr(value, name)} | attributes
 
 
 def counted_attributes(function: Any) -> frozenset[str]:
@@ -99,7 +117,9 @@ def instance_state(value: Any, depth: int, left: list[int], without: frozenset[s
         raise Unkeyable(f"{cls.__qualname__} keeps state outside its attributes.", hint=HINT)
     try:
         known = state(value)
-        attributes = text({name: known[name] for name in known if name not in without}, depth + 1, left)
+        if without:
+            known = {name: known[name] for name in known if name not in without}
+        attributes = text(known, depth + 1, left)
     except Unkeyable as error:
         raise Unkeyable(f"An attribute of {cls.__qualname__} cannot be keyed: {error.message}", hint=HINT) from error
     return tagged("self", class_identity(cls, depth, left), attributes)
