@@ -25,7 +25,15 @@ from retention_pipelines.sources.darwin_core.records import DataSet, stage
 from retention_pipelines.sources.darwin_core.terms import term_of
 from retention_pipelines.sources.identity import from_file_name
 from retention_pipelines.sources.licences import licence_name
-from retention_pipelines.sources.staging import RawFile, Recognition, Staged, fresh_name, record_hash
+from retention_pipelines.sources.staging import (
+    QC_SCALE,
+    RawFile,
+    Recognition,
+    Staged,
+    closed_word,
+    fresh_name,
+    record_hash,
+)
 from retention_pipelines.sources.text_table import Dialect, encoding_or_refusal, header, load, reader, unique
 from retention_pipelines.sources.units import conversion
 from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
@@ -146,7 +154,7 @@ def _observations(file: RawFile, found: Header, con: duckdb.DuckDBPyConnection) 
     flags |= {"UNIT_NOT_READ" for one in refused if one.unit_unknown}
     measurements = []
     for one in values:
-        expression, names = _measurement(one, found, is_argo=is_argo)
+        expression, names = _measurement(one, values, found, is_argo=is_argo)
         measurements.append(expression)
         used |= names
     text = _column
@@ -258,8 +266,10 @@ def _scale(found: Header, columns: Mapping[str, str], kind: str) -> float:
     return convert.scale if convert else 1.0
 
 
-def _measurement(one: Reading, found: Header, *, is_argo: bool) -> tuple[duckdb.Expression, set[str]]:
-    """The struct of one variable, and the columns it uses."""
+def _measurement(
+    one: Reading, all_of_them: Sequence[Reading], found: Header, *, is_argo: bool
+) -> tuple[duckdb.Expression, set[str]]:
+    """The struct of one of the variables, and the columns it uses."""
     constant = duckdb.ConstantExpression
     flag = found.named(*(one.column.casefold() + ending for ending in _FLAG_ENDINGS))
     adjusted = found.named(f"{one.column.casefold()}_adjusted")
@@ -277,11 +287,11 @@ def _measurement(one: Reading, found: Header, *, is_argo: bool) -> tuple[duckdb.
             good = good & duckdb.FunctionExpression("flag_is_good", flag_text, constant("argo"))
     expression = duckdb.FunctionExpression(
         "measured_value",
-        constant(one.variable),
-        constant(one.standard_name),
+        closed_word(one.variable, (each.variable for each in all_of_them)),
+        closed_word(one.standard_name, (each.standard_name for each in all_of_them)),
         constant(one.conversion.scale),
         constant(one.conversion.offset),
-        constant(scale),
+        constant(scale).cast(QC_SCALE),
         _column(one.column),
         _column(flag),
         _column(adjusted),

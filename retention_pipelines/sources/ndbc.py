@@ -17,7 +17,15 @@ import pyarrow as pa
 
 from retention_pipelines.errors import FileRefused
 from retention_pipelines.sources.cf import Reading, read_as
-from retention_pipelines.sources.staging import RawFile, Recognition, Staged, fresh_name, record_hash
+from retention_pipelines.sources.staging import (
+    QC_SCALE,
+    RawFile,
+    Recognition,
+    Staged,
+    closed_word,
+    fresh_name,
+    record_hash,
+)
 from retention_pipelines.sources.text_table import Dialect, header, reader
 from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
 
@@ -165,7 +173,7 @@ def _stage(file: RawFile, station: str, position: Station, lookup: RawFile, con:
         *(duckdb.ColumnExpression(name).alias(name.lower()) for name in ("YY", "DD", "hh")),
         duckdb.ColumnExpression("MM").alias("month_number"),
         (duckdb.ColumnExpression("mm_") if "mm_" in names else null).alias("minute"),
-        duckdb.FunctionExpression("list_value", *(_expression(one) for one in values)).alias("every"),
+        duckdb.FunctionExpression("list_value", *(_expression(one, values) for one in values)).alias("every"),
         _broken([name for name, *_ in values]).alias("broken"),
         record_hash(identity, names),
     ).create_view("ndbc_rows", replace=True)
@@ -235,7 +243,9 @@ def _broken(names: Sequence[str]) -> duckdb.Expression:
     return duckdb.CaseExpression(reduce(or_, tests), duckdb.FunctionExpression("json_object", *pairs).cast("VARCHAR"))
 
 
-def _expression(one: tuple[str, Reading, float]) -> duckdb.Expression:
+def _expression(
+    one: tuple[str, Reading, float], all_of_them: Sequence[tuple[str, Reading, float]]
+) -> duckdb.Expression:
     name, reading, missing = one
     constant = duckdb.ConstantExpression
     column = duckdb.ColumnExpression(name)
@@ -243,11 +253,11 @@ def _expression(one: tuple[str, Reading, float]) -> duckdb.Expression:
     text = duckdb.FunctionExpression("ndbc_text", column, constant(missing))
     return duckdb.FunctionExpression(
         "measured_value",
-        constant(reading.variable),
-        constant(reading.standard_name),
+        closed_word(reading.variable, (each.variable for _, each, _ in all_of_them)),
+        closed_word(reading.standard_name, (each.standard_name for _, each, _ in all_of_them)),
         constant(reading.conversion.scale),
         constant(reading.conversion.offset),
-        constant("none"),
+        constant("none").cast(QC_SCALE),
         text,
         null,
         null,

@@ -47,6 +47,11 @@ def closed_vocabulary(words: Iterable[str]) -> str:
     return f"ENUM({quote_texts(dict.fromkeys(words))})"
 
 
+def closed_word(word: str, words: Iterable[str]) -> duckdb.Expression:
+    """A constant of a closed vocabulary."""
+    return duckdb.ConstantExpression(word).cast(closed_vocabulary(words))
+
+
 VALUE_KIND = closed_vocabulary(("raw", "adjusted"))
 QC_SCALE = closed_vocabulary(("argo", "qartod", "wod", "none"))
 #: DuckDB types of the members of an element of `measurements`. A reader may give any text as an ENUM of its own.
@@ -253,6 +258,7 @@ __all__ = [
     "Recognition",
     "Staged",
     "closed_vocabulary",
+    "closed_word",
     "fresh_name",
     "record_hash",
 ]
