@@ -19,11 +19,7 @@ _MOST_CLASSES = 256
 _MOST_FLOAT_CLASSES = 20
 _LONGEST_TEXT = 200
 _LONGEST_LIST = 1_000
-_SPLIT = (
-    ("X", "y", "X_val", "y_val"),
-    ("X_train", "y_train", "X_val", "y_val"),
-    ("X_train", "y_train", "X_test", "y_test"),
-)
+_TRAIN, _VAL = ("X", "X_train"), ("X_val", "X_test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +94,23 @@ def as_training_set(value: object) -> TrainingSet | None:
 
 
 def _from_names(value: Mapping[Any, Any]) -> TrainingSet | None:
-    for names in _SPLIT:
-        if names[0] in value and names[1] in value:
-            parts = [value.get(name) for name in names]
-            names_given = value.get("feature_names")
-            return TrainingSet(
-                X=parts[0],
-                y=parts[1],
-                X_val=parts[2],
-                y_val=parts[3],
-                feature_names=tuple(names_given) if isinstance(names_given, Sequence | np.ndarray) else (),
-                pipeline=value.get("pipeline"),
-            )
-    return None
+    name = next((one for one in _TRAIN if one in value and _target(one) in value), None)
+    if name is None:
+        return None
+    val = next((one for one in _VAL if one in value), "")
+    names = value.get("feature_names")
+    return TrainingSet(
+        X=value[name],
+        y=value[_target(name)],
+        X_val=value.get(val),
+        y_val=value.get(_target(val)),
+        feature_names=tuple(names) if isinstance(names, Sequence | np.ndarray) else (),
+        pipeline=value.get("pipeline"),
+    )
+
+
+def _target(name: str) -> str:
+    return name.replace("X", "y")
 
 
 def class_distribution(*targets: Any) -> dict[str, float] | None:

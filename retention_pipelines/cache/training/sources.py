@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.log import DeltaLog
@@ -28,6 +29,7 @@ class LakeVersions:
         self._lock = threading.Lock()
         self._heads: dict[str, tuple[float, int]] = {}
         self._logs: dict[str, DeltaLog] = {}
+        self._remote: dict[str, Any] = {}
 
     def now(self, names: Iterable[str]) -> dict[str, int]:
         """The newest version of each table, read at this moment; -1 for one that was never written."""
@@ -60,19 +62,26 @@ class LakeVersions:
     def _read_head(self, name: str) -> int:
         root = f"{self._root}/{name}"
         if not self._local:
-            from deltalake import DeltaTable
-            from deltalake.exceptions import TableNotFoundError
-
-            try:
-                return int(DeltaTable(root, storage_options=self._options, without_files=True).version())
-            except TableNotFoundError:
-                return -1
+            return self._read_remote_head(name, root)
         try:
             with os.scandir(f"{root}/_delta_log") as entries:
                 numbers = (entry.name.removesuffix(".json") for entry in entries if entry.name.endswith(".json"))
                 return max((int(number) for number in numbers if number.isdigit()), default=-1)
         except FileNotFoundError:
             return -1
+
+    def _read_remote_head(self, name: str, root: str) -> int:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        if name in self._remote:
+            self._remote[name].update_incremental()
+        else:
+            try:
+                self._remote[name] = DeltaTable(root, storage_options=self._options)
+            except TableNotFoundError:
+                return -1
+        return int(self._remote[name].version())
 
     def _log(self, name: str) -> DeltaLog:
         with self._lock:

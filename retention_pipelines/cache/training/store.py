@@ -108,6 +108,7 @@ class TrainingSets:
         self.counters = counters or Counters()
         self.clock_ns = clock_ns
         self._hot = hot
+        self._warned = False
         self._asked: dict[str, tuple[float, int]] = {}
         self._seal: Seal | None = None
 
@@ -252,7 +253,10 @@ class TrainingSets:
             put_row(self._hot, manifest, content_sha256=content_sha256(manifest), age_seconds=age)
         except Exception as error:  # noqa: BLE001 - whatever the database says, the set is stored
             self.counters.add("training", "degraded", "postgres")
-            LOG.warning("The row of the training set %s was not written: %s", manifest.key, error)
+            level, self._warned = (logging.DEBUG if self._warned else logging.WARNING), True
+            LOG.log(level, "The row of the training set %s was not written: %s", manifest.key, error)
+        else:
+            self._warned = False
 
     # -- forgetting -----------------------------------------------------------------------------------------------
 

@@ -391,3 +391,46 @@ def test_verifying_names_what_is_damaged(sets: Sets) -> None:
     found = sets.verify()
     assert len(found) == 1
     assert KEY in found[0]
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "open", "fstat"])
+def test_a_crash_before_any_step_leaves_a_whole_set_or_none(
+    sets: Sets, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    old, new = {"X": X, "y": Y}, {"X": X * 2, "y": Y}
+    sets.put(old)
+    real = getattr(os, call)
+    seen = {"old": 0, "new": 0}
+    for step in range(100):
+        left = [step]
+
+        def crash(*args: Any, _left: list[int] = left, **kwargs: Any) -> Any:
+            _left[0] -= 1
+            if _left[0] < 0:
+                raise Crash
+            return real(*args, **kwargs)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, call, crash)
+            try:
+                sets.put(new)
+            except Crash:
+                done = False
+            else:
+                done = True
+        found = Sets(sets.settings).get()
+        seen["new" if same(found, new) else "old"] += 1
+        assert same(found, new) or same(found, old)
+        assert sets.verify() == []
+        sets.put(old)
+        if done:
+            break
+    assert done
+    assert seen["old"] > 0
+    assert seen["new"] > 0
+    sets.clean(safe_age_seconds=-1.0)
+    assert not [entry.name for entry in os.scandir(sets.folder.root) if entry.name.startswith("new-")]
