@@ -88,6 +88,16 @@ class PolicySet:
                 )
         return cls(dataset, tuple(mine))
 
+    def places(self, action: Action, only: str | None = None) -> list[int]:
+        """Places of the policies with an action; only the one of that id, where one is named."""
+        if only is not None and only not in {policy.policy_id for policy in self.policies}:
+            raise PolicyError(f"{only!r} is no enabled policy of {self.dataset}.")
+        return [
+            place
+            for place, policy in enumerate(self.policies)
+            if policy.action == action and only in (None, policy.policy_id)
+        ]
+
     @property
     def catch_all(self) -> Policy | None:
         """The policy of lowest priority, if it matches everything."""

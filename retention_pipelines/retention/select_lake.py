@@ -22,13 +22,16 @@ from retention_pipelines.retention.plan import ROW_SCHEMA, PartitionPlan, Plan, 
 from retention_pipelines.retention.policy import Action, PolicySet
 from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, statement
+from retention_pipelines.warehouse.files import scan_text
+from retention_pipelines.warehouse.table import Table
 
 PACKAGE = "retention_pipelines.retention"
 READS_SCHEMA = pa.schema(
     [("key", pa.string()), ("hits", pa.int64()), ("last_accessed_at", pa.timestamp("us", tz="UTC"))]
 )
 _COUNTED = ("access_count", "last_accessed_at")
-_SCAN, _READS = "_retention_scan", "_retention_reads"
+_WRITTEN_SCHEMA = pa.schema([("filename", pa.string()), ("written_at", pa.timestamp("us", tz="UTC"))])
+_SCAN, _READS, _WRITTEN = "_retention_scan", "_retention_reads", "_retention_written"
 
 
 def plan_lake(
@@ -40,10 +43,12 @@ def plan_lake(
     reads: pa.Table | None = None,
     protections: Sequence[Protection] = (),
     action: Action = "delete",
+    only: str | None = None,
 ) -> Plan:
     """The plan of what `action` would do to a lake dataset, over one version of its table.
 
-    Rows governed by a policy with another action are none of its business and are kept by it. `reads` has the columns
+    Rows governed by a policy with another action, or by another policy than `only`, are none of its business and are
+    kept by it. `reads` has the columns
     of `READS_SCHEMA`: how often rows were read, by the value of the dataset's `read_key`. Memory holds the names of the
     rows that go from partitions that are rewritten, and counts of all others.
     """
@@ -52,18 +57,19 @@ def plan_lake(
     files = table.files(version=version)
     ordered = in_order(protections)
     partition_by = table.dataset.partition_by
-    rules = _Rules(dataset=dataset, policies=policies, protections=ordered, as_of=as_of, action=action)
+    rules = _Rules(dataset=dataset, policies=policies, protections=ordered, as_of=as_of, action=action, only=only)
     con.register(_READS, reads if reads is not None else READS_SCHEMA.empty_table())
     try:
-        bind(con, _SCAN, table.scan_files(files))
+        _bind_scan(con, table, files, rules)
         numbers = _numbers(con, rules, partition_by)
         partitions = _partitions(files, numbers, partition_by, erasing=any(one.kind == "erasure" for one in ordered))
         rewritten = {one.partition for one in partitions if one.fate == "rewrite"}
         # Only where a partition is rewritten do the names of rows matter: they cost more to read than all the rest.
-        bind(con, _SCAN, table.scan_files(file for file in files if _folder(file, partition_by) in rewritten))
+        _bind_scan(con, table, [file for file in files if _folder(file, partition_by) in rewritten], rules)
         rows = _rows(con, rules, partition_by)
     finally:
         con.unregister(_READS)
+        con.unregister(_WRITTEN)
     return seal(
         dataset=dataset.name,
         action=action,
@@ -75,6 +81,17 @@ def plan_lake(
         counts=_counts(numbers, partitions, policies, ordered),
         rows=rows,
     )
+
+
+def _bind_scan(con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], rules: "_Rules") -> None:
+    """View `_retention_scan`: the rows of files, with `written_at` of each row's file where deciding looks at it."""
+    if "written_at" not in {rules.dataset.sources.get(name) for name in rules.named()}:
+        bind(con, _SCAN, table.scan_files(files))
+        return
+    bind(con, "_retention_named_scan", scan_text(table.dataset, table.root, files, named=True))
+    written = {f"{table.root}/{file.path}": file.written_at for file in files}
+    con.register(_WRITTEN, pa.table({"filename": list(written), "written_at": list(written.values())}, _WRITTEN_SCHEMA))
+    con.sql(statement(PACKAGE, "written")).create_view(_SCAN, replace=True)
 
 
 def row_id(identity: Sequence[str]) -> duckdb.Expression:
@@ -108,6 +125,7 @@ class _Rules:
     protections: tuple[Protection, ...]
     as_of: datetime
     action: Action
+    only: str | None
 
     def named(self) -> frozenset[str]:
         """The fields that deciding looks at."""
@@ -160,9 +178,9 @@ def _decided(
         *(expression.alias(f"decided_{name}") for name, expression in decision.items()),
     )
     goes, policy = ColumnExpression("decided_expired"), ColumnExpression("decided_policy")
-    mine = [place for place, one in enumerate(rules.policies.policies) if one.action == rules.action]
+    mine = rules.policies.places(rules.action, rules.only)
     acted_on = [policy.isin(*map(ConstantExpression, mine))] if mine else []
-    if rules.action == "delete":
+    if rules.action == "delete" and rules.only is None:
         # What an order erases goes whatever its policy would do with it.
         acted_on.append(ColumnExpression("decided_ruled_by").isnotnull())
     if len(mine) < len(rules.policies.policies) or not mine:

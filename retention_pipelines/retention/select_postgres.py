@@ -46,15 +46,17 @@ def plan_postgres(
     as_of: datetime,
     protections: Sequence[Protection] = (),
     action: Action = "delete",
+    only: str | None = None,
 ) -> Plan:
     """The plan of what `action` would do to a dataset in Postgres, over one snapshot of it.
 
-    Rows governed by a policy with another action are none of its business. A day's partition goes whole when all its
-    rows may go, but never the newest; elsewhere single rows go, however few. The engine must see every tenant's rows.
+    Rows governed by a policy with another action, or by another policy than `only`, are kept by it. A day's partition
+    goes whole when all its rows may go, but never the newest; elsewhere single rows go, however few. The engine must
+    see every tenant's rows.
     """
     ordered = in_order(protections)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as con:
-        decided = _decided(dataset, policies, ordered, as_of, action).cte("decided")
+        decided = _decided(dataset, policies, ordered, as_of, action, only).cte("decided")
         numbers = _numbers(con, decided)
         partitions = _partitions(con, dataset, numbers)
         dropped = [one.partition for one in partitions if one.fate == "drop"]
@@ -91,7 +93,12 @@ def _fields(dataset: Governed, rows: FromClause, reads: FromClause | None) -> Ma
 
 
 def _decided(
-    dataset: Governed, policies: PolicySet, protections: Sequence[Protection], as_of: datetime, action: Action
+    dataset: Governed,
+    policies: PolicySet,
+    protections: Sequence[Protection],
+    as_of: datetime,
+    action: Action,
+    only: str | None,
 ) -> Select[Any]:
     rows = METADATA.tables[dataset.table]
     reads = ACCESS_COUNTS if dataset.read_key else None
@@ -106,9 +113,9 @@ def _decided(
             ),
         )
     decision = postgres_columns(_fields(dataset, rows, reads), dataset.fields, policies, protections, as_of)
-    mine = [place for place, policy in enumerate(policies.policies) if policy.action == action]
+    mine = policies.places(action, only)
     acted_on: list[ColumnElement[bool]] = [decision.policy.in_(mine)] if mine else []
-    if action == "delete":
+    if action == "delete" and only is None:
         acted_on.append(decision.ruled_by.is_not(None))
     return select(
         cast(cast(literal_column(f"{rows.name}.tableoid"), REGCLASS), Text).label("partition"),

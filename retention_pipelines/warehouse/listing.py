@@ -7,6 +7,7 @@ belong here: reading and writing the files (`files.py`).
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -15,12 +16,16 @@ from deltalake import DeltaTable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LakeFile:
-    """A Parquet file of a table; `minimum` and `maximum` hold what its statistics say per column."""
+    """A Parquet file of a table; `minimum` and `maximum` hold what its statistics say per column.
+
+    `written_at` is when it was committed or put back by an undo; None where the log does not say.
+    """
 
     path: str
     bytes: int
     rows: int
     partition: Mapping[str, str]
+    written_at: datetime | None = field(default=None, compare=False)
     minimum: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     maximum: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     nulls: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
@@ -34,18 +39,21 @@ def live_files(delta: DeltaTable, partition_by: Sequence[str]) -> list[LakeFile]
     known = pa.table(delta.get_add_actions(flatten=True))
     minimum, maximum, nulls = (_Columns(known, prefix) for prefix in ("min.", "max.", "null_count."))
     partitions = zip(*(known[f"partition.{key}"].to_pylist() for key in partition_by), strict=True)
-    rows = zip(*(known[name].to_pylist() for name in ("path", "size_bytes", "num_records")), strict=True)
+    rows = zip(
+        *(known[name].to_pylist() for name in ("path", "size_bytes", "num_records", "modification_time")), strict=True
+    )
     return [
         LakeFile(
             path=path,
             bytes=size,
             rows=records,
             partition=dict(zip(partition_by, next(partitions, ()), strict=True)),
+            written_at=None if written is None else datetime.fromtimestamp(written / 1000, UTC),
             minimum=_Row(minimum, number),
             maximum=_Row(maximum, number),
             nulls=_Row(nulls, number),
         )
-        for number, (path, size, records) in enumerate(rows)
+        for number, (path, size, records, written) in enumerate(rows)
     ]
 
 

@@ -1,0 +1,156 @@
+"""Plans over the stores of these settings: policies, protections and reads are looked up, then rows are decided.
+
+What belongs here: opening what a plan needs and asking the database for the instant it is made at. What does not: how
+rows are selected (`select_lake.py`, `select_postgres.py`), executing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+from sqlalchemy import Connection, Engine, Table, func, or_, select
+
+from retention_pipelines.errors import PolicyError
+from retention_pipelines.postgres.address import EVERY_TENANT
+from retention_pipelines.postgres.engine import open_engine
+from retention_pipelines.postgres.server import open_server
+from retention_pipelines.postgres.tables import ACCESS_COUNTS, HOLDS, LEASES, MODELS, PINS, PLANS, ROOTS
+from retention_pipelines.retention.decide import Protection, ProtectionKind
+from retention_pipelines.retention.filter.parse import parse
+from retention_pipelines.retention.governed import Governed, governed
+from retention_pipelines.retention.plan import Plan
+from retention_pipelines.retention.policy import Policy
+from retention_pipelines.retention.registry import PolicyRegistry
+from retention_pipelines.retention.select_lake import READS_SCHEMA, plan_lake
+from retention_pipelines.retention.select_postgres import plan_postgres
+from retention_pipelines.settings import Settings
+from retention_pipelines.warehouse import Lake
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Makes plans; open one with `planner(settings)`."""
+
+    engine: Engine
+    lake: Lake
+    registry: PolicyRegistry
+
+    def as_of(self) -> datetime:
+        """The database's instant, never before that of a plan made earlier."""
+        with self.engine.connect() as con:
+            instant: datetime = con.scalar(
+                select(func.greatest(func.now(), select(func.max(PLANS.c.as_of)).scalar_subquery()))
+            )
+        return instant
+
+    def plan(self, policy: Policy, *, as_of: datetime | None = None) -> Plan:
+        """What executing one policy now would do; rows it does not govern are kept."""
+        if not policy.enabled:
+            raise PolicyError(f"{policy.policy_id} is switched off.", hint="`retention policies set` switches it on.")
+        dataset = governed(policy.dataset)
+        policies = self.registry.policy_set(dataset.name)
+        instant = as_of or self.as_of()
+        protections = self.protections(dataset, instant)
+        if dataset.store == "lake":
+            return plan_lake(
+                self.lake,
+                dataset,
+                policies,
+                as_of=instant,
+                reads=self.reads(dataset),
+                protections=protections,
+                action=policy.action,
+                only=policy.policy_id,
+            )
+        return plan_postgres(
+            self.engine,
+            dataset,
+            policies,
+            as_of=instant,
+            protections=protections,
+            action=policy.action,
+            only=policy.policy_id,
+        )
+
+    def plan_all(self, *, as_of: datetime | None = None) -> tuple[tuple[Policy, Plan], ...]:
+        """A plan for every enabled policy, all at the same instant."""
+        instant = as_of or self.as_of()
+        return tuple((policy, self.plan(policy, as_of=instant)) for policy in self.registry.current() if policy.enabled)
+
+    def reads(self, dataset: Governed) -> pa.Table:
+        """How often rows of a lake dataset were read, by all tenants together; columns of `READS_SCHEMA`."""
+        counts = (
+            select(ACCESS_COUNTS.c.key, func.sum(ACCESS_COUNTS.c.hits), func.max(ACCESS_COUNTS.c.last_accessed_at))
+            .where(ACCESS_COUNTS.c.dataset == dataset.table)
+            .group_by(ACCESS_COUNTS.c.key)
+        )
+        with self.engine.connect() as con:
+            rows = con.execute(counts).all()
+        return pa.table(
+            {
+                "key": [row[0] for row in rows],
+                "hits": [int(row[1]) for row in rows],
+                "last_accessed_at": [row[2] for row in rows],
+            },
+            schema=READS_SCHEMA,
+        )
+
+    def protections(self, dataset: Governed, as_of: datetime) -> tuple[Protection, ...]:
+        """What stands above the policies of a dataset at an instant: holds, pins, leases, and what models need."""
+        with self.engine.connect() as con:
+            return (
+                *_placed(con, dataset, HOLDS, "hold", HOLDS.c.released_at.is_(None)),
+                *_placed(
+                    con,
+                    dataset,
+                    PINS,
+                    "pin",
+                    PINS.c.released_at.is_(None) & or_(PINS.c.pinned_until.is_(None), PINS.c.pinned_until > as_of),
+                ),
+                *_roots(con, dataset, as_of),
+                *_placed(con, dataset, LEASES, "lease", LEASES.c.leased_until > as_of),
+            )
+
+
+@contextmanager
+def planner(settings: Settings) -> Iterator[Planner]:
+    """Open the stores of these settings for planning; policies that were never there are loaded."""
+    with open_server(settings) as server, Lake(settings) as lake:
+        engine = open_engine(server, tenant=EVERY_TENANT)
+        try:
+            registry = PolicyRegistry(engine)
+            if settings.mode == "full":
+                registry.load_defaults()
+            yield Planner(engine=engine, lake=lake, registry=registry)
+        finally:
+            engine.dispose()
+
+
+def _placed(
+    con: Connection, dataset: Governed, table: Table, kind: ProtectionKind, in_force: object
+) -> list[Protection]:
+    number = table.c[f"{kind}_id"]
+    rows = con.execute(
+        select(number, table.c.match).where(table.c.dataset == dataset.name, in_force).order_by(number)  # type: ignore[arg-type]
+    )
+    return [
+        Protection(kind=kind, label=f"{kind} {identity}", match=parse(match, dataset.fields))
+        for identity, match in rows
+    ]
+
+
+def _roots(con: Connection, dataset: Governed, as_of: datetime) -> list[Protection]:
+    """What models need that are live, or retired for less than they must stay reproducible."""
+    until = MODELS.c.retired_at + func.make_interval(0, 0, 0, 0, 0, 0, MODELS.c.reproducibility_seconds)
+    rows = con.execute(
+        select(ROOTS.c.model_id, ROOTS.c.model_version, ROOTS.c.match)
+        .join(MODELS, (MODELS.c.model_id == ROOTS.c.model_id) & (MODELS.c.model_version == ROOTS.c.model_version))
+        .where(ROOTS.c.dataset == dataset.name, or_(MODELS.c.retired_at.is_(None), until >= as_of))
+        .order_by(ROOTS.c.model_id, ROOTS.c.model_version, ROOTS.c.match)
+    )
+    return [
+        Protection(kind="root", label=f"model {model} {version}", match=parse(match, dataset.fields))
+        for model, version, match in rows
+    ]
