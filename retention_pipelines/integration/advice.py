@@ -30,7 +30,6 @@ Function = Callable[..., Any]
 _MOST_FEATURE_TYPES = 64
 _AROUND: dict[str, tuple[Moment, Moment]] = {
     "prediction": ("before_prediction", "after_prediction"),
-    "training": ("before_training", "after_training"),
     "retraining": ("before_training", "after_training"),
 }
 

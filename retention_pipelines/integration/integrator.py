@@ -4,6 +4,7 @@ What belongs here: which targets are patched, wait or are passed over, and the c
 (`patching.py`), what a patched function does (`advice.py`), the names of the original guide (`guide/`).
 """
 
+import importlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ class Integrator:
         targets: Sequence[Target | dict[str, Any]] | None = None,
         modules: Modules | None = None,
     ) -> IntegrationStatus:
-        """Patch all targets or, if one cannot be, none; what is patched already stays.
+        """Patch all targets or, if one cannot be, none; what is patched already stays, with the mapping it has.
 
         Args:
             file: YAML with the targets; None: the packaged ones.
@@ -88,6 +89,9 @@ class Integrator:
             wanted, source = listed.targets, listed.source
         else:
             wanted, source = tuple(Target.model_validate(target) for target in targets), "the program"
+        for target in wanted:
+            if target.load:
+                _load(target)
         with self._lock:
             was_enabled = self._enabled
             waiting, passed_over = self._apply(wanted)
@@ -124,7 +128,7 @@ class Integrator:
         passed_over: dict[str, PassedOver] = {}
         for target in wanted:
             try:
-                spot = locate(target.target, load=target.load)
+                spot = locate(target.target, load=False)
                 request = self._request(target, spot)
             except ModuleNotLoaded:
                 waiting.append(target)
@@ -163,6 +167,15 @@ class Integrator:
 
     def _watch(self) -> None:
         self._watcher.watch({split(target.target)[0] for target in self._waiting})
+
+
+def _load(target: Target) -> None:
+    # Not under our lock: another thread may hold the lock of that import and wait for ours.
+    try:
+        importlib.import_module(split(target.target)[0])
+    except ImportError as error:
+        if not target.optional:
+            raise NoSuchTarget(f"{target.target}: its module cannot be imported: {error}.") from error
 
 
 def _joined(former: Sequence[Target], new: Sequence[Target], patched: Sequence[str]) -> tuple[Target, ...]:

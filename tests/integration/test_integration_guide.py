@@ -81,6 +81,33 @@ class TestRetraining:
             ("retired", 1),
         ]
 
+    def test_no_call_that_begins_after_a_retraining_gets_the_former_model(
+        self, own_system: Settings, manager_module
+    ) -> None:
+        start(own_system, auto_start=False)
+        manager = manager_module.MLModelManager()
+        trained, stop, stale = [manager.factor], threading.Event(), []
+
+        def ask() -> None:
+            while not stop.is_set():
+                known = trained[-1]
+                got = manager.predict("richness", {"sst": 1.0}).prediction
+                if got < known:
+                    stale.append((known, got))
+
+        callers = [threading.Thread(target=ask) for _ in range(6)]
+        for caller in callers:
+            caller.start()
+        for _ in range(5):
+            manager.retrain_model("richness", [1])
+            trained.append(manager.factor)
+            threading.Event().wait(0.05)
+        stop.set()
+        for caller in callers:
+            caller.join()
+        assert stale == []
+        assert manager.predict("richness", {"sst": 1.0}).prediction == manager.factor == 51.0
+
     def test_another_process_forgets_within_its_poll(self, own_system: Settings, manager_module) -> None:
         assert own_system.database_url is not None
         start(own_system)

@@ -1,4 +1,5 @@
 import asyncio
+import importlib
 import logging
 import sys
 from collections.abc import Iterator
@@ -7,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.cache import caching
+from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.errors import IntegrationError
 from retention_pipelines.integration.hooks import Hooks
 from retention_pipelines.integration.integrator import Integrator
@@ -296,3 +297,36 @@ class TestHooks:
         assert manager_module.MLModelManager().predict("richness", {"sst": 1.0}).prediction == 1.0
         integrator.disable()
         assert hooks.failures == 2
+
+
+def test_a_target_may_ask_for_its_module_to_be_imported(integrator, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "platform_to_load.py").write_text("def ask(x):\n    return x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    target = {"target": "platform_to_load:ask", "kind": "prediction", "model": {"value": "m"}, "load": True}
+    try:
+        assert integrator.enable(targets=[target]).patched == ("platform_to_load:ask",)
+        missing = {**target, "target": "platform_that_is_not:ask"}
+        with pytest.raises(IntegrationError, match="cannot be imported"):
+            integrator.enable(targets=[missing])
+        assert integrator.enable(targets=[{**missing, "optional": True}]).waiting == ("platform_that_is_not:ask",)
+    finally:
+        sys.modules.pop("platform_to_load", None)
+
+
+def test_a_reloaded_module_is_told_and_patched_again(integrator, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "platform_reloaded.py").write_text("def ask(x):\n    return [x]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    target = {"target": "platform_reloaded:ask", "kind": "prediction", "model": {"value": "m"}, "load": True}
+    try:
+        integrator.enable(targets=[target])
+        module = importlib.reload(sys.modules["platform_reloaded"])
+        assert [left.target for left in integrator.status().covered] == ["platform_reloaded:ask"]
+        plain = module.ask
+        integrator.enable(targets=[target])
+        assert integrator.status().covered == ()
+        assert module.ask(1) == [1]
+        assert plain(1) == [1]
+        integrator.disable()
+        assert not hasattr(module.ask, "__wrapped__")
+    finally:
+        sys.modules.pop("platform_reloaded", None)

@@ -439,7 +439,7 @@ def test_calls_of_many_threads_while_patching_are_all_answered(platform: ModuleT
 
     def switch(seed: int) -> None:
         order = random.Random(seed)
-        for _ in range(5):
+        for _ in range(3):
             patcher.apply([request("platform_ml:score"), request("platform_ml:Base.predict")])
             if order.random() < 0.7:
                 patcher.undo()
