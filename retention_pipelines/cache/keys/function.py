@@ -4,6 +4,7 @@ What belongs here: binding a call to its function's parameters once per way of c
 digest. What does not: the encoding of the values (`encoding`), what a function is called (`identity`).
 """
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +55,7 @@ class FunctionKeys:
         ignore: Sequence[str] = (),
     ) -> None:
         self.function = function
-        self._signature = inspect.signature(function)
+        self._signature = _signature(function)
         self._parameters = tuple(self._signature.parameters.values())
         self._include = include if callable(include) else None
         named = include if include is not None and not callable(include) else None
@@ -207,8 +208,15 @@ class FunctionKeys:
     def _more(self, more: object) -> str:
         parts = [guarded(more)]
         if self._extra:
-            parts.append(guarded(self.function))
+            parts.append(guarded(self._own()))
         return tagged("more", *parts)
+
+    def _own(self) -> Any:
+        """What the function itself brings to every call; a callable object is the receiver of its `__call__`."""
+        if inspect.isroutine(self.function) or isinstance(self.function, functools.partial):
+            return self.function
+        called = inspect.getattr_static(type(self.function), "__call__", None)
+        return _Self(self.function, state.counted_attributes(called))
 
     def _has_state(self) -> bool:
         """Whether the function brings values of its own that may change: a bound `self`, a partial, an object."""
@@ -235,6 +243,13 @@ class FunctionKeys:
 
     def _called(self) -> str:
         return str(getattr(self.function, "__qualname__", None) or type(self.function).__qualname__)
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except ValueError:  # some functions in C do not tell
+        return inspect.signature(lambda *args, **kwargs: None)
 
 
 class _Mark:

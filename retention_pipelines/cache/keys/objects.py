@@ -74,6 +74,8 @@ def _choose(kind: type) -> Encoder:
         from retention_pipelines.cache.keys import frames
 
         return frames.encoder_of(kind)
+    if library == "shapely" and hasattr(kind, "wkb"):
+        return _geometry
     if library == "pytz" and issubclass(kind, datetime.tzinfo):
         return _pytz
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
@@ -168,6 +170,12 @@ def _pytz(value: Any, depth: int, left: list[int]) -> str:
     return tagged("pytz", type(value).__qualname__, str(getattr(value, "zone", None)), *offsets)
 
 
+def _geometry(value: Any, depth: int, left: list[int]) -> str:
+    import shapely
+
+    return tagged("shapely", type(value).__qualname__, binary(shapely.to_wkb(value, include_srid=True)))
+
+
 def _decimal(value: decimal.Decimal, depth: int, left: list[int]) -> str:
     return tagged("decimal", str(value))
 
@@ -202,12 +210,11 @@ def _singleton(value: Any, depth: int, left: list[int]) -> str:
 
 
 def _enum(value: enum.Enum, depth: int, left: list[int]) -> str:
-    return tagged(
-        "enum",
-        identity.class_identity(type(value), depth, left),
-        str(value._name_),
-        text(value._value_, depth + 1, left),
-    )
+    try:
+        content = text(value._value_, depth + 1, left)
+    except Unkeyable:  # the name of a member says which it is
+        content = "#"
+    return tagged("enum", identity.class_identity(type(value), depth, left), str(value._name_), content)
 
 
 def _namedtuple(value: Any, depth: int, left: list[int]) -> str:
@@ -268,7 +275,8 @@ def _partial(value: functools.partial[Any], depth: int, left: list[int]) -> str:
 
 def _bound(value: types.MethodType, depth: int, left: list[int]) -> str:
     enter(depth, left)
-    return tagged("bound", text(value.__func__, depth + 1, left), receiver(value.__self__, depth + 1, left))
+    counted = state.counted_attributes(value.__func__)
+    return tagged("bound", text(value.__func__, depth + 1, left), receiver(value.__self__, depth + 1, left, counted))
 
 
 def receiver(value: Any, depth: int, left: list[int], without: frozenset[str] = frozenset()) -> str:

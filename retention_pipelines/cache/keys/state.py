@@ -18,6 +18,7 @@ _IMMUTABLE_TYPE = 1 << 8
 _POINTER = 8
 _slots_of: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 _python_only: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+_counted_by: WeakKeyDictionary[Any, frozenset[str]] = WeakKeyDictionary()
 _LOGS = frozenset({"append", "add", "extend", "appendleft", "insert"})
 _NO_STEPS = frozenset({"CACHE", "PRECALL", "EXTENDED_ARG", "PUSH_NULL", "NOP"})
 
@@ -66,6 +67,17 @@ def state(value: Any) -> dict[str, Any]:
 
 
 def counted_attributes(function: Any) -> frozenset[str]:
+    """The attributes of `self` that `_counted_attributes` finds; the bytecode is read once."""
+    try:
+        known = _counted_by.get(function)
+    except TypeError:
+        return frozenset()
+    if known is None:
+        known = _counted_by[function] = _counted_attributes(function)
+    return known
+
+
+def _counted_attributes(function: Any) -> frozenset[str]:
     """Attributes of `self` that a method only counts or logs its own calls in, read from its bytecode.
 
     `self.calls += 1`, `self.seen[x] += 1` and `self.log.append(x)` change `self` with every call, but a function that

@@ -438,6 +438,47 @@ def test_a_method_of_an_object_that_knows_a_lock_is_unkeyable() -> None:
     assert made.key((scaled, 1.0), {}, **HERE)
 
 
+class Caller:
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+        self.calls = 0
+
+    def __call__(self, value: float) -> float:
+        self.calls += 1
+        return value * self.factor
+
+
+def test_callable_objects_partials_and_bound_methods_are_keyed_by_what_they_bring() -> None:
+    assert key_of(Caller(2.0), 1.0) == key_of(Caller(2.0), 1.0) != key_of(Caller(3.0), 1.0)
+    assert key_of(functools.partial(join, "a"), "b") != key_of(functools.partial(join, "c"), "b")
+    for counting in (Caller(2.0), Scaled(2.0).scale):
+        made = keys.FunctionKeys(counting, kind="features", name="x")
+        before = made.key((1.0,), {}, **HERE)
+        counting(1.0)  # type: ignore[operator]
+        assert made.key((1.0,), {}, **HERE) == before
+
+
+def test_functions_in_c_without_a_signature_have_keys() -> None:
+    assert key_of(max, 1, 2) != key_of(max, 2, 1) != key_of(min, 2, 1)
+
+
+class Behaviour(enum.Enum):
+    FIRST = threading.Lock()
+    SECOND = threading.Event()
+
+
+def test_members_of_an_enum_are_told_apart_by_name_when_their_values_have_no_key() -> None:
+    assert keys.encode(Behaviour.FIRST) == keys.encode(Behaviour.FIRST) != keys.encode(Behaviour.SECOND)
+
+
+def test_geometries_are_keyed_by_their_coordinates() -> None:
+    import shapely
+
+    one, other = shapely.Point(7.9, 54.2), shapely.Point(7.9, 54.3)
+    assert keys.encode(one) == keys.encode(shapely.from_wkt(one.wkt)) != keys.encode(other)
+    assert keys.encode(one) != keys.encode(shapely.set_srid(one, 4326))
+
+
 def test_a_class_method_is_keyed_by_its_class() -> None:
     function = Scaled.name.__func__  # type: ignore[attr-defined]
     assert key_of(function, Scaled, 1.0) != key_of(function, Twice, 1.0)
