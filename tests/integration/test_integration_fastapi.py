@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from retention_pipelines.cache import switch
+from retention_pipelines.cache import caching
 from retention_pipelines.integration.hooks import Hooks
 from retention_pipelines.integration.integrator import Integrator
 from retention_pipelines.integration.patching import Patcher
@@ -81,7 +81,7 @@ GOOD = {"model_type": "richness", "input_data": {"sst": 21.5, "chl": 0.5}}
 
 @pytest.fixture
 def web(make_module: MakeModule) -> Iterator[ModuleType]:
-    with switch.testing():
+    with caching.testing():
         yield make_module("platform_web", SOURCE)
 
 
@@ -150,7 +150,7 @@ def _routes(*routers: Any) -> list[Any]:
 
 
 def test_an_application_built_while_patched_has_the_original_endpoints_afterwards(make_module: MakeModule) -> None:
-    with switch.testing():
+    with caching.testing():
         endpoint = make_module(
             "platform_endpoint",
             "calls = []\nasync def ask(x: int) -> dict[str, int]:\n    calls.append(x)\n    return {'x': x}\n",

@@ -14,8 +14,8 @@ import pytest
 
 import retention_pipelines
 from retention_pipelines import cache_features, cache_predictions
-from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.cache import caching
+from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.cache.logs import close_logging
 from retention_pipelines.errors import SettingsError
 from retention_pipelines.guide import monitoring, system

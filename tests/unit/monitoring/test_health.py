@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from retention_pipelines.cache import switch
+from retention_pipelines.cache import caching
 from retention_pipelines.cache.runtime import CacheRuntime
 from retention_pipelines.monitoring.health import Health, PartHealth, check
 from retention_pipelines.settings import load_settings
@@ -32,10 +32,10 @@ def test_an_unreachable_database_is_told_within_the_deadline_and_without_its_pas
 
 
 def test_what_is_switched_off_damaged_missing_or_covered_is_told(tmp_path: Path) -> None:
-    with switch.testing(load_settings({}, lake_root=str(tmp_path / "none"))) as runtime:
+    with caching.testing(load_settings({}, lake_root=str(tmp_path / "none"))) as runtime:
         runtime.counters.add("features", "corrupt", "postgres", 2)
         parts = {part.part: part for part in check(runtime, covered=3).parts}
         assert parts["lake"].status == parts["caches"].status == parts["integration"].status == "degraded"
         assert "2 stored entries" in parts["caches"].detail
-        with switch.disabled():
+        with caching.disabled():
             assert "switched off" in {part.part: part for part in check(runtime).parts}["caches"].detail

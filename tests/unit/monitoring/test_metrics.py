@@ -3,13 +3,13 @@ import gc
 import pytest
 
 from retention_pipelines import cache_features, cache_predictions
-from retention_pipelines.cache import switch
+from retention_pipelines.cache import caching
 from retention_pipelines.monitoring.metrics import Figures, Totals, measurements, total
 
 
 @pytest.fixture(autouse=True)
 def own_caches():
-    with switch.testing() as runtime:
+    with caching.testing() as runtime:
         yield runtime
 
 
