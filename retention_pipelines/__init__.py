@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from retention_pipelines.guide import (
         disable_integration,
         enable_integration,
+        get_policy_manager,
         get_retention_integrator,
         initialize_ml_retention_system,
         start_retention_monitoring,
@@ -30,6 +31,7 @@ __all__ = [
     "connect",
     "disable_integration",
     "enable_integration",
+    "get_policy_manager",
     "get_retention_integrator",
     "initialize_ml_retention_system",
     "start_retention_monitoring",
@@ -45,6 +47,7 @@ _HOMES = {
     "connect": "retention_pipelines.warehouse.reader",
     "disable_integration": "retention_pipelines.guide",
     "enable_integration": "retention_pipelines.guide",
+    "get_policy_manager": "retention_pipelines.guide",
     "get_retention_integrator": "retention_pipelines.guide",
     "initialize_ml_retention_system": "retention_pipelines.guide",
     "start_retention_monitoring": "retention_pipelines.guide",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retention_pipelines.guide.monitoring import RetentionMonitor, get_retention_monitor, start_retention_monitoring
+    from retention_pipelines.guide.policies import PolicyManager, get_policy_manager
     from retention_pipelines.guide.system import (
         RetentionIntegrator,
         disable_integration,
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
     from retention_pipelines.integration.work_queue import process_new_study
 
 __all__ = [
+    "PolicyManager",
     "RetentionIntegrator",
     "RetentionMonitor",
     "disable_integration",
     "enable_integration",
+    "get_policy_manager",
     "get_retention_integrator",
     "get_retention_manager",
     "get_retention_monitor",
@@ -29,10 +32,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "PolicyManager": "retention_pipelines.guide.policies",
     "RetentionIntegrator": "retention_pipelines.guide.system",
     "RetentionMonitor": "retention_pipelines.guide.monitoring",
     "disable_integration": "retention_pipelines.guide.system",
     "enable_integration": "retention_pipelines.guide.system",
+    "get_policy_manager": "retention_pipelines.guide.policies",
     "get_retention_integrator": "retention_pipelines.guide.system",
     "get_retention_manager": "retention_pipelines.guide.system",
     "get_retention_monitor": "retention_pipelines.guide.monitoring",

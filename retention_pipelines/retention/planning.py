@@ -39,10 +39,10 @@ class Planner:
 
     def as_of(self) -> datetime:
         """The database's instant, never before that of a plan made earlier."""
+        last = select(func.max(PLANS.c.as_of)).scalar_subquery()
         with self.engine.connect() as con:
-            instant: datetime = con.scalar(
-                select(func.greatest(func.now(), select(func.max(PLANS.c.as_of)).scalar_subquery()))
-            )
+            instant = con.execute(select(func.greatest(func.now(), last))).scalar_one()
+        assert isinstance(instant, datetime)
         return instant
 
     def plan(self, policy: Policy, *, as_of: datetime | None = None) -> Plan:
