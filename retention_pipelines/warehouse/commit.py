@@ -24,6 +24,8 @@ from retention_pipelines.warehouse.objects import sync_path
 TRIES = 40
 # Two commits that remove files hold this id, so that both never land (hazard H1).
 REWRITE = "rewrite"
+# What commits are called that merge files and change no row.
+COMPACT = "compact"
 
 
 @dataclass(frozen=True, kw_only=True)

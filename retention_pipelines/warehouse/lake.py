@@ -24,7 +24,7 @@ from retention_pipelines.warehouse.objects import StoreObjects, open_objects, st
 from retention_pipelines.warehouse.published import MANIFEST, Folder, Manifest, parse_manifest, publish_to_store
 from retention_pipelines.warehouse.table import Commit, Table
 from retention_pipelines.warehouse.transactions import Transactions
-from retention_pipelines.warehouse.undo import standing
+from retention_pipelines.warehouse.undo import can_undo, standing
 
 # deltalake decodes these in a path; DuckDB takes the others for patterns.
 _MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[*?\[\\]")
@@ -120,8 +120,7 @@ class Lake:
         if not commits:
             return [(name, self.table(name).undo(version))]
         for table, entries in commits.items():
-            live = {file.path for file in self.table(table).files()}
-            if any(not live.issuperset(one.added) for one in entries):
+            if not all(can_undo(self.table(table), one) for one in entries):
                 raise CommitConflict(
                     f"{table}: a later commit rewrote files that the same transaction added; nothing was taken back.",
                     hint=f"`retention lake restore` goes back to an earlier version of {', '.join(commits)}, "

@@ -19,7 +19,7 @@ from deltalake.transaction import AddAction
 
 from retention_pipelines.catalog import Dataset
 from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow, ReadOnly
-from retention_pipelines.warehouse.commit import TRIES, Change, Commit, pause, sync_log, try_commit
+from retention_pipelines.warehouse.commit import COMPACT, TRIES, Change, Commit, pause, sync_log, try_commit
 from retention_pipelines.warehouse.duck import beside, quote_name
 from retention_pipelines.warehouse.faults import storage_faults
 from retention_pipelines.warehouse.files import scan_text, write_parquet
@@ -427,7 +427,7 @@ class Table:
         return self.rewrite(
             lambda rows: f"select * from {rows}",
             keep=lambda file: file.bytes < below_bytes,
-            op="compact",
+            op=COMPACT,
             min_files=min_files,
         )
 

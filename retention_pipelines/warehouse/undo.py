@@ -5,13 +5,15 @@ history and can itself be undone. What does not belong here: several tables toge
 """
 
 import time
+import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from deltalake.transaction import AddAction
 
 from retention_pipelines.errors import CommitConflict, OutsideRestoreWindow
-from retention_pipelines.warehouse.commit import TRIES, Commit, pause
+from retention_pipelines.warehouse.commit import COMPACT, TRIES, Commit, pause
+from retention_pipelines.warehouse.duck import quote_name
 from retention_pipelines.warehouse.listing import LakeFile
 from retention_pipelines.warehouse.log import LogEntry
 from retention_pipelines.warehouse.statistics import restored_statistics
@@ -69,16 +71,69 @@ def standing(entries: Sequence[LogEntry], transaction: str) -> list[LogEntry]:
     ]
 
 
+def can_undo(table: "Table", entry: LogEntry) -> bool:
+    """Whether a commit can be taken back alone: its files are there, or it only added rows and they were merged."""
+    live = {file.path for file in table.files()}
+    return live.issuperset(entry.added) or (not entry.removed and _merged_into(table, entry) is not None)
+
+
+def _merged_into(table: "Table", entry: LogEntry) -> set[str] | None:
+    """The files that hold the rows a commit added, after merges; None when anything else took its files out."""
+    holding = set(entry.added)
+    for later in table.log.after(entry.version):
+        gone = holding.intersection(later.removed)
+        if not gone:
+            continue
+        if later.op != COMPACT:
+            return None
+        places = {path.rpartition("/")[0] for path in gone}
+        holding = (holding - gone) | {path for path in later.added if path.rpartition("/")[0] in places}
+    return holding
+
+
+def _without_rows_of(
+    table: "Table", entry: LogEntry, merged: Sequence[LakeFile]
+) -> tuple[list[AddAction], list[LakeFile]]:
+    """New files for those merged ones that hold rows a commit added, without these rows; and the files they replace."""
+    first = [file for file in table.files(version=entry.version) if file.path in set(entry.added)]
+    table.require_present(first, entry.version)
+    undone = f"_undone_{uuid.uuid4().hex}"
+    key = ", ".join(quote_name(name) for name in table.dataset.key)
+    table.con.execute(f"create temp table {undone} as select {key} from {table.scan_files(first)}")
+    try:
+        # A part of a key may be null: the row number of a file that could not be read row by row.
+        same = " and ".join(f"u.{name} is not distinct from r.{name}" for name in map(quote_name, table.dataset.key))
+        held = f"exists (select 1 from {undone} as u where {same})"
+        files = [
+            one
+            for one in merged
+            if table.con.execute(f"from {table.scan_files([one])} as r where {held} limit 1").fetchall()
+        ]
+        if not files:
+            return [], []
+        return table.write_files(f"select * from {table.scan_files(files)} as r where not {held}"), files
+    finally:
+        table.con.execute(f"drop table {undone}")
+
+
 def _undo(table: "Table", entry: LogEntry) -> Commit:
     for attempt in range(TRIES):
         delta = table.delta()
         live = {file.path: file for file in table.live(delta)}
-        if not live.keys() >= set(entry.added):
-            raise CommitConflict(
-                f"{table.name}: a later commit rewrote files that version {entry.version} added.",
-                hint=f"Use `retention lake restore {table.name} --version {entry.version - 1}`, "
-                "which also takes back what came later.",
+        adds: list[AddAction] = []
+        removes = [live[path] for path in entry.added if path in live]
+        if len(removes) < len(entry.added):
+            merged = None if entry.removed else _merged_into(table, entry)
+            if merged is None or not live.keys() >= merged:
+                raise CommitConflict(
+                    f"{table.name}: a later commit rewrote files that version {entry.version} added.",
+                    hint=f"Use `retention lake restore {table.name} --version {entry.version - 1}`, "
+                    "which also takes back what came later.",
+                )
+            adds, replaced = _without_rows_of(
+                table, entry, [live[path] for path in sorted(merged.difference(entry.added))]
             )
+            removes += replaced
         removed = set(entry.removed) - live.keys()
         back = [file for file in table.files(version=entry.version - 1) if file.path in removed] if removed else []
         table.require_present(back, entry.version - 1)
@@ -86,8 +141,8 @@ def _undo(table: "Table", entry: LogEntry) -> Commit:
         try:
             return table.commit(
                 delta,
-                [_put_back(file) for file in back],
-                [live[path] for path in entry.added],
+                [*adds, *(_put_back(file) for file in back)],
+                removes,
                 op=f"undo:{entry.version}",
                 transactions=_ids_to_raise(entry),
                 undoes=entry.receipt,

@@ -139,6 +139,30 @@ def test_an_ingest_that_was_undone_is_conserved_and_may_come_again(lake: Lake, t
         assert expectations.conserved(lake).failing == 0
 
 
+def test_an_ingest_is_undone_also_after_its_files_were_merged_with_others(lake: Lake, tmp_path: Path) -> None:
+    columns = (
+        "occurrenceID,datasetID,eventID,scientificName,eventDate,decimalLatitude,decimalLongitude,occurrenceStatus"
+    )
+    versions = []
+    for number in range(3):
+        source = tmp_path / f"survey_{number}.csv"
+        rows = [
+            f"{number}{i},s,h,Dentex macrophthalmus,2017-08-14,{lat},13.3,present" for i, lat in enumerate((-12, 95))
+        ]
+        source.write_text("\n".join([columns, *rows]))
+        ingest([source], lake, now=utc("2026-01-01T00:00:00"))
+        versions.append(lake.table("occurrences").version())
+    for name in ("occurrences", "quarantine", "ingested_files"):
+        lake.table(name).compact(min_files=2)
+    lake.undo("occurrences", versions[1])
+    for name in ("occurrences", "quarantine", "ingested_files"):
+        assert sum(file.rows for file in lake.table(name).files()) == 2, name
+    assert expectations.conserved(lake).failing == 0
+    report = ingest([tmp_path / "survey_1.csv"], lake, now=utc("2026-01-02T00:00:00"))
+    assert (report.accepted, report.quarantined) == (1, 1)
+    assert expectations.conserved(lake).failing == 0
+
+
 def test_rows_deleted_restored_or_archived_since_do_not_break_conservation(lake: Lake) -> None:
     fill(lake, FEW)
     lake.archive("occurrences", "month = '2017-07'", run="old")

@@ -161,9 +161,37 @@ def test_undo_takes_back_one_commit_and_keeps_later_appends(table: Table) -> Non
 def test_undo_of_files_that_were_rewritten_since_says_what_to_use(table: Table) -> None:
     first = table.append(observations("a"))
     table.append(observations("b"))
-    table.compact(min_files=2)
+    table.rewrite(lambda rows: f"select * replace (2.5 as value) from {rows}", op="correct")
     with pytest.raises(CommitConflict, match="restore observations --version 0"):
         table.undo(first.version)
+
+
+def test_undo_of_an_append_whose_files_were_merged_since_takes_its_rows_out_of_the_merged_files(table: Table) -> None:
+    first = table.append(f"{observations('ab')} union all {observations('x', month='2020-02')}")
+    table.append(f"{observations('c')} union all {observations('y', month='2020-03')}")
+    table.compact(min_files=2)
+    table.append(observations("d"))
+    table.compact(min_files=2)
+    table.append(observations("e"))
+    done = table.undo(first.version)
+    assert keys(table) == ["c", "d", "e", "y"]
+    assert (done.rows_removed - done.rows_added, {file.partition["month"] for file in table.files()}) == (
+        3,
+        {"2020-01", "2020-03"},
+    )
+    table.undo(done.version)
+    assert keys(table) == ["a", "b", "c", "d", "e", "x", "y"]
+
+
+def test_undo_does_not_touch_rows_that_came_again_after_the_first_ones_were_taken_back(table: Table) -> None:
+    first = table.append(observations("ab"))
+    table.append(observations("c"))
+    table.compact(min_files=2)
+    table.undo(first.version)
+    table.append(observations("ab"))
+    with pytest.raises(CommitConflict, match="restore observations"):
+        table.undo(first.version)
+    assert keys(table) == ["a", "b", "c"]
 
 
 def test_restore_goes_back_and_can_be_undone(table: Table) -> None:
