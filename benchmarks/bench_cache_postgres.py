@@ -1,7 +1,7 @@
 """The Postgres tier: a hit against a bare prepared SELECT and against caches on Redis, stores, batches and 32 threads.
 
-Everything is interleaved in rounds and the median of the rounds is told, with the CPU time of this process beside it: on
-a shared machine ratios mean more than figures. Redis takes part where `redis-server` is installed.
+Everything is interleaved in rounds and the median of the rounds is told, with the CPU time of this process beside it:
+on a shared machine ratios mean more than figures. Redis takes part where `redis-server` is installed.
 """
 
 import argparse
@@ -52,6 +52,7 @@ class Timed:
         self.cpu: list[float] = []
 
     def round(self, calls: int) -> None:
+        """Measure one round."""
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(calls):
             self.call()
@@ -60,9 +61,11 @@ class Timed:
 
     @property
     def us(self) -> float:
+        """Median of the rounds."""
         return statistics.median(self.wall)
 
     def told(self, beside: "Timed | None" = None) -> str:
+        """A line of the report, with the ratio to another."""
         ratio = "" if beside is None else f"   {self.us / beside.us:5.2f}x"
         return f"{self.name:<58}{self.us:9.1f} us {statistics.median(self.cpu):9.1f} us CPU{ratio}"
 

@@ -33,8 +33,8 @@ _UNREADY = (
     psycopg.errors.UndefinedFunction,
     psycopg.errors.InvalidCatalogName,
 )
-# What the caller's own values cause; the database is well.
-_CALLERS = (psycopg.DataError, psycopg.IntegrityError)
+# What the caller's own values cause; the database is well. The last: a key too long for an index.
+REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 _UPGRADE = "Run `retention db upgrade`."
 
 
@@ -130,7 +130,7 @@ class Connections:
         """What `work` returns, or `Unavailable` after `seconds` at most.
 
         Work must be safe to repeat: when a connection turns out to have been closed it runs again on a new one. What
-        the values of the caller cause (`DataError`, `IntegrityError`) comes out as it is.
+        the values of the caller cause (`REFUSALS`) comes out as it is.
         """
         breaker = self.breaker
         if not breaker.allows():
@@ -145,7 +145,7 @@ class Connections:
             except BaseException as error:
                 lost = con.pgconn.status != pq.ConnStatus.OK
                 self._after_failure(con, lost=lost)
-                if isinstance(error, _CALLERS):
+                if isinstance(error, REFUSALS):
                     breaker.succeeded()
                     raise
                 if not isinstance(error, psycopg.Error):

@@ -15,12 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import orjson
-import psycopg
 
 from retention_pipelines.cache import columns as fit
 from retention_pipelines.cache import statements
 from retention_pipelines.cache.breaker import Breaker
-from retention_pipelines.cache.connections import READERS, Connections, Place, Unavailable
+from retention_pipelines.cache.connections import READERS, REFUSALS, Connections, Place, Unavailable
 from retention_pipelines.cache.days import days_ahead, make_ahead, remove_expired
 from retention_pipelines.cache.entry import Kind, NewEntry, Payload, StoredEntry
 from retention_pipelines.cache.events import Counters
@@ -168,7 +167,7 @@ class HotTier:
     def _put(self, kind: Kind, batch: list[NewEntry], ends: float) -> int:
         try:
             stored = self._writers.call(lambda con: self._upsert(con, kind, batch), seconds=ends - time.monotonic())
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
+        except REFUSALS as error:
             if len(batch) == 1:
                 self.counters.add(kind, "dropped", "postgres")
                 LOG.warning("An entry of %s cannot be stored: %s", batch[0].function, type(error).__name__)

@@ -1,5 +1,6 @@
 """The Postgres tier on both kinds of server: what was stored is answered, to its owner, as long as it lives."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -240,6 +241,14 @@ def test_a_refused_entry_does_not_keep_the_others_of_its_batch_from_being_stored
     assert hot.put_many(batch) == 39
     assert data(hot, "k13") is None
     assert hot.counters.snapshot()["features", "dropped", "postgres"] == 1
+
+
+def test_a_key_that_fits_no_index_is_left_out_and_harms_nothing(hot: HotTier) -> None:
+    dice = random.Random(1)
+    key = "".join(dice.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=20_000))
+    assert hot.put_many([entry(key), entry("k")]) == 1
+    assert hot.get("features", key) is None
+    assert data(hot, "k") == b"value"
 
 
 def test_stale_entries_are_answered_only_to_those_who_ask_and_only_within_their_bound(hot: HotTier) -> None:
