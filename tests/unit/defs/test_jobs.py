@@ -4,6 +4,7 @@ import dagster as dg
 import pytest
 
 from retention_pipelines.definitions import build_definitions
+from retention_pipelines.defs.described import MANY_FILES
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 from tests.unit.defs.small_lake import fill
@@ -22,6 +23,27 @@ def test_compaction_merges_what_many_deliveries_left_and_changes_no_row(settings
     files = lake.table("observations").files()
     assert len(files) == 1
     assert files[0].rows == before
+
+
+def test_small_files_that_have_become_many_do_not_wait_for_the_weekly_compaction(
+    settings: Settings, lake: Lake
+) -> None:
+    fill(lake, ("2017-08",))
+    table = lake.table("ingested_files")
+
+    def refuse(number: int) -> None:
+        nothing = ", ".join(f'0::bigint as "{name}"' for name in ("read", "accepted", "quarantined", "values"))
+        given = f"'{number}' as sha256, 'refused' as status, {nothing}"
+        table.append(f"select * replace ({given}) from {table.scan()} limit 1")
+
+    while (number := len(table.files())) < MANY_FILES - 1:
+        refuse(number)
+    assert _run(settings, "ingest")
+    assert len(table.files()) == MANY_FILES - 1
+    refuse(MANY_FILES)
+    assert _run(settings, "ingest")
+    (merged,) = table.files()
+    assert merged.rows == MANY_FILES
 
 
 @pytest.mark.parametrize("job", ["compaction", "vacuum"])
