@@ -30,6 +30,10 @@ _DIGEST_BYTES = 16
 _SAMPLED = 4
 
 
+class FileGone(CorruptEntry):
+    """A file of a set is not there (any more): a miss, and no reason for an alert."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inode:
     """Who a file was when it was last read in full: any write since then gives it another `changed_ns`."""
@@ -150,6 +154,8 @@ class Folder:
             raise CorruptEntry("A training set names a file that is none of its own.")
         try:
             return open_to_read(self.root / file.name)
+        except FileNotFoundError:
+            raise FileGone(f"{file.name} is not there.") from None
         except OSError as error:
             raise CorruptEntry(f"{file.name} cannot be opened: {error.strerror}.") from error
 
@@ -176,7 +182,7 @@ class Folder:
         """
         freed = 0
         for entry in list_folder(self.root):
-            ours = entry.name.startswith(_TEMPORARY) or _NAME.fullmatch(entry.name)
+            ours = is_temporary(entry.name) or _NAME.fullmatch(entry.name)
             with suppress(FileNotFoundError):
                 found = entry.stat(follow_symlinks=False)
                 if ours and found.st_ctime_ns < written_before_ns and not needed(entry.name):
@@ -211,6 +217,11 @@ def _sample(blocks: int, seed: int) -> Iterator[int]:
     """First and last block and some between them."""
     between = (seed * (i + 1) % blocks for i in range(_SAMPLED - 2)) if blocks else ()
     return iter({0, blocks - 1, *between} if blocks else ())
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file has the name of one that is being written."""
+    return name.startswith(_TEMPORARY)
 
 
 def make_folder(path: Path) -> None:

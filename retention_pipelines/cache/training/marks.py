@@ -6,9 +6,10 @@ needs no database, and covers preparations that are still running.
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from retention_pipelines.cache.training.files import make_folder, sync_folder
+from retention_pipelines.cache.training.files import list_folder, make_folder, sync_folder
 
 
 class Marks:
@@ -42,6 +43,13 @@ class Marks:
             if found.st_mtime_ns >= started_ns:
                 return name
         return None
+
+    def clean(self, before_ns: int) -> None:
+        """Remove marks from before an instant; no set that was begun before it may be left, nor a preparation."""
+        for entry in list_folder(self._folder):
+            with suppress(FileNotFoundError):
+                if entry.stat(follow_symlinks=False).st_mtime_ns < before_ns:
+                    os.unlink(entry.path)
 
     def _path(self, name: str) -> str:
         return str(self._folder / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest())

@@ -22,7 +22,15 @@ from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.memory import Scope
 from retention_pipelines.cache.secret import load_secret
 from retention_pipelines.cache.training.description import Description
-from retention_pipelines.cache.training.files import Folder, list_folder, locked, open_to_read, write_whole
+from retention_pipelines.cache.training.files import (
+    FileGone,
+    Folder,
+    is_temporary,
+    list_folder,
+    locked,
+    open_to_read,
+    write_whole,
+)
 from retention_pipelines.cache.training.manifest import (
     LARGEST_MANIFEST,
     LARGEST_PAYLOAD,
@@ -124,7 +132,7 @@ class TrainingSets:
             if manifest is None or self._unusable(manifest) is not None:
                 return None
             value = unpack(manifest.payload, manifest.files, self.folder, trusted=trusted)
-        except UnknownClass as error:
+        except (UnknownClass, FileGone) as error:
             LOG.info("The cached training set %s was not used: %s", key, error)
             return None
         except CorruptEntry as error:
@@ -281,16 +289,20 @@ class TrainingSets:
             if not alone:
                 return 0
             needed: set[str] = set()
+            oldest_ns = before_ns
             for entry in list_folder(self.root / "sets"):
+                if not (_KEY.fullmatch(entry.name) or is_temporary(entry.name)):
+                    continue
                 found = entry.stat(follow_symlinks=False)
                 manifest = self._readable(entry.name)
-                if manifest is not None and self._unusable(manifest) is None:
-                    needed.update(file.name for file in manifest.files)
-                elif found.st_ctime_ns < before_ns:
+                usable = manifest is not None and self._unusable(manifest) is None
+                if not usable and found.st_ctime_ns < before_ns:
                     os.unlink(entry.path)
                     freed += found.st_size
                 elif manifest is not None:
                     needed.update(file.name for file in manifest.files)
+                    oldest_ns = min(oldest_ns, manifest.started_ns)
+            self.marks.clean(oldest_ns)
             freed += self.folder.clean(needed.__contains__, written_before_ns=before_ns)
         return freed
 

@@ -381,6 +381,28 @@ def test_cleaning_keeps_what_may_be_used_and_what_is_young(sets: Sets) -> None:
     assert len(os.listdir(sets.root / "sets")) == 1
 
 
+def test_cleaning_touches_nothing_else_and_forgets_old_marks(sets: Sets) -> None:
+    sets.invalidate("tag", "old")
+    sets.put((X, Y), key="a" * 32, tags=("weekly",))
+    (sets.root / "sets" / "README").write_text("not ours")
+    (sets.root / "sets" / "new-1-dead").write_text("half")
+    sets.invalidate("tag", "other")
+    sets.clean(safe_age_seconds=-1.0)
+    assert sorted(os.listdir(sets.root / "sets")) == ["README", "a" * 32]
+    assert len(os.listdir(sets.root / "marks")) == 1, "the one from before every set is forgotten"
+
+
+def test_a_set_whose_files_were_deleted_is_a_miss_without_alarm(sets: Sets) -> None:
+    saved = sets.put((X, Y))
+    assert saved is not None
+    held = sets.get()
+    for name in saved.files:
+        (sets.folder.root / name).unlink()
+    assert sets.find(KEY) is None
+    assert ("training", "corrupt", "files") not in sets.counters.snapshot()
+    assert same(held, (X, Y)), "what is mapped stays"
+
+
 def test_verifying_names_what_is_damaged(sets: Sets) -> None:
     saved = sets.put((X, Y))
     assert saved is not None
