@@ -6,11 +6,15 @@ transaction per load, with the version of the lake it brought the copy to. What 
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Literal
+from itertools import groupby
+from queue import Full, Queue
+from typing import Any, Literal, TypeVar
 
 import psycopg
 import pyarrow as pa
@@ -23,14 +27,18 @@ from retention_pipelines.postgres.address import Deadlines
 from retention_pipelines.postgres.engine import connect
 from retention_pipelines.postgres.seal import Seal, header
 from retention_pipelines.postgres.server import Server
-from retention_pipelines.warehouse import Lake
+from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
 # A load is not a call of a user's: it may take its time, but not for ever.
 LOADING = Deadlines(statement=900.0, lock=300.0, idle_in_transaction=900.0)
 ROWS_AT_ONCE = 20_000
+# Batches worked out while Postgres takes earlier ones: some 10 MB each.
+AHEAD = 6
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END = b"\xff\xff"
+How = Literal["unchanged", "changed", "everything"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +46,7 @@ class TypeLoad:
     """What a load did for one feature type; `how`: nothing new, the studies that changed, or every study."""
 
     feature_type: str
-    how: Literal["unchanged", "changed", "everything"]
+    how: How
     rows_read: int
     rows_written: int
     rows_removed: int
@@ -95,9 +103,13 @@ def load_hot_rows(lake: Lake, server: Server, *, tenant: str, seal: Seal, full: 
         con.execute("select pg_advisory_xact_lock(hashtext('online_features'), hashtext(%s))", (tenant,))
         con.execute(statement(PACKAGE, "online_stage"))
         held = {} if full else read_held(con)
-        loader = _Loader(lake=lake, con=con, tenant=tenant, seal=seal)
-        types = tuple(loader.load(feature_type, held.get(feature_type)) for feature_type in FEATURE_TYPES)
-    return HotRowsLoad(tenant=tenant, lake_version=loader.version, types=types)
+        source = _Source(lake, tenant=tenant, seal=seal)
+        copy = _Copy(con, tenant=tenant, source=source)
+        types = []
+        with closing(_ahead(source.steps(held), AHEAD)) as steps:
+            for kind, of_type in groupby(steps, key=lambda step: step.layout.feature_type):
+                types.append(copy.take(of_type, held.get(kind)))
+    return HotRowsLoad(tenant=tenant, lake_version=source.version, types=tuple(types))
 
 
 def read_held(con: psycopg.Connection[Any]) -> dict[str, Held]:
@@ -111,66 +123,71 @@ def read_held(con: psycopg.Connection[Any]) -> dict[str, Held]:
     }
 
 
-class _Loader:
-    """One load: a pinned version of the lake, a transaction in Postgres."""
+@dataclass(frozen=True, kw_only=True)
+class _Begin:
+    """What is to be done for a feature type; `looked_at` are the digests of the studies that changed."""
 
-    def __init__(self, *, lake: Lake, con: psycopg.Connection[Any], tenant: str, seal: Seal) -> None:
-        self._lake = lake
-        self._con = con
+    layout: Layout
+    how: How
+    looked_at: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """Some rows of it, as COPY takes them."""
+
+    layout: Layout
+    rows: int
+    data: bytes
+
+
+class _Source:
+    """A pinned version of the lake's table: what changed in it, and the rows to say so."""
+
+    def __init__(self, lake: Lake, *, tenant: str, seal: Seal) -> None:
+        self._con = lake.con
         self._tenant = tenant
         self._seal = seal
         self._table = lake.table("feature_store")
         self.version = self._table.version()
         self._files = self._table.files(version=self.version)
-        self._identity = str(self._table.delta().metadata().id) if self.version >= 0 else "none"
+        self.identity = str(self._table.delta().metadata().id) if self.version >= 0 else "none"
 
-    def load(self, feature_type: str, held: Held | None) -> TypeLoad:
-        layout = layout_of(feature_type)
-        bind(
-            self._lake.con,
-            "_stored_type",
-            self._table.scan_files(file for file in self._files if file.partition["feature_type"] == feature_type),
-        )
-        how = self._changes(layout, held)
-        if how == "unchanged" and held is not None:
-            self._remember(layout, held.rows_held)
-            return TypeLoad(
-                feature_type=feature_type, how=how, rows_read=0, rows_written=0, rows_removed=0,
-                rows_held=held.rows_held,
-            )  # fmt: skip
-        set_variables(self._lake.con, only_wanted=how == "changed")
-        self._con.execute("truncate _fresh, _gone")
-        rows = self._stage(layout)
-        if how == "changed":
-            self._stage_wanted()
-        arguments = {"tenant": self._tenant, "feature_type": feature_type, "everything": how == "everything"}
-        removed = self._con.execute(statement(PACKAGE, "online_remove").encode(), arguments).rowcount
-        written = self._con.execute(statement(PACKAGE, "online_merge").encode(), arguments).rowcount
-        before = held.rows_held if held is not None and how == "changed" else None
-        rows_held = rows if before is None else self._count(feature_type)
-        self._remember(layout, rows_held)
-        return TypeLoad(
-            feature_type=feature_type, how=how, rows_read=rows, rows_written=written, rows_removed=removed,
-            rows_held=rows_held,
-        )  # fmt: skip
+    def steps(self, held: Mapping[str, Held]) -> Iterator[_Begin | _Rows]:
+        """For every feature type its begin, then its rows."""
+        for feature_type in FEATURE_TYPES:
+            layout = layout_of(feature_type)
+            files = [file for file in self._files if file.partition["feature_type"] == feature_type]
+            bind(self._con, "_stored_type", self._table.scan_files(files))
+            how = self._changes(layout, files, held.get(feature_type))
+            wanted = self._con.execute("select source_data_id from _wanted").fetchall()
+            yield _Begin(layout=layout, how=how, looked_at=tuple(entity_digest(name) for (name,) in wanted))
+            if how == "unchanged" or (how == "changed" and not wanted):
+                continue
+            set_variables(self._con, only_wanted=how == "changed")
+            columns = [column.name for column in layout.columns]
+            relation = self._con.sql(statement(PACKAGE, "online_latest")).select("source_data_id", *columns)
+            for batch in relation.to_arrow_reader(ROWS_AT_ONCE):
+                yield _Rows(
+                    layout=layout, rows=batch.num_rows, data=_copied(batch, layout, self._tenant, self._seal)
+                )  # fmt: skip
 
-    def _changes(self, layout: Layout, held: Held | None) -> Literal["unchanged", "changed", "everything"]:
+    def _changes(self, layout: Layout, files: Sequence[LakeFile], held: Held | None) -> How:
         """What to look at; for `changed`, DuckDB's table _wanted names the studies."""
-        self._lake.con.execute("create or replace temp table _wanted (source_data_id varchar)")
+        self._con.execute("create or replace temp table _wanted (source_data_id varchar)")
         if (
             held is None
             or held.layout != layout.tag.hex()
-            or held.lake_table != self._identity
+            or held.lake_table != self.identity
             or held.lake_version > self.version
         ):
             return "everything"
         if held.lake_version == self.version:
             return "unchanged"
-        kind = layout.feature_type
         try:
             earlier = self._table.files(version=held.lake_version)
-            old = {file.path: file for file in earlier if file.partition["feature_type"] == kind}
-            new = {file.path: file for file in self._files if file.partition["feature_type"] == kind}
+            old = {file.path: file for file in earlier if file.partition["feature_type"] == layout.feature_type}
+            new = {file.path: file for file in files}
             went = [file for path, file in old.items() if path not in new]
             self._table.require_present(went, held.lake_version)
         except LakeError:
@@ -178,31 +195,52 @@ class _Loader:
         came = [file for path, file in new.items() if path not in old]
         if not came and not went:
             return "unchanged"
-        bind(self._lake.con, "_came", self._table.scan_files(came))
-        bind(self._lake.con, "_went", self._table.scan_files(went))
-        self._lake.con.execute(statement(PACKAGE, "online_touched"))
+        bind(self._con, "_came", self._table.scan_files(came))
+        bind(self._con, "_went", self._table.scan_files(went))
+        self._con.execute(statement(PACKAGE, "online_touched"))
         return "changed"
 
-    def _stage(self, layout: Layout) -> int:
-        """Copy the rows to say into _fresh."""
-        rows = 0
-        columns = [column.name for column in layout.columns]
-        relation = self._lake.con.sql(statement(PACKAGE, "online_latest")).select("source_data_id", *columns)
-        with self._con.cursor().copy("copy _fresh from stdin (format binary)") as copy:
-            copy.write(_COPY_HEAD)
-            for batch in relation.to_arrow_reader(ROWS_AT_ONCE):
-                for part in _copied(batch, layout, self._tenant, self._seal):
-                    copy.write(part)
-                rows += batch.num_rows
-            copy.write(_COPY_END)
-        return rows
 
-    def _stage_wanted(self) -> None:
-        wanted = self._lake.con.execute("select source_data_id from _wanted").fetchall()
-        with self._con.cursor().copy("copy _gone from stdin (format binary)") as copy:
-            copy.write(_COPY_HEAD)
-            copy.write(b"".join(b"\0\x01\0\0\0\x10" + entity_digest(name) for (name,) in wanted))
-            copy.write(_COPY_END)
+class _Copy:
+    """The copy in Postgres, in one transaction."""
+
+    def __init__(self, con: psycopg.Connection[Any], *, tenant: str, source: _Source) -> None:
+        self._con = con
+        self._tenant = tenant
+        self._source = source
+
+    def take(self, steps: Iterator[_Begin | _Rows], held: Held | None) -> TypeLoad:
+        """Bring one feature type to what its steps say."""
+        begin = next(steps)
+        if not isinstance(begin, _Begin):
+            raise TypeError("a feature type begins with what is to be done")
+        kind, read, written, removed = begin.layout.feature_type, 0, 0, 0
+        rows_held = held.rows_held if held is not None else 0
+        if begin.how != "unchanged":
+            self._con.execute("truncate _fresh, _gone")
+            with self._con.cursor().copy("copy _fresh from stdin (format binary)") as copy:
+                copy.write(_COPY_HEAD)
+                for part in steps:
+                    if isinstance(part, _Rows):
+                        copy.write(part.data)
+                        read += part.rows
+                copy.write(_COPY_END)
+            with self._con.cursor().copy("copy _gone from stdin (format binary)") as copy:
+                copy.write(_COPY_HEAD)
+                copy.write(b"".join(b"\0\x01\0\0\0\x10" + digest for digest in begin.looked_at))
+                copy.write(_COPY_END)
+            asked = {"tenant": self._tenant, "feature_type": kind, "everything": begin.how == "everything"}
+            removed = self._con.execute(statement(PACKAGE, "online_remove").encode(), asked).rowcount
+            written = self._con.execute(statement(PACKAGE, "online_merge").encode(), asked).rowcount
+            rows_held = read if begin.how == "everything" else self._count(kind)
+        values = (
+            self._tenant, kind, self._source.identity, max(self._source.version, 0), begin.layout.tag.hex(), rows_held
+        )  # fmt: skip
+        self._con.execute(statement(PACKAGE, "online_remember").encode(), values)
+        return TypeLoad(
+            feature_type=kind, how=begin.how, rows_read=read, rows_written=written, rows_removed=removed,
+            rows_held=rows_held,
+        )  # fmt: skip
 
     def _count(self, feature_type: str) -> int:
         row = self._con.execute(
@@ -210,12 +248,41 @@ class _Loader:
         ).fetchone()
         return int(row[0]) if row else 0
 
-    def _remember(self, layout: Layout, rows_held: int) -> None:
-        values = (self._tenant, layout.feature_type, self._identity, max(self.version, 0), layout.tag.hex(), rows_held)
-        self._con.execute(statement(PACKAGE, "online_remember").encode(), values)
+
+def _ahead(steps: Iterator[T], depth: int) -> Generator[T, None, None]:
+    """The same steps, worked out in a thread while the caller is busy with earlier ones."""
+    ready: Queue[T | BaseException | None] = Queue(depth)
+    stop = threading.Event()
+
+    def put(item: T | BaseException | None) -> None:
+        while not stop.is_set():
+            with suppress(Full):
+                ready.put(item, timeout=0.1)
+                return
+
+    def work() -> None:
+        try:
+            for step in steps:
+                put(step)
+                if stop.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
+            put(error)
+
+    thread = threading.Thread(target=work, name="retention-hot-rows", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
 
 
-def _copied(batch: pa.RecordBatch, layout: Layout, tenant: str, seal: Seal) -> Iterator[bytes]:
+def _copied(batch: pa.RecordBatch, layout: Layout, tenant: str, seal: Seal) -> bytes:
     """A batch in the binary format of COPY."""
     place = seal_header(tenant, layout.feature_type)
     sign = seal.sign
@@ -233,4 +300,4 @@ def _copied(batch: pa.RecordBatch, layout: Layout, tenant: str, seal: Seal) -> I
             b"\0\0\0\x20",
             sign(place + study, payload),
         )
-    yield b"".join(parts)
+    return b"".join(parts)
