@@ -160,10 +160,9 @@ class _Call:
                 record(self.lake, report, op=op)
             return report
         finally:
-            for part in parts:
-                for name in (part.relation, part.raw):
-                    if name is not None:
-                        _drop(self.lake, name)
+            staged = [name for part in parts for name in (part.relation, part.raw) if name is not None]
+            for name in (*staged, "tidy_rows", "checked_rows", "duplicate_rows"):
+                _drop(self.lake, name)
 
     def _report(
         self, file: RawFile, recognition: Recognition, parts: Sequence[Staged], identity: str, counts: _Counts
