@@ -55,6 +55,12 @@ class Breaker:
                 self._failed_in_a_row = 0
                 self._next_try_at = None
 
+    def try_now(self) -> None:
+        """There is reason to believe that the store answers again: let the next caller try."""
+        with self._lock:
+            if self._next_try_at is not None:
+                self._next_try_at = self._clock()
+
     def failed(self) -> None:
         """The store did not answer, or not in time."""
         with self._lock:

@@ -25,7 +25,9 @@ from retention_pipelines.settings import Settings
 T = TypeVar("T")
 READERS = 4
 # Opening goes on in the background after the caller has given up, so that a far server is reached at all.
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 2.0
+# While nobody waits for it, a try that hangs is soon followed by another.
+_PROBE_SECONDS = 1.0
 
 _UNREADY = (
     psycopg.errors.UndefinedTable,
@@ -54,7 +56,7 @@ class Place:
         self._lock = threading.Lock()
         self._server: Any = None
 
-    def connect(self, *, statement_seconds: float) -> BoundedConnection:
+    def connect(self, *, statement_seconds: float, seconds: float = CONNECT_SECONDS) -> BoundedConnection:
         """A new connection that acts for the tenant of the settings, in its role. May take long: see `Connections`."""
         # Not at the top: SQLAlchemy costs more to import than a short program's whole run.
         from retention_pipelines.postgres import address
@@ -65,13 +67,13 @@ class Place:
             server = self._server = self._server or self._open()
         url = server.address(role="service", tenant=self.settings.tenant, deadlines=deadlines)
         try:
-            con = BoundedConnection.open(address.conninfo(url), seconds=CONNECT_SECONDS)
+            con = BoundedConnection.open(address.conninfo(url), seconds=seconds)
         except psycopg.OperationalError:
             if server.kind == "embedded":
                 # If somebody stopped it, the next attempt starts it again, as any command would.
                 self.close()
             raise
-        con.ends = time.monotonic() + CONNECT_SECONDS
+        con.ends = time.monotonic() + seconds
         # Planned once: with a plan per call the planner costs more than the lookup.
         con.execute("set plan_cache_mode = force_generic_plan")
         return con
@@ -165,6 +167,11 @@ class Connections:
         except IndexError:
             pass
         with self._changed:
+            if self.breaker.is_open and not self._idle:
+                # Nobody waits for a server that is known not to answer: the try goes on without its caller.
+                if not self._opening and self._open < self._most:
+                    self._begin_opening()
+                raise Unavailable("breaker open")
             self._waiting += 1
             try:
                 self._forget_failure()
@@ -235,8 +242,11 @@ class Connections:
 
     def _connect(self, generation: int) -> None:
         con, failure = None, None
+        probes = self.breaker.is_open
         try:
-            con = self._place.connect(statement_seconds=self._statement_seconds)
+            con = self._place.connect(
+                statement_seconds=self._statement_seconds, seconds=_PROBE_SECONDS if probes else CONNECT_SECONDS
+            )
             if self._prepare is not None:
                 self._prepare(con)
         except (psycopg.Error, DatabaseError, OSError) as error:
@@ -258,6 +268,8 @@ class Connections:
                         self._open += 1
                         self._idle.append(con)
                     self._changed.notify_all()
+            if con is not None:
+                self.breaker.try_now()
 
     def drop_idle(self) -> None:
         """Close what is not lent; new ones are made when needed."""

@@ -17,7 +17,7 @@ from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
-WORKER = Path(__file__).with_name("cache_worker.py")
+WORKER = Path(__file__).with_name("cache_postgres_worker.py")
 
 
 @pytest.fixture

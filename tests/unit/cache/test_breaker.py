@@ -63,6 +63,15 @@ def test_a_probe_that_never_comes_back_does_not_keep_it_open_for_ever() -> None:
     assert breaker.allows()
 
 
+def test_word_of_a_store_that_answers_lets_the_next_caller_try_at_once() -> None:
+    breaker, _ = opened()
+    breaker.try_now()
+    assert [breaker.allows() for _ in range(3)] == [True, False, False]
+    closed = Breaker()
+    closed.try_now()
+    assert not closed.is_open
+
+
 class Machine(RuleBasedStateMachine):
     """Whatever happens: while open, at most one caller per half second is let through."""
 
