@@ -359,6 +359,30 @@ class TestUndoing:
             else:
                 assert vars(owner)[name] is held[0]
 
+    def test_a_patch_put_back_from_where_nobody_can_look_is_taken_back_the_next_time(self, platform) -> None:
+        original = id(platform.score)
+        patcher = Patcher()
+        patcher.apply([request("platform_ml:score"), request("platform_ml:Child.predict")])
+        ours, inherited = platform.score, vars(platform.Child)["predict"]  # local variables cannot be found
+        platform.score = platform.Child.predict = len
+        assert len(patcher.undo().left) == 2
+        platform.score, platform.Child.predict = ours, inherited
+        assert platform.score(1) == ("score", 1, 1), "it leads to the original already"
+        patcher.undo()
+        assert id(platform.score) == original
+        assert "predict" not in vars(platform.Child)
+
+    def test_what_we_put_in_earlier_is_no_alias(self, platform: ModuleType) -> None:
+        original = id(platform.score)
+        patcher = Patcher()
+        patcher.apply([request("platform_ml:score")])
+        former = platform.score
+        patcher.undo()
+        patcher.apply([request("platform_ml:score")])
+        assert not any("__wrapped__" in place for place in patcher.places("platform_ml:score"))
+        assert id(former.__wrapped__) == original
+        patcher.undo()
+
     def test_a_mock_below_that_ends_first_is_not_overwritten(self, platform: ModuleType) -> None:
         original = platform.score
         foreign = mock.patch.object(platform, "score", lambda x: ("mocked", x))
