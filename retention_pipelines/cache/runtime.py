@@ -429,6 +429,7 @@ def configure(settings: "Settings") -> CacheRuntime:
     """Use a runtime with these settings from now on; the former one is closed."""
     with _MAKING:
         former = CURRENT
+        _log_to_file(settings)
         made = CacheRuntime(settings)
         _set(made)
     if former is not None:
@@ -470,9 +471,22 @@ def _from_environment() -> CacheRuntime:
     from retention_pipelines.settings import load_settings
 
     try:
-        return CacheRuntime(load_settings())
+        settings = load_settings()
+        _log_to_file(settings)
+        return CacheRuntime(settings)
     except RetentionError as error:
         return CacheRuntime(default_settings(), degraded=str(error))
+
+
+def _log_to_file(settings: "Settings") -> None:
+    if settings.log_file is None:
+        return
+    from retention_pipelines.cache.logs import configure_logging
+
+    try:
+        configure_logging(settings)
+    except OSError as error:
+        LOG.warning("No log is written to %s: %s", settings.log_file, error)
 
 
 def _set(runtime: CacheRuntime | None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from retention_pipelines import cache_predictions, caching
+from retention_pipelines.cache import runtime
 from retention_pipelines.cache.logs import close_logging, configure_logging, without_secrets
 from retention_pipelines.settings import load_settings
 
@@ -92,3 +93,9 @@ def test_a_logged_failure_names_class_and_place_but_not_its_text(tmp_path: Path)
     assert line["error"] == "ValueError"
     assert str(line["where"]).startswith("test_logs.py:")
     assert "passed" not in json.dumps(line)
+
+
+def test_a_log_file_that_cannot_be_made_costs_the_log_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    runtime._log_to_file(load_settings({}, log_file=tmp_path / "file" / "ml_retention.log"))
+    assert "No log is written" in caplog.text
