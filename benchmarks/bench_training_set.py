@@ -197,7 +197,7 @@ def main() -> None:
             upgrade_server(server)
             runtime.configure(settings)
             print(*loading(settings, 131_072 // (8 if arguments.small else 1), 1_024), sep="\n", flush=True)
-            make(settings.lake_root, 400_000 if arguments.small else 4_000_000)
+            make(settings.lake_root, 400_000 if arguments.small else 2_000_000)
             print(*training(settings, settings.lake_root), sep="\n", flush=True)
             runtime.close()
 
