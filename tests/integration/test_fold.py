@@ -6,13 +6,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from retention_pipelines.cache import runtime
+from retention_pipelines.cache.decorators import cache_features
 from retention_pipelines.cache.entry import NewEntry, Payload
-from retention_pipelines.cache.events import Counters
+from retention_pipelines.cache.events import CacheEvent, Counters
 from retention_pipelines.cache.fold import DATASET, Folded, fold
 from retention_pipelines.cache.hot import HotTier
 from retention_pipelines.cache.invalidation import InvalidationLog
@@ -245,6 +248,37 @@ def test_read_only_mode_reads_what_was_folded_without_a_thread(
     assert found is not None
     assert found.payload.data == b"value 1"
     reading.close()
+
+
+def test_a_decorated_function_is_answered_from_the_lake_as_it_was(
+    lake: Lake, database: Server, patient: Settings
+) -> None:
+    calls: list[str] = []
+    events: list[CacheEvent] = []
+
+    @cache_features("species", "occurrences", hooks=[events.append])
+    def features(study: str, when: datetime) -> dict[str, Any]:
+        calls.append(study)
+        return {"study": study, "when": when, "values": (1, 2.5, None)}
+
+    when = datetime(2017, 8, 14, tzinfo=UTC)
+    with runtime.replaced(runtime.CacheRuntime(patient)) as running:
+        first = features("s/1", when)
+        assert running.flush()
+        assert fold_now(lake, database).rows_added == 1
+        assert fold_now(lake, database).rows_released == 1
+        running.memory.clear()
+        assert isinstance(running.lake_tier, LakeTier)
+        running.lake_tier.refresh()
+        assert features("s/1", when) == first
+        assert calls == ["s/1"]
+        assert [(one.outcome, one.tier) for one in events if one.outcome == "hit"] == [("hit", "lake")]
+        # Invalidated, it is computed again.
+        running.memory.clear()
+        features.invalidate("s/1", when)
+        assert running.flush()
+        assert features("s/1", when) == first
+        assert calls == ["s/1", "s/1"]
 
 
 def test_kill_9_at_any_moment_loses_no_row_and_doubles_none(
