@@ -289,6 +289,8 @@ class HotTier:
 
 
 def _prepare_reader(con: BoundedConnection) -> None:
+    # The plan is made once: a partition that is all but empty then is not read whole when it is full.
+    con.execute("set enable_seqscan = off")
     for kind, name in _GET.items():
         con.execute(statements.prepare_get(name.decode(), kind))
 
