@@ -26,6 +26,8 @@ _COMMANDS: Commands = {
     "query": (f"{_CLI}.query:query", "Run SQL over every dataset and print or save the result."),
     "up": (f"{_CLI}.up:up", "Start Postgres, the Dagster daemon and its web page on this machine."),
     "doctor": (f"{_CLI}.doctor:doctor", "Say what is in use, what is missing, and what to do about it."),
+    "plan": (f"{_CLI}.plan:plan", "Say what the retention policies would remove now, and why; nothing is removed."),
+    "explain": (f"{_CLI}.plan:explain", "Say why a row is kept or goes, and what would change that."),
     "demo": (f"{_CLI}.demo:demo", "Show the whole way on simulated data, or on real files with --data."),
 }
 _GROUPS: Mapping[str, tuple[str, Commands]] = {
@@ -49,6 +51,16 @@ _GROUPS: Mapping[str, tuple[str, Commands]] = {
             "compact": (f"{_CLI}.lake:compact", "Merge small files."),
             "archive": (f"{_CLI}.lake:archive", "Move rows of a dataset into its archive."),
             "vacuum": (f"{_CLI}.lake:vacuum", "Free the space of files that no version of the last 7 days needs."),
+        },
+    ),
+    "policies": (
+        "Retention policies: what is kept, for how long, and why.",
+        {
+            "list": (f"{_CLI}.policies:list_policies", "List the policies in force."),
+            "show": (f"{_CLI}.policies:show", "Show a policy, its reason and every version."),
+            "set": (f"{_CLI}.policies:set_policy", "Change a policy; its effect is shown first."),
+            "lint": (f"{_CLI}.policies:lint_policies", "Say what is wrong or surprising in the policies."),
+            "diff": (f"{_CLI}.policies:diff", "Say in what two versions of a policy differ."),
         },
     ),
     "online": (

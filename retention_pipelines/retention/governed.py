@@ -28,6 +28,7 @@ class Governed:
         fields: what filters may name, with its kind.
         sources: the column behind a field, where it has another name.
         anchors: instants an age may be counted from.
+        names: columns by which people ask for a row.
         read_key: column under whose value reads are counted (`access_count`, `last_accessed_at`); None: they are not.
     """
 
@@ -39,6 +40,7 @@ class Governed:
     anchors: tuple[Anchor, ...]
     sources: Mapping[str, str] = field(default_factory=dict)
     read_key: str | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def always_known(self) -> frozenset[str]:
@@ -90,6 +92,7 @@ FEATURE_STORE = Governed(
     anchors=("computed_at", "last_used"),
     # Reads are of a study's features of a type, whichever version is the latest.
     read_key="feature_id",
+    names=("feature_hash", "feature_id", "source_data_id"),
 )
 TRAINING_CACHE = Governed(
     name="training_cache",
@@ -114,6 +117,7 @@ TRAINING_CACHE = Governed(
     sources={"hit_count": "access_count"},
     anchors=("computed_at", "last_used", "expires_at"),
     read_key="cache_key",
+    names=("cache_key",),
 )
 INFERENCE_CACHE = Governed(
     name="inference_cache",
@@ -135,6 +139,7 @@ INFERENCE_CACHE = Governed(
     sources={"hit_count": "access_count"},
     anchors=("computed_at", "last_used", "expires_at"),
     read_key="cache_key",
+    names=("cache_key",),
 )
 AGGREGATED_TIME_SERIES = Governed(
     name="aggregated_time_series",
@@ -167,6 +172,7 @@ AGGREGATED_TIME_SERIES = Governed(
     # rows longer, never shorter. The age of the sea it describes is no reason to forget it.
     sources={"computed_at": "written_at"},
     anchors=("computed_at",),
+    names=("location_grid", "window_label"),
 )
 PERFORMANCE_METRICS = Governed(
     name="performance_metrics",
@@ -176,6 +182,7 @@ PERFORMANCE_METRICS = Governed(
     fields={"metric": _TEXT, "value": _NUMBER, "computed_at": _INSTANT},
     sources={"computed_at": "recorded_at"},
     anchors=("computed_at",),
+    names=("seq", "metric"),
 )
 
 GOVERNED: dict[str, Governed] = {

@@ -9,17 +9,15 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from retention_pipelines.retention.filter.ast import And, Compare, Filter, In, Kind, Literals, Not, Or, Unknown, fields
+from retention_pipelines.retention.filter.ast import And, Filter, Not, Or, Unknown, fields
 from retention_pipelines.retention.filter.oracle import Value, matches
 from retention_pipelines.retention.governed import Governed
+from retention_pipelines.retention.places import places
 from retention_pipelines.retention.policy import PolicySet
 
 MAX_ROWS = 200_000
-# Counts of reads are whole numbers.
-_WHOLE = frozenset({"access_count", "hit_count"})
 Code = Literal["no_policies", "no_catch_all", "unreachable", "unknown_hole", "not_the_longest", "unchecked"]
 
 
@@ -50,8 +48,8 @@ def lint(dataset: Governed, policies: PolicySet) -> tuple[Finding, ...]:
             ),
         )
     findings = [*_catch_all(dataset, policies), *_holes(dataset, policies)]
-    places = {name: _places(dataset, name, policies) for name in sorted(_named(policies))}
-    if math.prod(map(len, places.values())) > MAX_ROWS:
+    tried = {name: places(dataset, name, policies) for name in sorted(_named(policies))}
+    if math.prod(map(len, tried.values())) > MAX_ROWS:
         findings.append(
             Finding(
                 severity="warning",
@@ -61,7 +59,7 @@ def lint(dataset: Governed, policies: PolicySet) -> tuple[Finding, ...]:
             )
         )
         return tuple(findings)
-    return (*findings, *_by_rows(policies, _rows(places)))
+    return (*findings, *_by_rows(policies, _rows(tried)))
 
 
 def _catch_all(dataset: Governed, policies: PolicySet) -> Iterator[Finding]:
@@ -138,49 +136,6 @@ def _asked_unknown(node: Filter) -> frozenset[str]:
             return frozenset()
 
 
-def _literals(node: Filter, name: str) -> set[Literals]:
-    match node:
-        case Compare(field=field, value=value) if field == name:
-            return {value}
-        case In(field=field, values=values) if field == name:
-            return set(values)
-        case Not(term=term):
-            return _literals(term, name)
-        case And(terms=terms) | Or(terms=terms):
-            return set().union(*(_literals(term, name) for term in terms))
-        case _:
-            return set()
-
-
-def _places(dataset: Governed, name: str, policies: PolicySet) -> list[Value]:
-    """One value for each place a field can lie in: on each literal, between them, and unknown."""
-    literals: set[Literals] = set().union(*(_literals(policy.match, name) for policy in policies.policies))
-    kind = dataset.fields[name]
-    unknown: list[Value] = [] if name in dataset.always_known else [None]
-    if kind is Kind.BOOLEAN:
-        return [True, False, *unknown]
-    if kind is Kind.TEXT:
-        other = "".join(["other", *sorted(str(literal) for literal in literals)])
-        return [*sorted(str(literal) for literal in literals), other, *unknown]
-    if kind is Kind.INSTANT:
-        instants = sorted(literal for literal in literals if isinstance(literal, datetime))
-        tick = timedelta(microseconds=1)
-        around = [value for at in instants for value in (at - tick, at, at + tick)]
-        return [*(around or [datetime(2000, 1, 1, tzinfo=UTC)]), *unknown]
-    numbers = sorted(float(literal) for literal in literals if isinstance(literal, int | float))
-    whole = name in _WHOLE
-    beside = [
-        value
-        for number in numbers
-        for value in (
-            (math.ceil(number) - 1, number, math.floor(number) + 1)
-            if whole
-            else (math.nextafter(number, -math.inf), number, math.nextafter(number, math.inf))
-        )
-    ]
-    return [*dict.fromkeys([value for value in beside if not whole or value >= 0] or [0.0]), *unknown]
-
-
-def _rows(places: Mapping[str, list[Value]]) -> Iterator[dict[str, Value]]:
-    for values in itertools.product(*places.values()):
-        yield dict(zip(places, values, strict=True))
+def _rows(tried: Mapping[str, list[Value]]) -> Iterator[dict[str, Value]]:
+    for values in itertools.product(*tried.values()):
+        yield dict(zip(tried, values, strict=True))

@@ -72,6 +72,7 @@ class Plan:
     """A sealed plan over one dataset.
 
     Attributes:
+        only: id of the one policy it executes; None for all of the dataset with this action.
         policies: `id vN` of the policies it was made with, in their order.
         protections: labels of the holds, pins, roots, leases and erasure orders that were in force.
         store_version: version of the lake table that was read; None for Postgres.
@@ -81,6 +82,7 @@ class Plan:
 
     dataset: str
     action: Action
+    only: str | None
     as_of: datetime
     policies: tuple[str, ...]
     protections: tuple[str, ...]
@@ -124,6 +126,7 @@ def seal(
     *,
     dataset: str,
     action: Action,
+    only: str | None,
     as_of: datetime,
     policies: Sequence[str],
     protections: Sequence[str],
@@ -141,6 +144,7 @@ def seal(
     content = {
         "dataset": dataset,
         "action": action,
+        "only": only,
         "as_of": as_of.astimezone(UTC).isoformat(),
         "policies": list(policies),
         "protections": sorted(protections),
@@ -152,6 +156,7 @@ def seal(
     return Plan(
         dataset=dataset,
         action=action,
+        only=only,
         as_of=as_of,
         policies=tuple(policies),
         protections=tuple(sorted(protections)),
@@ -168,6 +173,7 @@ def is_intact(plan: Plan) -> bool:
     again = seal(
         dataset=plan.dataset,
         action=plan.action,
+        only=plan.only,
         as_of=plan.as_of,
         policies=plan.policies,
         protections=plan.protections,

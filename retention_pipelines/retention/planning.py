@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 import pyarrow as pa
 from sqlalchemy import Connection, Engine, Table, func, or_, select
@@ -18,15 +19,35 @@ from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
 from retention_pipelines.postgres.tables import ACCESS_COUNTS, HOLDS, LEASES, MODELS, PINS, PLANS, ROOTS
 from retention_pipelines.retention.decide import Protection, ProtectionKind
+from retention_pipelines.retention.explain import Explanation, explain
 from retention_pipelines.retention.filter.parse import parse
+from retention_pipelines.retention.find import find_in_lake, find_in_postgres
 from retention_pipelines.retention.governed import Governed, governed
+from retention_pipelines.retention.lake_rows import READS_SCHEMA
 from retention_pipelines.retention.plan import Plan
-from retention_pipelines.retention.policy import Policy
+from retention_pipelines.retention.policy import Action, Policy, PolicySet
 from retention_pipelines.retention.registry import PolicyRegistry
-from retention_pipelines.retention.select_lake import READS_SCHEMA, plan_lake
+from retention_pipelines.retention.select_lake import plan_lake
 from retention_pipelines.retention.select_postgres import plan_postgres
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """Rows of a dataset that have expired before and after an edit of its policies."""
+
+    dataset: str
+    before: int
+    after: int
+
+    def sentence(self) -> str:
+        """What the edit does, for the person about to save it."""
+        more = self.after - self.before
+        if not more:
+            return f"This edit deletes no row more or less of {self.dataset} ({self.after:,} have expired)."
+        kind = "more" if more > 0 else "fewer"
+        return f"This edit deletes {abs(more):,} {kind} rows of {self.dataset} ({self.before:,} -> {self.after:,})."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +62,7 @@ class Planner:
         """The database's instant, never before that of a plan made earlier."""
         last = select(func.max(PLANS.c.as_of)).scalar_subquery()
         with self.engine.connect() as con:
-            instant = con.execute(select(func.greatest(func.now(), last))).scalar_one()
-        assert isinstance(instant, datetime)
-        return instant
+            return cast(datetime, con.execute(select(func.greatest(func.now(), last))).scalar_one())
 
     def plan(self, policy: Policy, *, as_of: datetime | None = None) -> Plan:
         """What executing one policy now would do; rows it does not govern are kept."""
@@ -52,32 +71,62 @@ class Planner:
         dataset = governed(policy.dataset)
         policies = self.registry.policy_set(dataset.name)
         instant = as_of or self.as_of()
-        protections = self.protections(dataset, instant)
+        return self._plan(dataset, policies, instant, policy.action, policy.policy_id)
+
+    def _plan(self, dataset: Governed, policies: PolicySet, as_of: datetime, action: Action, only: str | None) -> Plan:
+        protections = self.protections(dataset, as_of)
         if dataset.store == "lake":
+            reads = self.reads(dataset) if dataset.read_key else None
             return plan_lake(
                 self.lake,
                 dataset,
                 policies,
-                as_of=instant,
-                reads=self.reads(dataset),
+                as_of=as_of,
+                reads=reads,
                 protections=protections,
-                action=policy.action,
-                only=policy.policy_id,
+                action=action,
+                only=only,
             )
         return plan_postgres(
-            self.engine,
-            dataset,
-            policies,
-            as_of=instant,
-            protections=protections,
-            action=policy.action,
-            only=policy.policy_id,
+            self.engine, dataset, policies, as_of=as_of, protections=protections, action=action, only=only
         )
 
     def plan_all(self, *, as_of: datetime | None = None) -> tuple[tuple[Policy, Plan], ...]:
         """A plan for every enabled policy, all at the same instant."""
         instant = as_of or self.as_of()
         return tuple((policy, self.plan(policy, as_of=instant)) for policy in self.registry.current() if policy.enabled)
+
+    def effect(self, proposed: Policy) -> Effect:
+        """What an edit would change, by planning the whole dataset before and after it; nothing is saved."""
+        dataset, instant = governed(proposed.dataset), self.as_of()
+        others = tuple(one for one in self.registry.current(dataset.name) if one.policy_id != proposed.policy_id)
+        now, then = self.registry.policy_set(dataset.name), PolicySet.of(dataset.name, (*others, proposed))
+        before, after = (self._expired(dataset, policies, instant) for policies in (now, then))
+        return Effect(dataset=dataset.name, before=before, after=after)
+
+    def _expired(self, dataset: Governed, policies: PolicySet, as_of: datetime) -> int:
+        return sum(
+            self._plan(dataset, policies, as_of, action, None).expired_rows
+            for action in sorted({policy.action for policy in policies.policies})
+        )
+
+    def explain(self, name: str, row_id: str, *, as_of: datetime | None = None) -> tuple[Explanation, ...]:
+        """Why a row of a dataset is kept or goes; several where an id names several rows.
+
+        A feature is named by its feature_hash, feature_id or study; a cache entry by its key. Raises PolicyError when
+        nothing has that name.
+        """
+        dataset = governed(name)
+        instant = as_of or self.as_of()
+        found = (
+            find_in_lake(self.lake, dataset, row_id, self.reads(dataset))
+            if dataset.store == "lake"
+            else find_in_postgres(self.engine, dataset, row_id)
+        )
+        if not found:
+            raise PolicyError(f"{name} has no row {row_id!r}.", hint=f"Rows are named by {' or '.join(dataset.names)}.")
+        policies, protections = self.registry.policy_set(name), self.protections(dataset, instant)
+        return tuple(explain(row, dataset, policies, protections, instant) for row in found)
 
     def reads(self, dataset: Governed) -> pa.Table:
         """How often rows of a lake dataset were read, by all tenants together; columns of `READS_SCHEMA`."""

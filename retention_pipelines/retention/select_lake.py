@@ -18,20 +18,11 @@ from retention_pipelines.retention.compiled import duckdb_columns
 from retention_pipelines.retention.decide import Protection, in_order
 from retention_pipelines.retention.filter.ast import fields
 from retention_pipelines.retention.governed import Governed
+from retention_pipelines.retention.lake_rows import counted_reads, rows_of
 from retention_pipelines.retention.plan import ROW_SCHEMA, PartitionPlan, Plan, VerdictCount, fate, seal
 from retention_pipelines.retention.policy import Action, PolicySet
 from retention_pipelines.warehouse import Lake, LakeFile
-from retention_pipelines.warehouse.duck import bind, statement
-from retention_pipelines.warehouse.files import scan_text
 from retention_pipelines.warehouse.table import Table
-
-PACKAGE = "retention_pipelines.retention"
-READS_SCHEMA = pa.schema(
-    [("key", pa.string()), ("hits", pa.int64()), ("last_accessed_at", pa.timestamp("us", tz="UTC"))]
-)
-_COUNTED = ("access_count", "last_accessed_at")
-_WRITTEN_SCHEMA = pa.schema([("filename", pa.string()), ("written_at", pa.timestamp("us", tz="UTC"))])
-_SCAN, _READS, _WRITTEN = "_retention_scan", "_retention_reads", "_retention_written"
 
 
 def plan_lake(
@@ -58,21 +49,17 @@ def plan_lake(
     ordered = in_order(protections)
     partition_by = table.dataset.partition_by
     rules = _Rules(dataset=dataset, policies=policies, protections=ordered, as_of=as_of, action=action, only=only)
-    con.register(_READS, reads if reads is not None else READS_SCHEMA.empty_table())
-    try:
-        _bind_scan(con, table, files, rules)
-        numbers = _numbers(con, rules, partition_by)
+    with counted_reads(con, reads):
+        numbers = _numbers(_decided(con, table, files, rules, []), partition_by)
         partitions = _partitions(files, numbers, partition_by, erasing=any(one.kind == "erasure" for one in ordered))
         rewritten = {one.partition for one in partitions if one.fate == "rewrite"}
         # Only where a partition is rewritten do the names of rows matter: they cost more to read than all the rest.
-        _bind_scan(con, table, [file for file in files if _folder(file, partition_by) in rewritten], rules)
-        rows = _rows(con, rules, partition_by)
-    finally:
-        con.unregister(_READS)
-        con.unregister(_WRITTEN)
+        named = [file for file in files if _folder(file, partition_by) in rewritten]
+        rows = _rows(_decided(con, table, named, rules, dataset.identity), rules, partition_by)
     return seal(
         dataset=dataset.name,
         action=action,
+        only=only,
         as_of=as_of,
         policies=[str(policy) for policy in policies.policies],
         protections=[one.label for one in ordered],
@@ -81,17 +68,6 @@ def plan_lake(
         counts=_counts(numbers, partitions, policies, ordered),
         rows=rows,
     )
-
-
-def _bind_scan(con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], rules: "_Rules") -> None:
-    """View `_retention_scan`: the rows of files, with `written_at` of each row's file where deciding looks at it."""
-    if "written_at" not in {rules.dataset.sources.get(name) for name in rules.named()}:
-        bind(con, _SCAN, table.scan_files(files))
-        return
-    bind(con, "_retention_named_scan", scan_text(table.dataset, table.root, files, named=True))
-    written = {f"{table.root}/{file.path}": file.written_at for file in files}
-    con.register(_WRITTEN, pa.table({"filename": list(written), "written_at": list(written.values())}, _WRITTEN_SCHEMA))
-    con.sql(statement(PACKAGE, "written")).create_view(_SCAN, replace=True)
 
 
 def row_id(identity: Sequence[str]) -> duckdb.Expression:
@@ -151,30 +127,14 @@ def _anchored(anchor: str) -> tuple[str, ...]:
     return ("computed_at", "last_accessed_at") if anchor == "last_used" else (anchor,)
 
 
-def _with_reads(con: duckdb.DuckDBPyConnection, rules: _Rules, kept: Sequence[str]) -> duckdb.DuckDBPyRelation:
-    """The columns `kept` and the fields that deciding looks at, counted reads joined where they matter."""
-    dataset, named = rules.dataset, rules.named()
-    counted = {name for name in named if dataset.sources.get(name, name) in _COUNTED}
-    columns = [ColumnExpression(name) for name in kept]
-    columns += [
-        ColumnExpression(dataset.sources.get(name, name)).alias(name)
-        for name in sorted(named - counted)
-        if name not in kept
-    ]
-    if not counted or dataset.read_key is None:
-        return con.table(_SCAN).select(*columns)
-    columns.append(ColumnExpression(dataset.read_key).alias("read_key"))
-    con.table(_SCAN).select(*columns).create_view("_retention_rows", replace=True)
-    return con.sql(statement(PACKAGE, "reads"))
-
-
 def _decided(
-    con: duckdb.DuckDBPyConnection, rules: _Rules, kept: Sequence[str], partition_by: Sequence[str]
+    con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], rules: _Rules, kept: Sequence[str]
 ) -> duckdb.DuckDBPyRelation:
-    """The columns `kept` and the decision; `expired` says whether this plan removes the row."""
+    """Partition, the columns `kept` and the decision; `decided_expired` says whether this plan removes the row."""
+    named = list(dict.fromkeys([*table.dataset.partition_by, *kept]))
     decision = duckdb_columns(rules.dataset.fields, rules.policies, rules.protections, rules.as_of).named()
-    decided = _with_reads(con, rules, list(dict.fromkeys([*partition_by, *kept]))).select(
-        *(ColumnExpression(name) for name in dict.fromkeys([*partition_by, *kept])),
+    decided = rows_of(con, table, files, rules.dataset, fields=rules.named(), kept=named).select(
+        *map(ColumnExpression, named),
         *(expression.alias(f"decided_{name}") for name, expression in decision.items()),
     )
     goes, policy = ColumnExpression("decided_expired"), ColumnExpression("decided_policy")
@@ -186,7 +146,7 @@ def _decided(
     if len(mine) < len(rules.policies.policies) or not mine:
         goes &= reduce(lambda one, other: one | other, acted_on) if acted_on else ConstantExpression(False)
     return decided.select(
-        *(ColumnExpression(name) for name in dict.fromkeys([*partition_by, *kept])),
+        *map(ColumnExpression, named),
         policy,
         ColumnExpression("decided_ruled_by"),
         ColumnExpression("decided_anomaly"),
@@ -195,11 +155,9 @@ def _decided(
     )
 
 
-def _numbers(con: duckdb.DuckDBPyConnection, rules: _Rules, partition_by: Sequence[str]) -> tuple[_Number, ...]:
+def _numbers(decided: duckdb.DuckDBPyRelation, partition_by: Sequence[str]) -> tuple[_Number, ...]:
     groups = [*partition_by, "decided_policy", "decided_ruled_by", "decided_anomaly", "decided_expired"]
-    counted = _decided(con, rules, [], partition_by).aggregate(
-        [*(ColumnExpression(name) for name in groups), FunctionExpression("count_star")]
-    )
+    counted = decided.aggregate([*(ColumnExpression(name) for name in groups), FunctionExpression("count_star")])
     numbers = []
     for row in counted.fetchall():
         place, (policy, ruled_by, anomaly, expired, rows) = row[: len(partition_by)], row[len(partition_by) :]
@@ -258,11 +216,10 @@ def _counts(
     )
 
 
-def _rows(con: duckdb.DuckDBPyConnection, rules: _Rules, partition_by: Sequence[str]) -> pa.Table:
-    """The rows that go, of what is scanned now."""
+def _rows(decided: duckdb.DuckDBPyRelation, rules: _Rules, partition_by: Sequence[str]) -> pa.Table:
+    """The rows that go."""
     found = (
-        _decided(con, rules, rules.dataset.identity, partition_by)
-        .filter(ColumnExpression("decided_expired"))
+        decided.filter(ColumnExpression("decided_expired"))
         .select(
             partition_name(partition_by).alias("partition"),
             row_id(rules.dataset.identity).alias("row_id"),

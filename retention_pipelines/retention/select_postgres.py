@@ -65,6 +65,7 @@ def plan_postgres(
     return seal(
         dataset=dataset.name,
         action=action,
+        only=only,
         as_of=as_of,
         policies=[str(policy) for policy in policies.policies],
         protections=[one.label for one in ordered],
@@ -78,7 +79,7 @@ def plan_postgres(
 _Key = tuple[str, int | None, int | None, str | None, bool]
 
 
-def _fields(dataset: Governed, rows: FromClause, reads: FromClause | None) -> Mapping[str, ColumnElement[Any]]:
+def fields_of(dataset: Governed, rows: FromClause, reads: FromClause | None) -> Mapping[str, ColumnElement[Any]]:
     """What each field of the dataset is in the SELECT."""
     found: dict[str, ColumnElement[Any]] = {}
     for name in dataset.fields:
@@ -92,6 +93,23 @@ def _fields(dataset: Governed, rows: FromClause, reads: FromClause | None) -> Ma
     return found
 
 
+def with_reads(dataset: Governed) -> tuple[FromClause, Mapping[str, ColumnElement[Any]]]:
+    """The table with its counted reads joined, and what each field is in it."""
+    rows = METADATA.tables[dataset.table]
+    if dataset.read_key is None:
+        return rows, fields_of(dataset, rows, None)
+    reads = ACCESS_COUNTS
+    joined = rows.outerjoin(
+        reads,
+        and_(
+            reads.c.tenant == rows.c.tenant,
+            reads.c.dataset == dataset.table,
+            reads.c.key == rows.c[dataset.read_key],
+        ),
+    )
+    return joined, fields_of(dataset, rows, reads)
+
+
 def _decided(
     dataset: Governed,
     policies: PolicySet,
@@ -101,18 +119,8 @@ def _decided(
     only: str | None,
 ) -> Select[Any]:
     rows = METADATA.tables[dataset.table]
-    reads = ACCESS_COUNTS if dataset.read_key else None
-    source: FromClause = rows
-    if reads is not None and dataset.read_key is not None:
-        source = rows.outerjoin(
-            reads,
-            and_(
-                reads.c.tenant == rows.c.tenant,
-                reads.c.dataset == dataset.table,
-                reads.c.key == rows.c[dataset.read_key],
-            ),
-        )
-    decision = postgres_columns(_fields(dataset, rows, reads), dataset.fields, policies, protections, as_of)
+    source, found = with_reads(dataset)
+    decision = postgres_columns(found, dataset.fields, policies, protections, as_of)
     mine = policies.places(action, only)
     acted_on: list[ColumnElement[bool]] = [decision.policy.in_(mine)] if mine else []
     if action == "delete" and only is None:

@@ -26,6 +26,10 @@ def text(node: Filter) -> str:
             return f"{field} in ({', '.join(map(_literal, values))})"
         case Unknown(field=field):
             return f"{field} is unknown"
+        case Not(term=Unknown(field=field)):
+            return f"{field} is known"
+        case Not(term=In(field=field, values=values)):
+            return f"{field} not in ({', '.join(map(_literal, values))})"
         case Not(term=term):
             return f"not {_bracketed(term)}"
         case And(terms=terms):

@@ -20,7 +20,7 @@ TABLE = [
     ("training_cache", "tc_frequent", 300, "hit_count > 10", 182, "last_used"),
     ("training_cache", "tc_occasional", 200, "hit_count > 3", 90, "last_used"),
     ("training_cache", "tc_rare", 100, "everything", 30, "last_used"),
-    ("inference_cache", "ic_expired", 200, "not expires_at is unknown", 0, "expires_at"),
+    ("inference_cache", "ic_expired", 200, "expires_at is known", 0, "expires_at"),
     ("inference_cache", "ic_old_unused", 100, "everything", 7, "last_used"),
     ("aggregated_time_series", "as_seasonal", 200, "time_window = 'seasonal'", 1825, "computed_at"),
     ("aggregated_time_series", "as_other", 100, "everything", 1825, "computed_at"),

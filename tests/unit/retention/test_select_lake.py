@@ -12,9 +12,10 @@ from retention_pipelines.retention.decide import Protection, decide
 from retention_pipelines.retention.defaults import default_policies, read_policies
 from retention_pipelines.retention.filter.parse import parse
 from retention_pipelines.retention.governed import FEATURE_STORE
+from retention_pipelines.retention.lake_rows import READS_SCHEMA
 from retention_pipelines.retention.plan import is_intact
 from retention_pipelines.retention.policy import PolicySet
-from retention_pipelines.retention.select_lake import READS_SCHEMA, plan_lake
+from retention_pipelines.retention.select_lake import plan_lake
 from retention_pipelines.warehouse import Lake
 from tests.unit.warehouse.rows import rows
 
