@@ -100,17 +100,20 @@ def run(studies: int, calls: int) -> list[str]:
             upgrade_server(server)
             for kind in KINDS:
                 lake.table("feature_store").append(feature_rows(kind, studies))
-            rates = []
-            for turn in range(5):
-                seal = Seal(load_secret(settings))
-                begun, cpu = time.perf_counter(), time.process_time()
+            seal = Seal(load_secret(settings))
+            rates, floors, cpu = [], [], []
+            for turn in range(3):
+                floors.append(2 * studies / bare_load(address.conninfo(server.address(role="service")), 2 * studies))
+                begun, own = time.perf_counter(), time.process_time()
                 done = load_hot_rows(lake, server, tenant=f"t{turn}", seal=seal)
-                rates.append((done.rows_written / (time.perf_counter() - begun), time.process_time() - cpu))
-            rate, cpu_seconds = statistics.median(rate for rate, _ in rates), statistics.median(cpu for _, cpu in rates)
-            lines.append(
-                f"load {done.rows_written:,} hot rows of {studies:,} studies: {rate:,.0f} rows/s"
-                f" (target 100,000 or more; best {max(rates)[0]:,.0f}), own CPU {cpu_seconds:.2f} s"
-            )
+                rates.append(done.rows_written / (time.perf_counter() - begun))
+                cpu.append(time.process_time() - own)
+            rate, floor = statistics.median(rates), statistics.median(floors)
+            lines += [
+                f"load {done.rows_written:,} hot rows: {rate:,.0f} rows/s, best {max(rates):,.0f}",
+                f"  target 100,000 or more; COPY and INSERT of as many rows of that size: {floor:,.0f} rows/s",
+                f"  own CPU {min(cpu):.2f} s, {done.rows_written / min(cpu):,.0f} rows per CPU second",
+            ]
             load_hot_rows(lake, server, tenant="local", seal=Seal(load_secret(settings)))
             begun = time.perf_counter()
             load_hot_rows(lake, server, tenant="local", seal=Seal(load_secret(settings)))
@@ -119,6 +122,35 @@ def run(studies: int, calls: int) -> list[str]:
             server.stop()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return [*lines, f"  peak memory: {peak:,.0f} MB"]
+
+
+def bare_load(conninfo: str, rows: int) -> float:
+    """Seconds to COPY made-up rows of that size and INSERT them into a table with the same key: what Postgres takes."""
+    payload = bytes(350)
+    with psycopg.connect(conninfo) as con, con.cursor() as cursor:
+        cursor.execute("create temp table came (entity uuid, payload bytea) on commit drop")
+        cursor.execute(
+            "create temp table held (tenant text, entity uuid, feature_type text, payload bytea,"
+            " primary key (tenant, entity, feature_type)) on commit drop"
+        )
+        size = len(payload).to_bytes(4, "big")
+        begun = time.perf_counter()
+        with cursor.copy("copy came from stdin (format binary)") as copy:
+            copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+            for first in range(0, rows, 20_000):
+                parts = []
+                for number in range(first, min(first + 20_000, rows)):
+                    parts += (
+                        b"\0\x02\0\0\0\x10",
+                        (number * 0x9E3779B97F4A7C15 % 2**64).to_bytes(16, "big"),
+                        size,
+                        payload,
+                    )
+                copy.write(b"".join(parts))
+            copy.write(b"\xff\xff")
+        cursor.execute("insert into held select 'local', entity, 'environmental', payload from came order by entity")
+        con.commit()
+        return time.perf_counter() - begun
 
 
 def reads(lake: Lake, conninfo: str, studies: int, calls: int) -> list[str]:
