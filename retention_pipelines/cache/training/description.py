@@ -6,6 +6,7 @@ the parameters of the call, all fit for a JSON column. What does not: the matric
 
 import dataclasses
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ _MOST_CLASSES = 256
 _MOST_FLOAT_CLASSES = 20
 _LONGEST_TEXT = 200
 _LONGEST_LIST = 1_000
+_SECRET_NAME = re.compile(r"passw|secret|token|credential|api_?key", re.IGNORECASE)
+_SECRET_TEXT = re.compile(r"://[^/\s]*:[^/\s]*@|password\s*=", re.IGNORECASE)
+_HIDDEN = "<hidden>"
 _TRAIN, _VAL = ("X", "X_train"), ("X_val", "X_test")
 
 
@@ -56,12 +60,12 @@ def describe(
     found = as_training_set(value)
     if found is None:
         return Description(
-            parameters=plain(parameters), data_versions=plain(data_versions), provenance=plain(provenance)
+            parameters=shown_arguments(parameters), data_versions=plain(data_versions), provenance=plain(provenance)
         )
     rows, rows_val = _rows(found.X), _rows(found.X_val)
     total = None if rows is None else rows + (rows_val or 0)
     return Description(
-        parameters=plain(parameters),
+        parameters=shown_arguments(parameters),
         data_versions=plain({**found.data_versions, **data_versions}),
         feature_names=tuple(str(name) for name in found.feature_names) or _column_names(found.X),
         preprocessing=tuple(plain(step) for step in found.preprocessing) or pipeline_steps(found.pipeline),
@@ -224,6 +228,11 @@ def _step(name: str, step: Any) -> Mapping[str, Any]:
 # -- plain values ---------------------------------------------------------------------------------------------------
 
 
+def shown_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call without secrets: by their names, and addresses that hold a password."""
+    return {name: _HIDDEN if _SECRET_NAME.search(name) else plain(value) for name, value in arguments.items()}
+
+
 def plain(value: Any, depth: int = 0) -> Any:
     """A value as JSON can hold it: what is large or foreign by its type and shape, infinite numbers as text."""
     if isinstance(value, np.generic):
@@ -231,11 +240,10 @@ def plain(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
-        return (
-            value.replace("\x00", "")
-            if len(value) <= _LONGEST_TEXT
-            else f"{value[:_LONGEST_TEXT]}…".replace("\x00", "")
-        )
+        if _SECRET_TEXT.search(value):
+            return _HIDDEN
+        short = value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…"
+        return short.replace("\x00", "")  # which a JSON column cannot hold
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if depth > 8:

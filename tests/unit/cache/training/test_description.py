@@ -132,3 +132,18 @@ def test_everything_told_fits_a_json_column() -> None:
     for _ in range(100):
         deep = [deep]
     json.dumps(plain(deep))
+
+
+def test_no_secret_among_the_arguments_is_told() -> None:
+    given = {
+        "db_password": "hunter2",
+        "apiKey": "hunter2",
+        "source": "postgresql://me:hunter2@host/db",
+        "options": {"dsn": "host=x password=hunter2"},
+        "days": 3,
+        "page": "https://example.org/a:b",
+    }
+    found = describe((X, Y), parameters=given, data_versions={}, provenance={}).parameters
+    assert "hunter2" not in json.dumps(found)
+    assert found["days"] == 3
+    assert found["page"] == "https://example.org/a:b"
