@@ -8,6 +8,7 @@ the model version and key callables a function was decorated with.
 
 import logging
 import random
+import re
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -428,6 +429,8 @@ class CachedFunction:
         **details: Any,
     ) -> None:
         """Count an outcome off the hot path, and tell of it."""
+        if "reason" in details:
+            details["reason"] = without_values(details["reason"])
         name = _COUNTED.get((outcome, tier)) or _COUNTED.get((outcome, ""))
         if counted and name is not None:
             next(getattr(self.counts, name))
@@ -435,7 +438,8 @@ class CachedFunction:
         if runtime is not None:
             runtime.counters.add(self.options.kind, outcome, tier)
         if error is not None:
-            LOG.warning("%s: %s (%s)", self.name, outcome, details.get("reason", ""), exc_info=error)
+            # Without its text and traceback, which may hold what the user passed.
+            LOG.warning("%s: %s (%s): %s", self.name, outcome, details.get("reason", ""), type(error).__name__)
         self.tell(outcome, tier=tier, **details)
 
     def report(self, counters: Counters) -> None:
@@ -497,9 +501,18 @@ class CachedFunction:
         for hook in hooks:
             try:
                 hook(event)
-            except Exception:
+            except Exception as error:
                 next(self.counts.hook_errors)
-                LOG.warning("A cache hook failed on %s of %s.", outcome, self.name, exc_info=True)
+                LOG.warning("A cache hook failed on %s of %s: %s", outcome, self.name, type(error).__name__)
+
+
+# Where a message goes on with the text of somebody else's exception.
+_QUOTED_ERROR = re.compile(r"(: \w+)\(.*", re.DOTALL)
+
+
+def without_values(reason: str) -> str:
+    """A reason for events and logs, without the text of exceptions: that may hold an argument."""
+    return _QUOTED_ERROR.sub(r"\1", reason)
 
 
 def name_of(function: Any) -> str:

@@ -651,6 +651,34 @@ def test_hooks_hear_everything_and_no_argument_or_value() -> None:
     assert "hunter2" not in repr(heard)
 
 
+def test_reasons_hold_no_text_of_exceptions(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[CacheEvent] = []
+
+    class Odd:
+        def __cache_key__(self) -> str:
+            raise ValueError("hunter2")
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise ValueError("hunter2")
+
+    def listen(event: CacheEvent) -> None:
+        heard.append(event)
+        raise ValueError("hunter2")
+
+    with caplog.at_level("DEBUG"):
+        for options in ({}, {"key": fail}, {"quality": fail}):
+
+            @cache_features("spatial", "occurrences", hooks=(listen,), **options)
+            def features(x: Any) -> Any:
+                return x
+
+            assert isinstance(features(Odd()), Odd)
+            features(1)
+    assert len(heard) >= 6
+    assert "hunter2" not in repr(heard)
+    assert "hunter2" not in caplog.text
+
+
 def test_counts_are_exact_with_many_threads(caches: CacheRuntime) -> None:
     @cache_features("spatial", "occurrences")
     def features(x: int) -> int:
