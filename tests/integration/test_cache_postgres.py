@@ -252,8 +252,8 @@ def test_a_key_that_fits_no_index_is_left_out_and_harms_nothing(hot: HotTier) ->
 
 
 def test_stale_entries_are_answered_only_to_those_who_ask_and_only_within_their_bound(hot: HotTier) -> None:
-    hot.put_many([entry("k", ttl_seconds=0.05)])
-    time.sleep(0.1)
+    hot.put_many([entry("k", ttl_seconds=2.0)])
+    time.sleep(2.1)
     assert hot.get("features", "k") is None
     stale = hot.get("features", "k", stale_seconds=3600.0)
     assert stale is not None
@@ -364,8 +364,8 @@ def test_expired_days_are_dropped_whole_and_other_expired_rows_removed(hot: HotT
         "update ml_feature_store set computed_at = now() - interval '9 days', expires_at = now() - interval '2 days',"
         " expires_on = ((now() - interval '2 days') at time zone 'UTC')::date where cache_key < 'k5'"
     )
-    hot.put_many([entry("soon", ttl_seconds=0.01), entry("p", kind="predictions", ttl_seconds=0.01)])
-    time.sleep(0.05)
+    hot.put_many([entry("soon", ttl_seconds=2.0), entry("p", kind="predictions", ttl_seconds=2.0)])
+    time.sleep(2.1)
     assert hot.purge_expired(keep_stale_seconds=30 * DAY) == 0
     assert sql("select count(*) from ml_feature_store") == [(11,)]
     assert hot.purge_expired() == 2
