@@ -27,8 +27,7 @@ create table work_queue (
     constraint ck_work_queue_queued_at check (isfinite(queued_at)),
     constraint ck_work_queue_run_at check (isfinite(run_at)),
     constraint ck_work_queue_started_at check (isfinite(started_at)),
-    constraint ck_work_queue_finished_at check (isfinite(finished_at)),
-    constraint ck_work_queue_reason_filled check (reason <> '')
+    constraint ck_work_queue_finished_at check (isfinite(finished_at))
 );
 create index ix_work_queue_due on work_queue (tenant, run_at, job_id) where state = 'waiting';
 create index ix_work_queue_running on work_queue (worker_id) where state = 'running';
