@@ -5,6 +5,7 @@ A change here needs a migration (`docs/database.md` says how); a test compares t
 
 from retention_pipelines.postgres.tables.base import METADATA
 from retention_pipelines.postgres.tables.control import API_KEYS, AUDIT, INVALIDATION_LOG
+from retention_pipelines.postgres.tables.graveyard import BURIED_PARTITIONS, GRAVEYARD
 from retention_pipelines.postgres.tables.hot import (
     ACCESS_COUNTS,
     ACCESS_LOG,
@@ -29,7 +30,9 @@ __all__ = [
     "AGGREGATED_TIME_SERIES",
     "API_KEYS",
     "AUDIT",
+    "BURIED_PARTITIONS",
     "ERASURE_ORDERS",
+    "GRAVEYARD",
     "HOLDS",
     "INVALIDATION_LOG",
     "LEASES",
