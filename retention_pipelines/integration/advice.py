@@ -48,11 +48,37 @@ class Tally:
         return {name: read(getattr(self, name)) for name in self.__slots__}
 
 
+class Unregistered:
+    """Versions of models that were retrained here and could not be registered: they count in this process.
+
+    Until a registration of the model succeeds; so nothing that any queue or store still holds of the former version is
+    served, however long the database is away.
+    """
+
+    def __init__(self) -> None:
+        self._versions: dict[str, str] = {}
+
+    def note(self, model: str, version: str) -> None:
+        """This process has a version nobody else knows."""
+        self._versions[model] = version
+
+    def forget(self, model: str) -> None:
+        """Everybody knows the version now."""
+        self._versions.pop(model, None)
+
+    def version(self, model: str) -> str:
+        """The version to ask the caches for."""
+        return self._versions.get(model) or runtimes.current().model_version(model)
+
+
 class Advice:
     """What is done at one target."""
 
-    def __init__(self, target: Target, spot: Spot, *, tally: Tally, hooks: Hooks) -> None:
+    def __init__(
+        self, target: Target, spot: Spot, *, tally: Tally, hooks: Hooks, unregistered: Unregistered | None = None
+    ) -> None:
         self.target = target
+        self._unregistered = unregistered or Unregistered()
         self._tally = tally
         self._hooks = hooks
         try:
@@ -91,7 +117,9 @@ class Advice:
             target.model_type or target.name,
             target.ttl_hours,
             model_id=target.model_id,
-            model_version=None if version is None else lambda bound: self._text_at(version, bound),
+            model_version=lambda bound: (
+                self._unregistered.version(target.model_id(bound)) if version is None else self._text_at(version, bound)
+            ),
             spatial=None if target.cell_deg is None else Grid(target.cell_deg),
             **self._what_matters(),
         )(function)
@@ -223,22 +251,23 @@ class Advice:
         if result is False:
             return  # how platforms say that a training failed
         runtime = runtimes.current()
-        model = ""
+        model, version = "", f"retrained-{uuid.uuid4().hex[:16]}"
         try:
             bound = {**self.bind(args, kwargs), "result": result}
             model = self.target.model_id(bound)
-            version = f"retrained-{uuid.uuid4().hex[:16]}"
             if self.target.version is not None:
                 version = self._text_at(self.target.version, bound)
             if runtime.models is None or runtime.read_only:
                 raise IntegrationError("There is no database to register it in.")
             runtime.models.register(model, version, model_type=self.target.model_type or model)
+            self._unregistered.forget(model)
             next(self._tally.retrained)
         except Exception:
             next(self._tally.not_registered)
             LOG.exception("%s: the retrained model %r could not be registered", self.target.target, model)
             if model:
-                # Its predictions are forgotten at least: here now, elsewhere when the database answers again.
+                # Here it counts now; elsewhere its predictions are forgotten when the database answers again.
+                self._unregistered.note(model, f"{version}-{uuid.uuid4().hex[:8]}")
                 runtime.invalidate("model", model)
 
     def _studied(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from retention_pipelines.errors import IntegrationError
-from retention_pipelines.integration.advice import Advice, Tally
+from retention_pipelines.integration.advice import Advice, Tally, Unregistered
 from retention_pipelines.integration.config import Modules, load_targets
 from retention_pipelines.integration.hooks import HOOKS, Hooks
 from retention_pipelines.integration.patching import Left, Patcher, Request, Undone
@@ -65,6 +65,7 @@ class Integrator:
         self._passed_over: dict[str, PassedOver] = {}
         self._enabled = False
         self._source = ""
+        self._unregistered = Unregistered()
         self.tally = Tally()
 
     def enable(
@@ -146,7 +147,7 @@ class Integrator:
         return tuple(waiting), passed_over
 
     def _request(self, target: Target, spot: Spot) -> Request:
-        advice = Advice(target, spot, tally=self.tally, hooks=self._hooks)
+        advice = Advice(target, spot, tally=self.tally, hooks=self._hooks, unregistered=self._unregistered)
         return Request(spot=spot, replacement=advice.replacement, aliases=target.aliases)
 
     def _imported(self, module: str) -> None:

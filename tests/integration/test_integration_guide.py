@@ -1,6 +1,7 @@
 """The guide's calls on a real Postgres: retraining, cleanup, monitoring, and the mode that writes nothing."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -107,6 +108,31 @@ class TestRetraining:
             caller.join()
         assert stale == []
         assert manager.predict("richness", {"sst": 1.0}).prediction == manager.factor == 51.0
+
+    def test_a_retraining_that_cannot_be_registered_counts_here_until_one_can_be(
+        self, database: Server, own_system: Settings, manager_module
+    ) -> None:
+        integrator = start(own_system.model_copy(update={"cache_flush_seconds": 60.0}), auto_start=False)
+        manager = manager_module.MLModelManager()
+        manager.predict("richness", {"sst": 1.0})
+        hot = runtimes.current().hot
+        assert hot is not None
+        with psycopg.connect(address.conninfo(database.address())) as other:
+            # The entry still waits to be written, and nothing can be registered: somebody holds the table.
+            other.execute("lock table models, invalidation_log in access exclusive mode")
+            manager.retrain_model("richness", [1])
+            assert [manager.predict("richness", {"sst": 1.0}).prediction for _ in range(3)] == [11.0] * 3
+            other.rollback()
+        assert integrator.get_integration_metrics()["models_not_registered"] == 1
+        for _ in range(200):
+            with contextlib.suppress(CacheError):
+                hot.change(lambda con: None)
+                break
+            threading.Event().wait(0.1)
+        manager.retrain_model("richness", [1])
+        assert integrator.get_integration_metrics()["models_retrained"] == 1
+        assert manager.predict("richness", {"sst": 1.0}).prediction == 21.0
+        assert rows(database, "select count(*) from models") == [(1,)]
 
     def test_another_process_forgets_within_its_poll(self, own_system: Settings, manager_module) -> None:
         assert own_system.database_url is not None
