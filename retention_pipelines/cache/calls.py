@@ -501,7 +501,7 @@ class CachedFunction:
         for hook in hooks:
             try:
                 hook(event)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a hook is a guest
                 next(self.counts.hook_errors)
                 LOG.warning("A cache hook failed on %s of %s: %s", outcome, self.name, type(error).__name__)
 

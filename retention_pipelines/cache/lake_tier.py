@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 # How old the knowledge of which keys there are may be.
 REFRESH_SECONDS = 2.0
+_LONGEST_REFRESH_SECONDS = 10.0
 
 
 class LakeTier:
@@ -43,6 +44,7 @@ class LakeTier:
         self._seal: Seal | None = None
         self._lock = threading.Lock()
         self._asked_at = float("-inf")
+        self._refreshing: threading.Thread | None = None
         self._place = Place(settings)
         self._connections: Connections | None = None
 
@@ -74,10 +76,13 @@ class LakeTier:
         if self._settings.mode == "read_only":
             self._try_to_refresh()
         elif not self._lock.locked():
+            thread = threading.Thread(target=self._try_to_refresh, name="retention-lake-keys", daemon=True)
             try:
-                threading.Thread(target=self._try_to_refresh, name="retention-lake-keys", daemon=True).start()
+                thread.start()
             except RuntimeError:
                 LOG.debug("The program is ending")
+            else:
+                self._refreshing = thread
 
     def _try_to_refresh(self) -> None:
         try:
@@ -128,7 +133,13 @@ class LakeTier:
         return None if row is None else (float(row[0]), None if row[1] is None else float(row[1]))
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close what was opened.
+
+        Waits for a refresh that runs: a thread that the interpreter ends while it loads DuckDB takes the program down.
+        """
+        thread = self._refreshing
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_LONGEST_REFRESH_SECONDS)
         with self._lock:
             keys, self._keys = self._keys, None
             if keys is not None:

@@ -6,6 +6,7 @@ child after a fork makes its own. If Postgres or the settings cannot be used the
 counted.
 """
 
+import atexit
 import contextvars
 import importlib
 import logging
@@ -49,6 +50,7 @@ _THREADS_FOR_COROUTINES = 8
 _BACKGROUND_AT_ONCE = 4
 _WAIT_FOR_THE_LOG = 2.0
 _POLL_SECONDS = 1.0
+_WAIT_FOR_REFRESHES = 1.0
 _ASK_AGAIN_SECONDS = 0.5
 UNKNOWN_VERSION = "unknown-"
 _NAMESPACE = "retention"
@@ -127,6 +129,7 @@ class CacheRuntime:
         self._unrecorded: list[tuple[Scope, str | None, str | None]] = []
         self._pool: ThreadPoolExecutor | None = None
         self._slots = threading.BoundedSemaphore(_BACKGROUND_AT_ONCE)
+        self._behind: list[threading.Thread] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         if degraded:
             self.counters.add("features", "degraded", "postgres")
@@ -320,8 +323,10 @@ class CacheRuntime:
                 self._slots.release()
 
         try:
-            # A daemon: the end of the program does not wait for a refresh.
-            threading.Thread(target=run, name="retention-refresh", daemon=True).start()
+            # A daemon: the end of the program waits for a refresh a moment only, in `close`.
+            thread = threading.Thread(target=run, name="retention-refresh", daemon=True)
+            self._behind = [one for one in self._behind if one.is_alive()] + [thread]
+            thread.start()
         except RuntimeError:
             self._slots.release()
             return False
@@ -377,6 +382,10 @@ class CacheRuntime:
             self.flush(2.0)
         except CacheError as error:
             LOG.debug("Not everything was written at the end: %s", error)
+        ends = time.monotonic() + _WAIT_FOR_REFRESHES
+        for thread in self._behind:
+            if thread is not threading.current_thread() and thread.is_alive():
+                thread.join(max(0.0, ends - time.monotonic()))
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False)
@@ -495,6 +504,7 @@ def _set(runtime: CacheRuntime | None) -> None:
     if runtime is not None and not _fork_is_watched:
         _fork_is_watched = True
         os.register_at_fork(after_in_child=_begin_anew)
+        atexit.register(close)
 
 
 def _begin_anew() -> None:
