@@ -85,7 +85,7 @@ def test_a_malformed_environment_costs_the_lower_tiers_only() -> None:
     assert python(code, RETENTION_CELL_DEG="seven") == "1 1"
 
 
-def test_a_program_ends_at_once_though_a_refresh_still_runs_behind() -> None:
+def test_a_program_ends_soon_though_a_refresh_still_runs_behind() -> None:
     code = """
         import time
         from retention_pipelines import cache_features
