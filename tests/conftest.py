@@ -2,7 +2,12 @@
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.lake", "tests.fixtures.ml_platform", "tests.fixtures.postgres", "tests.fixtures.real_data"]
+pytest_plugins = [
+    "tests.fixtures.lake",
+    "tests.fixtures.ml_platform",
+    "tests.fixtures.postgres",
+    "tests.fixtures.real_data",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
