@@ -9,6 +9,7 @@ from typing import Any
 
 _LOOKED_AT = 2000
 _LIBRARIES = frozenset({"numpy", "pandas", "polars", "pyarrow"})
+_PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
 
 
 def weight_of(value: Any) -> int:
@@ -19,12 +20,19 @@ def weight_of(value: Any) -> int:
 def _weight(value: Any, left: list[int], met: set[int]) -> int:
     left[0] -= 1
     kind = type(value)
-    if kind.__module__.partition(".")[0] in _LIBRARIES:
+    if kind in _PLAIN:
+        return sys.getsizeof(value)
+    builtin = kind is dict or kind is list or kind is tuple
+    if not builtin and kind.__module__.partition(".")[0] in _LIBRARIES:
         return _library_weight(value)
     size = sys.getsizeof(value, 64)
-    if kind in (int, float, str, bytes, bool, type(None)) or id(value) in met:
+    if id(value) in met:
         return size
     met.add(id(value))
+    if builtin:
+        inside = _flat_weight(value, kind, left)
+        if inside is not None:
+            return size + inside
     children: Any
     if isinstance(value, dict):
         children = [part for pair in value.items() for part in pair]
@@ -39,6 +47,23 @@ def _weight(value: Any, left: list[int], met: set[int]) -> int:
         total += _weight(child, left, met)
         looked_at += 1
     return size + (total * len(children) // looked_at if looked_at else 64 * len(children))
+
+
+def _flat_weight(value: Any, kind: type, left: list[int]) -> int | None:
+    """What is in a container of plain values; None where it holds something else or more than may be looked at."""
+    count = len(value)
+    if kind is dict:
+        if (
+            2 * count <= left[0]
+            and _PLAIN.issuperset(map(type, value.values()))
+            and _PLAIN.issuperset(map(type, value))
+        ):
+            left[0] -= 2 * count
+            return sum(map(sys.getsizeof, value.values())) + sum(map(sys.getsizeof, value))
+    elif count <= left[0] and _PLAIN.issuperset(map(type, value)):
+        left[0] -= count
+        return sum(map(sys.getsizeof, value))
+    return None
 
 
 def _library_weight(value: Any) -> int:

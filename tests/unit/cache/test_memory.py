@@ -2,6 +2,7 @@
 
 import gc
 import random
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -115,6 +116,9 @@ def test_values_weigh_what_they_take_in_memory_not_on_the_wire() -> None:
     assert weight_of({"a": {"b": ["x" * 1000] * 5}}) > 1000
     assert 8_000_000 <= weight_of(np.zeros(1_000_000)) < 8_100_000
     assert weight_of([[float(n)] * 10 for n in range(100_000)]) > 8_000_000
+    row = {"name": "x" * 500, "n": 1, "x": 2.5, "flag": True, "nothing": None}
+    assert weight_of(row) == sum(map(sys.getsizeof, [row, *row, *row.values()]))
+    assert weight_of([row] * 1000) < 500 * weight_of(row)  # one object, held a thousand times
 
 
 def test_hot_keys_survive_a_scan_of_many_others() -> None:
