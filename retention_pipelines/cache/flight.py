@@ -19,16 +19,17 @@ T = TypeVar("T")
 
 
 class Flight:
-    """One computation under way, and who waits for it."""
+    """One computation under way, and who waits for it; most are never waited for, so that is made when needed."""
 
-    __slots__ = ("abandoned", "done", "error", "loop", "value", "waiters", "waits_for")
+    __slots__ = ("abandoned", "done", "error", "landed", "loop", "value", "waiters", "waits_for")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.done = threading.Event()
+        self.landed = False
+        self.done: threading.Event | None = None
         # Event loop of a leading coroutine: a plain call on that loop would keep it from ever finishing.
         self.loop = loop
-        self.waits_for: list[Flight] = []
-        self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self.waits_for: list[Flight] | None = None
+        self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] | None = None
         self.value: Any = None
         self.error: Exception | None = None
         self.abandoned = False
@@ -62,7 +63,9 @@ class Flights:
             if _runs_on(flight.loop) or not self._may_wait(flight):
                 return compute(), True
             try:
-                flight.done.wait()
+                done = self._done(flight)
+                if done is not None:
+                    done.wait()
             finally:
                 self._waited(flight)
             if not flight.abandoned:
@@ -81,9 +84,9 @@ class Flights:
                 return await compute(), True
             future = loop.create_future()
             with self._lock:
-                landed = flight.done.is_set()
+                landed = flight.landed
                 if not landed:
-                    flight.waiters.append((loop, future))
+                    flight.waiters = [*(flight.waiters or ()), (loop, future)]
             try:
                 if not landed:
                     await future
@@ -134,11 +137,22 @@ class Flights:
     def _land(self, key: str, flight: Flight) -> None:
         with self._lock:
             del self._flights[key]
+            flight.landed = True
+        # Nobody begins to wait after this.
+        if flight.done is not None:
             flight.done.set()
-            waiters, flight.waiters = flight.waiters, []
-        for loop, future in waiters:
+        for loop, future in flight.waiters or ():
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_wake, future)
+
+    def _done(self, flight: Flight) -> threading.Event | None:
+        """What to wait for; None when the flight has landed."""
+        with self._lock:
+            if flight.landed:
+                return None
+            if flight.done is None:
+                flight.done = threading.Event()
+            return flight.done
 
     def _may_wait(self, flight: Flight) -> bool:
         """Note that what this caller computes waits for `flight`, unless that waits for it already."""
@@ -149,7 +163,7 @@ class Flights:
             if _reaches(flight, mine):
                 return False
             for one in mine:
-                one.waits_for.append(flight)
+                one.waits_for = [*(one.waits_for or ()), flight]
         return True
 
     def _waited(self, flight: Flight) -> None:
@@ -157,7 +171,8 @@ class Flights:
         if mine:
             with self._lock:
                 for one in mine:
-                    one.waits_for.remove(flight)
+                    if one.waits_for is not None:
+                        one.waits_for.remove(flight)
 
 
 def _reaches(start: Flight, goals: Iterable[Flight]) -> bool:
@@ -168,7 +183,7 @@ def _reaches(start: Flight, goals: Iterable[Flight]) -> bool:
             return True
         if id(flight) not in seen:
             seen.add(id(flight))
-            todo += flight.waits_for
+            todo += flight.waits_for or ()
     return False
 
 
