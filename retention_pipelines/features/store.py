@@ -25,7 +25,6 @@ from retention_pipelines.features.point_in_time import Asked, Picker, Read
 from retention_pipelines.features.studies import PACKAGE
 from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
-from retention_pipelines.warehouse.reads import note_read
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -108,7 +107,6 @@ class FeatureStore:
             asks = asks.set_column(2, "instant", pc.if_else(pc.less(asked_at, limit), asked_at, limit))
         con = self._lake.con
         set_variables(con, as_of=as_of)
-        note_read(self._table.name, self._table.version)
         files = self._table.files()
         con.register("_entities", asks)
         try:
@@ -185,7 +183,6 @@ class FeatureStore:
             raise FeatureError(f"{source_data_id!r} is no study.", hint="A study is named <dataset_id>/<event_id>.")
         con = self._lake.con
         set_variables(con, source_data_id=source_data_id, as_of=as_of)
-        note_read(self._table.name, self._table.version)
         bind(con, "_stored", self._table.scan(keep=lambda file: _may_hold(file, source_data_id)))
         rows = con.sql(statement(PACKAGE, "study_rows")).to_arrow_table().to_pylist()
         if not rows:

@@ -26,6 +26,7 @@ from retention_pipelines.warehouse.files import scan_text, write_parquet
 from retention_pipelines.warehouse.listing import Keep, LakeFile, live_files
 from retention_pipelines.warehouse.log import DeltaLog, LogEntry
 from retention_pipelines.warehouse.objects import open_objects
+from retention_pipelines.warehouse.reads import note_read
 from retention_pipelines.warehouse.undo import restore, roll_back, standing, undo
 
 RESTORE_WINDOW_HOURS = 7 * 24
@@ -155,6 +156,8 @@ class Table:
         """
         if version is not None:
             return [file for file in self._files_at(version) if keep(file)]
+        if self._transactions is not None:  # an archive has the name of the table whose rows it holds
+            note_read(self.name, self.version)
         while True:
             before = self._transactions and self._transactions.hidden(self.name)
             head = self._head()

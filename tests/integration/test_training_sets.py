@@ -1,5 +1,6 @@
 """Training sets across processes, crashes, full disks and Postgres's absence."""
 
+import asyncio
 import os
 import random
 import shutil
@@ -313,3 +314,29 @@ def test_what_is_read_through_the_feature_store_invalidates_the_set(settings: Se
         time.sleep(1.1)
         assert own("s/1").tolist() == own("s/1").tolist() == [16.0]
         assert len(runs) == 2
+
+
+def test_a_set_prepared_from_a_cached_one_is_built_from_its_tables(settings: Settings, caches: Any) -> None:
+    caches(settings)
+
+    @cache_training_data("base")
+    def base() -> np.ndarray:
+        with Lake(settings) as inner:
+            frame = inner.con.sql(f"select temperature_degc from {inner.table('feature_store').scan()}")
+            return frame.to_arrow_table()["temperature_degc"].to_numpy()
+
+    @cache_training_data("habitat")
+    def own(scale: float) -> np.ndarray:
+        return base() * scale
+
+    @cache_training_data("habitat")
+    async def own_async(scale: float) -> np.ndarray:
+        return base() * scale
+
+    with Lake(settings) as lake:
+        append_rows(lake, "feature_store", [row(event=3, value=15.0)])
+        base()
+        assert own(2.0).tolist() == asyncio.run(own_async(2.0)).tolist() == [30.0]
+        append_rows(lake, "feature_store", [row(event=4, value=16.0)])
+        time.sleep(1.1)
+        assert sorted(own(2.0).tolist()) == sorted(asyncio.run(own_async(2.0)).tolist()) == [30.0, 32.0]

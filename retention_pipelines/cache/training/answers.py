@@ -57,6 +57,22 @@ def _mark(sets: "TrainingSets", scope: Scope, target: str | None, version: str |
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A set from the files."""
+
+    answer: Answer
+    lake_versions: Mapping[str, int]
+
+    def used(self) -> Answer:
+        """The answer; a set that is being prepared from it is built from the same lake tables."""
+        from retention_pipelines.warehouse.reads import note_read
+
+        for name, version in self.lake_versions.items():
+            note_read(name, partial(int, version))
+        return self.answer
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Began:
     """What was true when a preparation began."""
 
@@ -136,11 +152,11 @@ class TrainingAnswers:
         from retention_pipelines.cache.training.turn import Turn
         from retention_pipelines.warehouse.reads import recording
 
-        found: Answer | None
+        found: _Found | None
         if call.purpose != "refresh":
             found = yield partial(self._find, call, sets)
             if found is not None:
-                yield found
+                yield found.used()
                 return
         turn = Turn(sets.root / "turns" / call.key)
         try:
@@ -149,7 +165,7 @@ class TrainingAnswers:
                 found = yield partial(self._find, call, sets)
                 if found is not None:
                     turn.end()
-                    yield found
+                    yield found.used()
                     return
             began = yield partial(self._begin, call, sets)
             started = time.perf_counter()
@@ -182,14 +198,14 @@ class TrainingAnswers:
                 return waited
             waited = True
 
-    def _find(self, call: Call, sets: "TrainingSets") -> Answer | None:
+    def _find(self, call: Call, sets: "TrainingSets") -> _Found | None:
         """The set of a call, mapped anew; None, and counted, whatever goes wrong."""
         try:
             stored = sets.find(call.key, trusted=self.trusted)
         except Exception as error:  # noqa: BLE001 - fails open: the function runs instead
             call.cached.count("degraded", "files", reason=type(error).__name__, key=call.key, error=error)
             return None
-        return None if stored is None else _answer(stored)
+        return None if stored is None else _found(stored)
 
     def _begin(self, call: Call, sets: "TrainingSets") -> _Began | None:
         """Note the time and what the lake is like before anything is read; None: it cannot be told."""
@@ -281,14 +297,15 @@ class TrainingAnswers:
         return value
 
     @staticmethod
-    def _shared(call: Call, found: Answer) -> Any:
+    def _shared(call: Call, again: _Found) -> Any:
+        found = again.used()
         elapsed = time.perf_counter() - call.started
         call.cached.count("shared", key=call.key, elapsed_seconds=elapsed, size_bytes=found.size_bytes)
         return found.value
 
 
-def _answer(stored: "StoredTrainingSet") -> Answer:
-    return Answer(
+def _found(stored: "StoredTrainingSet") -> _Found:
+    answer = Answer(
         value=stored.value,
         tier="files",
         age_seconds=stored.age_seconds,
@@ -296,6 +313,7 @@ def _answer(stored: "StoredTrainingSet") -> Answer:
         compute_seconds=stored.compute_seconds,
         size_bytes=stored.size_bytes,
     )
+    return _Found(answer=answer, lake_versions=stored.lake_versions)
 
 
 def _parameters(call: Call) -> dict[str, Any]:

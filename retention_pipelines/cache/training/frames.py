@@ -89,11 +89,6 @@ def split_pandas(frame: "pd.DataFrame") -> tuple[PandasParts, list[np.ndarray], 
     groups: dict[str, list[int]] = {}
     others: list[int] = []
     for place, dtype in enumerate(frame.dtypes):
-        if isinstance(dtype, np.dtype) and dtype.hasobject:
-            raise Unstorable(
-                f"The pandas column {frame.columns[place]!r} holds Python objects.",
-                hint="Convert it to a dtype such as str, category or float64.",
-            )
         if isinstance(dtype, np.dtype):
             groups.setdefault(dtype.str, []).append(place)
         else:
@@ -138,12 +133,16 @@ def join_pandas(parts: PandasParts, arrays: list[np.ndarray], table: pa.Table | 
         if parts.frequency is not None:
             index.freq = parts.frequency  # type: ignore[attr-defined]
     columns = _columns(parts.labels)
-    if len(arrays) == 1 and not parts.others:
+    if len(arrays) == 1 and not parts.others and arrays[0].dtype != object:
         frame = pd.DataFrame(arrays[0], index=index, columns=columns, copy=False)
     else:
         pieces: dict[int, Any] = {}
         for places, array in zip(parts.positions, arrays, strict=True):
-            pieces |= {place: array[:, number] for number, place in enumerate(places)}
+            # pandas makes text of an array of texts, where the frame had a column of objects.
+            objects = array.dtype == object
+            for number, place in enumerate(places):
+                one = array[:, number]
+                pieces[place] = pd.Series(one, index=index, dtype=object, copy=False) if objects else one
         for number, place in enumerate(parts.others):
             pieces[place] = rest.iloc[:, number].array if rest is not None else None
         frame = pd.DataFrame({place: pieces[place] for place in sorted(pieces)}, index=index, copy=False)

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from retention_pipelines.cache import codec
+from retention_pipelines.cache.codec.wire import UnknownClass
 from retention_pipelines.cache.entry import Payload
 from retention_pipelines.cache.training.arrays import require_storable, view_array, write_array
 from retention_pipelines.cache.training.files import Folder, StoredFile
@@ -73,6 +74,8 @@ class _Packing:
         """The value with stand-ins for its matrices; parts without any stay the same objects."""
         kind = type(value)
         if kind is np.ndarray:
+            if value.dtype == object:
+                return value  # labels and names, item by item, or Unstorable: the codec says which
             require_storable(value)
             return value if value.nbytes < SMALLEST_FILE else ArrayFile(self.array(value))
         if kind is dict:
@@ -100,11 +103,11 @@ class _Packing:
                 parts, arrays = split_sparse(value)
                 return SparseFiles(parts, [self.replace(array) for array in arrays])
         if "sklearn.base" in sys.modules:
-            from retention_pipelines.cache.training.pipeline import dump_pipeline, is_estimator
+            from retention_pipelines.cache.training.pipeline import dump_pipeline, is_estimator, library_versions
 
             if is_estimator(value):
                 content = dump_pipeline(value, self._trusted)
-                return EstimatorFile(self._put("skops", lambda file: file.write(content)))
+                return EstimatorFile(self._put("skops", lambda file: file.write(content)), library_versions())
         return value
 
     def _arrow(self, value: Any) -> ArrowFile:
@@ -170,8 +173,10 @@ class _Unpacking:
         if kind is PandasFiles:
             return self._pandas(value)
         if kind is EstimatorFile:
-            from retention_pipelines.cache.training.pipeline import load_pipeline
+            from retention_pipelines.cache.training.pipeline import library_versions, load_pipeline
 
+            if value.made_with != library_versions():
+                raise UnknownClass(f"A pipeline of {value.made_with} is not restored by {library_versions()}.")
             return load_pipeline(bytes(self._map(value.file)), self._trusted)
         if isinstance(value, tuple) and hasattr(kind, "_make"):
             return _changed(value, kind._make(self.restore(one) for one in value))

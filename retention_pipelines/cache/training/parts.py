@@ -44,9 +44,10 @@ class PandasFiles:
 
 @dataclass(frozen=True)
 class EstimatorFile:
-    """Stands for a fitted scikit-learn estimator."""
+    """Stands for a fitted scikit-learn estimator; another version of the libraries may understand it differently."""
 
     file: int
+    made_with: str
 
 
 @dataclass(frozen=True, kw_only=True)

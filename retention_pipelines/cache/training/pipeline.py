@@ -10,8 +10,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+import sklearn
+import skops
 import skops.io
 
+from retention_pipelines.cache.codec.wire import UnknownClass
 from retention_pipelines.errors import CorruptEntry, Unstorable
 
 # Beside what skops trusts itself (scikit-learn's estimators, NumPy's and SciPy's functions, Python's containers).
@@ -38,6 +41,11 @@ def is_estimator(value: object) -> bool:
     return isinstance(value, BaseEstimator)
 
 
+def library_versions() -> str:
+    """Of the libraries whose objects a stored pipeline holds."""
+    return f"scikit-learn {sklearn.__version__}, skops {skops.__version__}, numpy {np.__version__}"
+
+
 def dump_pipeline(pipeline: Any, trusted: Collection[str] = ()) -> bytes:
     """A pipeline as bytes. Raises Unstorable when it holds something not trusted or would not come back the same."""
     try:
@@ -60,7 +68,7 @@ def load_pipeline(content: bytes, trusted: Collection[str] = ()) -> Any:
     """The pipeline in verified bytes. Raises CorruptEntry when it holds a type that is not trusted here."""
     try:
         if foreign := _foreign(content, trusted):
-            raise CorruptEntry(f"A stored pipeline holds {', '.join(foreign)}, which is not trusted here.")
+            raise UnknownClass(f"A stored pipeline holds {', '.join(foreign)}, which is not trusted here.")
         return _loads(content, trusted)
     except CorruptEntry:
         raise
@@ -98,7 +106,8 @@ def same_state(one: Any, other: Any, depth: int = 0) -> bool:
         return same_state(one.get_state(legacy=False), other.get_state(legacy=False), depth + 1)
     if hasattr(one, "format") and hasattr(one, "tocoo"):
         a, b = one.tocoo(), other.tocoo()
-        return one.format == other.format and one.shape == other.shape and _same_array(a.data, b.data, depth)
+        same = one.format == other.format and one.shape == other.shape and same_state(a.coords, b.coords, depth + 1)
+        return same and _same_array(a.data, b.data, depth)
     state = getattr(one, "__getstate__", None)
     if state is None:
         return False

@@ -21,6 +21,7 @@ from retention_pipelines.cache.codec.wire import UnknownClass
 from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.memory import Scope
 from retention_pipelines.cache.secret import load_secret
+from retention_pipelines.cache.training.burial import buried_manifests
 from retention_pipelines.cache.training.description import Description
 from retention_pipelines.cache.training.files import (
     FileGone,
@@ -141,8 +142,12 @@ class TrainingSets:
             return None
         return self._stored(manifest, value)
 
-    def _read(self, key: str) -> Manifest | None:
-        path = self._manifest(key)
+    def manifest(self, key: str, *, folder: Path | None = None) -> Manifest | None:
+        """The description of a set, usable or not; None where there is none. Raises CorruptEntry."""
+        return self._read(key, folder=folder)
+
+    def _read(self, key: str, *, folder: Path | None = None) -> Manifest | None:
+        path = self._manifest(key) if folder is None else folder / self._manifest(key).name
         try:
             fd = open_to_read(path)
         except FileNotFoundError:
@@ -302,6 +307,9 @@ class TrainingSets:
                 elif manifest is not None:
                     needed.update(file.name for file in manifest.files)
                     oldest_ns = min(oldest_ns, manifest.started_ns)
+            for manifest in buried_manifests(self):
+                needed.update(file.name for file in manifest.files)
+                oldest_ns = min(oldest_ns, manifest.started_ns)
             self.marks.clean(oldest_ns)
             freed += self.folder.clean(needed.__contains__, written_before_ns=before_ns)
         return freed

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
+import sklearn
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -34,6 +35,10 @@ class OwnSet:
     X: Any
     y: Any
     note: str
+
+
+class OwnScaler(StandardScaler):
+    """A scaler of a user's own."""
 
 
 class Split(NamedTuple):
@@ -70,6 +75,8 @@ VALUES: dict[str, Any] = {
     "view": X[::3, 1:4],
     "instants": np.array(["2024-01-01", "NaT"] * N, dtype="M8[s]"),
     "text": np.array(["Thunnus thynnus", "x"] * N),
+    "texts as objects": np.array(["Thunnus", None, "Sardina"] * N, dtype=object).reshape(-1, 2),
+    "objects": np.array([1, 1.0, True, "x", (2, None)] * 9, dtype=object),
     "empty": np.empty((0, 6)),
     "scalar array": np.array(3.5),
     "masked": np.ma.masked_array(X, mask=X > 0),
@@ -96,6 +103,8 @@ VALUES: dict[str, Any] = {
     "pandas with levels": pd.DataFrame(
         X, columns=pd.MultiIndex.from_product([["a", "b"], [1, 2, 3]], names=["p", None])
     ).set_index(pd.MultiIndex.from_arrays([Y, range(N)], names=["y", "i"])),
+    "pandas of objects": pd.DataFrame({"o": pd.Series(["Thunnus", None] * N, dtype=object)}).assign(n=1.5),
+    "pandas of objects only": pd.DataFrame({"o": pd.Series(["reef", 1, True] * N, dtype=object), "p": 1}),
     "pandas of text": pd.DataFrame({"s": ["Thunnus", None] * N}),
     "empty pandas": pd.DataFrame({"a": pd.Series(dtype="float64"), "s": pd.Series(dtype="str")}),
     "pandas series": pd.Series(X[:, 0], name="y", index=pd.Index(range(N), dtype="int64")),
@@ -111,6 +120,8 @@ def same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, np.ma.MaskedArray):
         return same(one.filled(-1.0), other.filled(-1.0)) and same(one.mask, other.mask)
+    if isinstance(one, np.ndarray) and one.dtype == object:
+        return one.shape == other.shape and same(one.ravel().tolist(), other.ravel().tolist())
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
     if sp.issparse(one):
@@ -195,7 +206,7 @@ def test_the_same_matrix_is_stored_once_for_all_sets(sets: Sets) -> None:
     [
         np.array([object()]),
         (X, lambda: None),
-        pd.DataFrame({"o": [{"a": 1}, [2]]}),
+        pd.DataFrame({"o": [object(), 2]}),
         iter([1]),
         np.memmap,
     ],
@@ -213,6 +224,23 @@ def test_a_fitted_pipeline_in_a_set_comes_back(sets: Sets) -> None:
     found = sets.get()
     assert isinstance(found, TrainingSet)
     np.testing.assert_array_equal(found.pipeline.transform(X), found.X)
+
+
+def test_a_pipeline_that_another_version_of_the_libraries_stored_is_a_miss_without_an_alert(
+    sets: Sets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets.put(make_pipeline(StandardScaler()).fit(X))
+    monkeypatch.setattr(sklearn, "__version__", "0.1")
+    assert sets.find(KEY) is None
+    assert ("training", "corrupt", "files") not in sets.counters.snapshot()
+
+
+def test_a_pipeline_of_a_class_that_is_no_longer_trusted_is_a_miss_without_an_alert(sets: Sets) -> None:
+    own = f"{OwnScaler.__module__}.OwnScaler"
+    sets.put(OwnScaler().fit(X), trusted=(own,))
+    assert sets.find(KEY, trusted=(own,)) is not None
+    assert sets.find(KEY) is None
+    assert ("training", "corrupt", "files") not in sets.counters.snapshot()
 
 
 def test_r4_a_hit_tells_the_same_as_the_miss(sets: Sets) -> None:
