@@ -69,6 +69,7 @@ class WriteBehind:
         self._bytes = 0
         self._due: float | None = None
         self._urgent = False
+        self._hopeless = False
         self._closed = False
         self._thread: threading.Thread | None = None
         # After the first batch: a short program has better things to do.
@@ -150,7 +151,10 @@ class WriteBehind:
             _call(waiting.then)
 
     def flush(self, timeout_seconds: float = EXIT_SECONDS) -> bool:
-        """Send what waits now; whether all of it was stored or given up in time."""
+        """Send what waits now; whether all of it was stored or given up in time.
+
+        Where somebody has to do something before there is a database, it does not wait for that.
+        """
         ends = time.monotonic() + timeout_seconds
         while True:
             with self._changed:
@@ -163,7 +167,7 @@ class WriteBehind:
                     if not self._changed.wait(max(0.0, ends - time.monotonic())):
                         return False
             if batch is not None and not self._send(batch, max(0.05, ends - time.monotonic())):
-                if time.monotonic() >= ends:
+                if self._hopeless or time.monotonic() >= ends:
                     return False
                 time.sleep(min(0.05, max(0.0, ends - time.monotonic())))
 
@@ -241,6 +245,7 @@ class WriteBehind:
             self._hot.put_many([waiting.entry for waiting in batch.values()], seconds=seconds)
         except Unavailable as error:
             LOG.debug("Entries wait: %s", error.reason)
+            self._hopeless = error.lasting
             self._put_back(batch)
             return False
         except Exception:
