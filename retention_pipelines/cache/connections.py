@@ -6,6 +6,7 @@ for writing; the invalidation log and the process lock hold one more each.
 """
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -22,6 +23,7 @@ from retention_pipelines.errors import CacheError, DatabaseError
 from retention_pipelines.postgres.bounded import BoundedConnection, DeadlinePassed
 from retention_pipelines.settings import Settings
 
+LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 READERS = 4
 # Opening goes on in the background after the caller has given up, so that a far server is reached at all.
@@ -41,11 +43,15 @@ _UPGRADE = "Run `retention db upgrade`."
 
 
 class Unavailable(CacheError):
-    """The Postgres tier does not answer now; do without it. `reason` is a word for counters."""
+    """The Postgres tier does not answer now; do without it.
 
-    def __init__(self, reason: str, message: str = "", *, hint: str | None = None) -> None:
+    `reason` is a word for counters; `lasting` says that somebody has to do something first: waiting does not help.
+    """
+
+    def __init__(self, reason: str, message: str = "", *, hint: str | None = None, lasting: bool = False) -> None:
         super().__init__(message or f"The Postgres tier is not available: {reason}.", hint=hint)
         self.reason = reason
+        self.lasting = lasting
 
 
 class Place:
@@ -55,6 +61,7 @@ class Place:
         self.settings = settings
         self._lock = threading.Lock()
         self._server: Any = None
+        self._is_told = False
 
     def connect(self, *, statement_seconds: float, seconds: float = CONNECT_SECONDS) -> BoundedConnection:
         """A new connection that acts for the tenant of the settings, in its role. May take long: see `Connections`."""
@@ -89,6 +96,12 @@ class Place:
         if not (embedded.places(settings.state_dir).data / "PG_VERSION").exists():
             raise DatabaseError("There is no database in the state folder yet.", hint=_UPGRADE)
         return open_server(settings)
+
+    def tell(self, failure: Unavailable) -> None:
+        """Say once that there is no database and what to do: nothing else that a user sees would."""
+        if not self._is_told:
+            self._is_told = True
+            LOG.warning("The caches work with memory only. %s", failure)
 
     def close(self) -> None:
         """Leave an embedded server."""
@@ -125,6 +138,7 @@ class Connections:
         self._waiting = 0
         self._opening = False
         self._failure: Unavailable | None = None
+        self._last: Unavailable | None = None
         self._generation = 0
         self._closed = False
 
@@ -136,7 +150,7 @@ class Connections:
         """
         breaker = self.breaker
         if not breaker.allows():
-            raise Unavailable("breaker open")
+            raise self._turned_away()
         ends = time.monotonic() + seconds
         again = True
         while True:
@@ -156,6 +170,8 @@ class Connections:
                     again = False
                     continue
                 breaker.failed()
+                self._last = unavailable(error)
+                # Not the same one: what was raised holds the frames it went through.
                 raise unavailable(error) from error
             breaker.succeeded()
             self._give(con)
@@ -171,7 +187,7 @@ class Connections:
                 # Nobody waits for a server that is known not to answer: the try goes on without its caller.
                 if not self._opening and self._open < self._most:
                     self._begin_opening()
-                raise Unavailable("breaker open")
+                raise self._turned_away()
             self._waiting += 1
             try:
                 self._forget_failure()
@@ -193,6 +209,13 @@ class Connections:
                         raise Unavailable("connecting")
             finally:
                 self._waiting -= 1
+
+    def _turned_away(self) -> Unavailable:
+        """What the breaker says, and why it is open: who reads it must learn what to do."""
+        last = self._last
+        if last is None:
+            return Unavailable("breaker open")
+        return Unavailable("breaker open", last.message, hint=last.hint, lasting=last.lasting)
 
     def _forget_failure(self) -> None:
         self._failure = None
@@ -254,6 +277,8 @@ class Connections:
                 con.close()
                 con = None
             failure = unavailable(error)
+            if failure.lasting:
+                self._place.tell(failure)
         except BaseException as error:
             failure = unavailable(error)
             raise
@@ -262,6 +287,10 @@ class Connections:
                 if generation == self._generation:
                     self._opening = False
                     self._failure = failure
+                    if failure is not None:
+                        self._last = Unavailable(
+                            failure.reason, failure.message, hint=failure.hint, lasting=failure.lasting
+                        )
                     if con is not None and self._closed:
                         con.close()
                     elif con is not None:
@@ -291,7 +320,8 @@ class Connections:
 
 def unavailable(error: BaseException) -> Unavailable:
     """What to tell of a failure: a reason of few words for counters, and the first line of what was said."""
-    told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = (error.message if isinstance(error, DatabaseError) else str(error)).strip()
+    told = text.splitlines()[0] if text else type(error).__name__
     hint = None
     if isinstance(error, DeadlinePassed | psycopg.errors.QueryCanceled | psycopg.errors.LockNotAvailable):
         reason = "deadline"
@@ -309,7 +339,9 @@ def unavailable(error: BaseException) -> Unavailable:
         reason = "unreachable"
     else:
         reason = type(error).__name__
-    return Unavailable(reason, f"The Postgres tier is not available ({reason}): {told}", hint=hint)
+    return Unavailable(
+        reason, f"The Postgres tier is not available ({reason}): {told}", hint=hint, lasting=hint == _UPGRADE
+    )
 
 
 _ALL: "weakref.WeakSet[Connections]" = weakref.WeakSet()

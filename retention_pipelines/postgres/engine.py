@@ -4,9 +4,10 @@ Both act as one of the three roles and, where rows belong to tenants, for one te
 """
 
 import psycopg
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, ExceptionContext, create_engine, event
 from sqlalchemy.pool import NullPool
 
+from retention_pipelines.errors import DatabaseError
 from retention_pipelines.postgres import address
 from retention_pipelines.postgres.address import Deadlines, Role
 from retention_pipelines.postgres.server import Server, unreachable
@@ -23,8 +24,21 @@ def open_engine(
     """An engine; dispose of it when done. Without `pool_size` each connection is opened when asked for and closed."""
     url = server.address(role=role, tenant=tenant, deadlines=deadlines)
     if pool_size is None:
-        return create_engine(url, poolclass=NullPool)
-    return create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, pool_timeout=10)
+        engine = create_engine(url, poolclass=NullPool)
+    else:
+        engine = create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, pool_timeout=10)
+    event.listen(engine, "handle_error", _say_what_is_missing)
+    return engine
+
+
+def _say_what_is_missing(context: ExceptionContext) -> None:
+    error = context.original_exception
+    told = str(error).strip().split("\n")[0].rpartition("FATAL:  ")[2].rstrip(".")
+    no_database = isinstance(error, psycopg.OperationalError) and "database" in told and "does not exist" in told
+    if no_database or isinstance(error, (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)):
+        raise DatabaseError(
+            f"The database is not there yet, or not in its newest state: {told}.", hint="Run `retention db upgrade`."
+        ) from error
 
 
 def connect(

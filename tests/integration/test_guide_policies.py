@@ -5,11 +5,13 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import SecretStr
 
-from retention_pipelines.errors import PolicyError, ReadOnly
+from retention_pipelines.errors import DatabaseError, PolicyError, ReadOnly
 from retention_pipelines.guide.policies import PolicyManager, get_policy_manager
+from retention_pipelines.postgres.embedded import places
 from retention_pipelines.postgres.engine import connect
-from retention_pipelines.postgres.server import Server
+from retention_pipelines.postgres.server import Server, embedded_url
 from retention_pipelines.retention.defaults import default_policies
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
@@ -92,3 +94,16 @@ def test_nothing_is_edited_in_the_read_only_mode(database_settings: Settings) ->
     manager = get_policy_manager(database_settings.model_copy(update={"mode": "read_only"}))
     with pytest.raises(ReadOnly):
         asyncio.run(manager.update_policy("fs_low_quality", {"retention_days": 30}))
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["no database", "no tables"])
+def test_without_tables_the_dry_run_says_what_to_run(
+    embedded_server: Server, embedded_settings: Settings, made
+) -> None:
+    name = f"empty_{'made' if made else 'missing'}"
+    if made:
+        embedded_server.ensure_database(name)
+    url = embedded_url(places(embedded_settings.state_dir)).set(database=name).render_as_string(hide_password=False)
+    settings = embedded_settings.model_copy(update={"database_url": SecretStr(url)})
+    with pytest.raises(DatabaseError, match="Run `retention db upgrade`"):
+        get_policy_manager(settings).execute_all_policies(dry_run=True)
