@@ -1,6 +1,6 @@
-"""Days of the hot tables: their partitions are made ahead, and go when everything in them has expired.
+"""Upkeep of the hot tables: partitions are made days ahead, and go when everything in them has expired; the log shrinks.
 
-What belongs here: which days there should be. What does not: the mechanism (`postgres/partitions.py`) and who asks for
+What belongs here: which days there should be, and which lines of the log are of use. What does not: the mechanism (`postgres/partitions.py`) and who asks for
 it when (the thread that writes behind, and maintenance). Nothing depends on it being done: a row without a partition of
 its day lies in the default one, and is found and removed there.
 """
@@ -17,6 +17,8 @@ from retention_pipelines.postgres.partitions import add_day_partitions, drop_day
 
 # A lookup asks every partition from today on, so there are few; longer lives lie in the default one.
 MOST_AHEAD = 7
+# Twice what a process may have been remembering things before it first reads the log (`sql/invalidations.sql`).
+LOG_SECONDS = 2 * 86_400.0
 
 
 def days_ahead(ttl_hours: float) -> int:
@@ -45,7 +47,13 @@ def remove_expired(con: BoundedConnection, keep_stale_seconds: float) -> int:
         horizon = today - timedelta(days=math.ceil(keep_stale_seconds / 86_400))
         drop_day_partitions(con, table.name, horizon)
         removed += con.execute(statements.expired(kind), {"keep": keep_stale_seconds}).rowcount
+    prune_log(con)
     return removed
+
+
+def prune_log(con: BoundedConnection) -> int:
+    """Remove lines of the invalidation log that later ones repeat, once they are old; returns how many."""
+    return con.execute(statements.plain("prune_log"), {"keep": LOG_SECONDS}).rowcount
 
 
 def _today(con: BoundedConnection) -> date:

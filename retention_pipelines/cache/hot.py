@@ -20,13 +20,13 @@ from retention_pipelines.cache import columns as fit
 from retention_pipelines.cache import statements
 from retention_pipelines.cache.breaker import Breaker
 from retention_pipelines.cache.connections import READERS, REFUSALS, Connections, Place, Unavailable
-from retention_pipelines.cache.days import days_ahead, make_ahead, remove_expired
+from retention_pipelines.cache.days import days_ahead, make_ahead, prune_log, remove_expired
 from retention_pipelines.cache.entry import Kind, NewEntry, Payload, StoredEntry
 from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.secret import load_secret
 from retention_pipelines.cache.statements import HOT_TABLES
 from retention_pipelines.errors import CacheError
-from retention_pipelines.postgres.bounded import BoundedConnection
+from retention_pipelines.postgres.bounded import BoundedConnection, Step
 from retention_pipelines.postgres.seal import Seal, header
 from retention_pipelines.settings import Settings
 
@@ -72,7 +72,7 @@ class HotTier:
             self.place,
             most=READERS,
             statement_seconds=settings.cache_deadline_seconds,
-            prepare=_prepare_reader,
+            prepare=prepare_reader,
             breaker=self.breaker,
         )
         self._writers = Connections(self.place, most=1, statement_seconds=REMOVE_SECONDS, prepare=_prepare_writer)
@@ -81,8 +81,7 @@ class HotTier:
         """The newest entry of a key that is fresh, or expired `stale_seconds` ago at most; None: not there."""
         if columns:
             return self.get_many(kind, [key], stale_seconds=stale_seconds, columns=True).get(key)
-        name = _GET[kind]
-        values = (self._tenant, key.encode(), repr(stale_seconds).encode() if stale_seconds else b"0")
+        name, values, _ = self.lookup(kind, key, stale_seconds)
         found = self._readers.call(lambda con: con.answer(name, values), seconds=self.deadline_seconds)
         if not found.ntuples:
             return None
@@ -99,6 +98,11 @@ class HotTier:
             remaining=None if remaining is None else _DOUBLE(remaining)[0],
             compute=0.0 if compute is None else _DOUBLE(compute)[0],
         )
+
+    def lookup(self, kind: Kind, key: str, stale_seconds: float = 0.0) -> Step:
+        """The prepared statement that looks for an entry, for a connection of somebody else's (`prepare_reader`)."""
+        stale = repr(stale_seconds).encode() if stale_seconds else b"0"
+        return _GET[kind], (self._tenant, key.encode(), stale), ()
 
     def get_many(
         self, kind: Kind, keys: Sequence[str], *, stale_seconds: float = 0.0, columns: bool = False
@@ -247,7 +251,8 @@ class HotTier:
         return self.change(lambda con: remove_expired(con, keep_stale_seconds), seconds=REMOVE_SECONDS)
 
     def make_days(self) -> int:
-        """Make the partitions of the coming days where they are missing; returns how many."""
+        """Make the partitions of the coming days where they are missing, and shorten the log; returns how many."""
+        self.change(prune_log, seconds=WRITE_SECONDS)
         return self.change(lambda con: make_ahead(con, self._ahead), seconds=WRITE_SECONDS)
 
     @property
@@ -288,7 +293,8 @@ class HotTier:
         self.place.close()
 
 
-def _prepare_reader(con: BoundedConnection) -> None:
+def prepare_reader(con: BoundedConnection) -> None:
+    """Make a connection ready for `HotTier.lookup`."""
     # The plan is made once: a partition that is all but empty then is not read whole when it is full.
     con.execute("set enable_seqscan = off")
     for kind, name in _GET.items():

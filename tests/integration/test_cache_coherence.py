@@ -432,3 +432,42 @@ def test_threads_that_put_at_the_same_time_lose_nothing(hot: HotTier) -> None:
     assert writer.flush(60.0)
     assert len(hot.get_many("features", [f"{thread}-{n}" for thread in range(8) for n in range(200)])) == 1600
     writer.close()
+
+
+def test_the_log_stays_short_and_every_old_value_it_named_is_named_still(
+    database: Server, tier: Callable[..., HotTier]
+) -> None:
+    hot = tier()
+    log, dice = InvalidationLog(hot), random.Random(5)
+    said = [
+        (dice.choice(["tag", "model"]), f"t{dice.randrange(4)}", dice.choice(["1", "2", None]), dice.random() < 0.3)
+        for _ in range(120)
+    ]
+    for scope, target, version, everyone in said:
+        log.record(scope, target, version if scope == "model" else None, every_tenant=everyone)  # type: ignore[arg-type]
+    log.record("key", "old")
+    log.record("key", "young")
+    with connect(database, role="owner", autocommit=True) as con:
+        con.execute("update invalidation_log set at = at - interval '3 days' where scope <> 'key' and seq <= 110")
+        con.execute("update invalidation_log set at = at - interval '401 days' where target = 'old'")
+    lines = "select seq, at, scope, target, tenant, version from invalidation_log order by seq"
+    before = hot.ask(lines)
+    hot.make_days()
+    after = hot.ask(lines)
+    assert set(after) < set(before)
+    assert len([line for line in after if line[0] <= 110]) <= 4 * 2 * 3
+    assert [line for line in after if line[0] > 110] == [line for line in before if line[0] > 110 and line[3] != "old"]
+    for seq, at, scope, target, tenant, version in set(before) - set(after):
+        assert target == "old" or any(
+            line[0] > seq and line[1] >= at and line[2:5] == (scope, target, tenant) and (line[5] is None or version)
+            for line in after
+        )
+    # A process that was there all the time goes on; one that stopped at a line that is gone forgets everything.
+    heard: list[str] = []
+    late = InvalidationLog(tier())
+    late.observe(lambda told: heard.append(told.scope))
+    late._seq = min({line[0] for line in before} - {line[0] for line in after})
+    late.catch_up()
+    assert heard == ["all"]
+    log.catch_up()
+    assert log.seq() == late.seq() == before[-1][0]

@@ -1,9 +1,10 @@
 -- Whether an entry of the lake may be served: its age and what remains of its life by the database's clock, unless an
--- invalidation since it was computed names it.
+-- invalidation since it was computed names it. The log does not go back further than 400 days for keys.
 select
     date_part('epoch', statement_timestamp() - %(computed_at)s::timestamptz) as age_seconds,
     date_part('epoch', %(expires_at)s::timestamptz - statement_timestamp()) as remaining_seconds
-where (%(expires_at)s::timestamptz is null or %(expires_at)s::timestamptz > statement_timestamp())
+where %(computed_at)s::timestamptz > statement_timestamp() - interval '400 days'
+    and (%(expires_at)s::timestamptz is null or %(expires_at)s::timestamptz > statement_timestamp())
     and not exists (
         select from public.invalidation_log as said
         where said.at >= %(computed_at)s::timestamptz
