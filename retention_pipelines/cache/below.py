@@ -33,15 +33,15 @@ def find(call: "Call") -> Answer | None:
 def _find(call: "Call") -> Answer | None:
     runtime, cached = call.runtime, call.cached
     options = cached.options
+    hot = runtime.hot
+    if hot is None or not runtime.may_read(call):
+        return None
     if runtime.writer is not None:
         waiting = runtime.writer.pending(options.kind, call.key)
         if waiting is not None:
             return _answer(call, _as_stored(waiting), "postgres")
-    hot = runtime.hot
     if call.seen_seq is None:
         call.seen_seq = runtime.first_seq()
-    if hot is None or not runtime.may_read(call):
-        return None
     stored, tier = None, "postgres"
     if "postgres" in options.tiers:
         try:
@@ -126,7 +126,13 @@ def write_behind(call: "Call", entry: NewEntry) -> None:
         call.has_turn = False
         then = partial(lock.release, call.key)
     try:
-        writer.put(entry, then=then)
+        # In one step with the look back: an entry put after an invalidation that names it would be read from the queue.
+        with call.runtime.recent.lock:
+            outdated = call.is_outdated()
+            if not outdated:
+                writer.put(entry, then=then)
+        if outdated and then is not None:
+            call.runtime.behind(then)
     except Exception as error:  # noqa: BLE001 - the answer is in memory and on its way to the caller
         _degraded(call, error)
         if then is not None:
@@ -139,10 +145,12 @@ def write_now(call: "Call", entry: NewEntry) -> None:
     if writer is None:
         return
     try:
-        if not writer.put_now(entry):
-            writer.put(entry)
+        stored = writer.put_now(entry)
     except Exception as error:  # noqa: BLE001 - as above
         _degraded(call, error)
+        stored = False
+    if not stored:
+        write_behind(call, entry)
 
 
 def _degraded(call: "Call", error: Exception) -> None:

@@ -116,6 +116,12 @@ class Call:
         """Whom this call may share a computation with: callers who know the same invalidations."""
         return f"{self.key}:{self.seen}"
 
+    def is_outdated(self) -> bool:
+        """Whether what its answer rests on was invalidated since it began; hold `recent.lock` over this and the use."""
+        recent = self.runtime.recent
+        # Most of the time nothing was said, and the names need not be put together.
+        return recent.applied != self.seen and recent.touched(self.seen, self.names())
+
     def names(self) -> Names:
         """All this call's answer can be invalidated by."""
         options = self.cached.options

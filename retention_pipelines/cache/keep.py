@@ -112,8 +112,7 @@ def remember(call: "Call", answer: Answer, computed_monotonic: float) -> bool:
     """Put an answer into memory, unless what it rests on was invalidated since the call began."""
     cached, runtime = call.cached, call.runtime
     with runtime.recent.lock:
-        # Most of the time nothing was said, and the names need not be put together.
-        if runtime.recent.applied != call.seen and runtime.recent.touched(call.seen, call.names()):
+        if call.is_outdated():
             return False
         if cached.in_memory:
             runtime.memory.put(

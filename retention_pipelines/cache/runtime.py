@@ -248,8 +248,6 @@ class CacheRuntime:
         """Forget what an invalidation from the log names."""
         if invalidation.tenant in (None, self.tenant):
             self._forget(invalidation.scope, invalidation.target, invalidation.version)
-            if self.writer is not None:
-                self.writer.forget(invalidation)
 
     def _forget(self, scope: "Scope", target: str | None, version: str | None) -> None:
         from retention_pipelines.cache.calls import REGISTRY
@@ -257,6 +255,8 @@ class CacheRuntime:
         with self.recent.lock:
             self.recent.note(scope, target, version)
             self.memory.remove_where(scope, target)
+            if self.writer is not None:
+                self.writer.forget(scope, target, version)
             for cached in list(REGISTRY):
                 cached.exceptions.clear()
         self.counters.add("features", "invalidated", "memory")

@@ -77,7 +77,7 @@ def _after_failure(call: Call, error: BaseException, stale: Answer | None) -> An
         return RAISE
     if options.negative is not None and options.negative.remembers(error):
         with call.runtime.recent.lock:
-            if not call.runtime.recent.touched(call.seen, call.names()):
+            if not call.is_outdated():
                 call.cached.exceptions.remember(call.key, error, options.negative.ttl_seconds)
     if call.purpose != "miss" or not options.staleness.if_error:
         return RAISE

@@ -16,9 +16,9 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from retention_pipelines.cache.entry import Invalidation, Kind, NewEntry
+from retention_pipelines.cache.entry import Kind, NewEntry
 from retention_pipelines.cache.events import Counters
-from retention_pipelines.cache.hot import BATCH, HotTier, Unavailable
+from retention_pipelines.cache.hot import BATCH, HotTier, Scope, Unavailable
 
 LOG = logging.getLogger(__name__)
 MOST_ENTRIES = 20_000
@@ -38,6 +38,8 @@ class _Waiting:
     entry: NewEntry
     size_bytes: int
     then: list[Callable[[], None]]
+    # Invalidated: nobody reads it here any more, and it is not sent (again).
+    forgotten: bool = False
 
 
 class WriteBehind:
@@ -113,7 +115,7 @@ class WriteBehind:
         callbacks = known.then if known else []
         if then is not None:
             callbacks.append(then)
-        if known is not None and known.entry.computed_monotonic > entry.computed_monotonic:
+        if known is not None and not known.forgotten and known.entry.computed_monotonic > entry.computed_monotonic:
             return
         self._bytes += size - (known.size_bytes if known else 0)
         self._queue[name] = _Waiting(entry, size, callbacks)
@@ -139,16 +141,14 @@ class WriteBehind:
     def pending(self, kind: Kind, key: str) -> NewEntry | None:
         """The entry of a key that is on its way, so that a process reads what it wrote."""
         waiting = self._queue.get((kind, key)) or self._sending.get((kind, key))
-        return None if waiting is None else waiting.entry
+        return None if waiting is None or waiting.forgotten else waiting.entry
 
-    def forget(self, told: Invalidation) -> None:
-        """Give up the waiting entries that an invalidation names; those under way the database refuses itself."""
+    def forget(self, scope: Scope, target: str | None, version: str | None = None) -> None:
+        """Give up the entries that an invalidation names; those under way the database refuses or removes itself."""
         with self._lock:
-            named = [name for name, waiting in self._queue.items() if is_named(told, waiting.entry)]
-            gone = [self._queue.pop(name) for name in named]
-            self._bytes -= sum(waiting.size_bytes for waiting in gone)
-        for waiting in gone:
-            _call(waiting.then)
+            for waiting in (*self._queue.values(), *self._sending.values()):
+                if is_named(scope, target, version, waiting.entry):
+                    waiting.forgotten = True
 
     def flush(self, timeout_seconds: float = EXIT_SECONDS) -> bool:
         """Send what waits now; whether all of it was stored or given up in time.
@@ -241,8 +241,10 @@ class WriteBehind:
         return self._sending
 
     def _send(self, batch: dict[tuple[Kind, str], _Waiting], seconds: float = EXIT_SECONDS) -> bool:
+        entries = [waiting.entry for waiting in batch.values() if not waiting.forgotten]
         try:
-            self._hot.put_many([waiting.entry for waiting in batch.values()], seconds=seconds)
+            if entries:
+                self._hot.put_many(entries, seconds=seconds)
         except Unavailable as error:
             LOG.debug("Entries wait: %s", error.reason)
             self._hopeless = error.lasting
@@ -270,7 +272,7 @@ class WriteBehind:
             for name, waiting in batch.items():
                 entry = waiting.entry
                 expired = entry.ttl_seconds is not None and now - entry.computed_monotonic >= entry.ttl_seconds
-                if expired or name in self._queue:
+                if expired or waiting.forgotten or name in self._queue:
                     self._bytes -= waiting.size_bytes
                 else:
                     kept[name] = _Waiting(entry, waiting.size_bytes, [])
@@ -284,22 +286,22 @@ class WriteBehind:
             _call(waiting.then)
 
 
-def is_named(told: Invalidation, entry: NewEntry) -> bool:
+def is_named(scope: Scope, target: str | None, version: str | None, entry: NewEntry) -> bool:
     """Whether an invalidation names an entry; the database decides alike when it stores (`sql/put.sql`)."""
-    match told.scope:
+    match scope:
         case "all":
             return True
         case "key":
-            return told.target == entry.key
+            return target == entry.key
         case "function":
-            return told.target == entry.function
+            return target == entry.function
         case "tag":
-            return told.target in entry.tags
+            return target in entry.tags
         case "model":
             # Keys hold the version: what another version said stays right for that version.
-            return told.version is None and told.target == entry.columns.get("model_id")
+            return version is None and target == entry.columns.get("model_id")
         case "source":
-            return told.target in (entry.columns.get("source_table"), entry.columns.get("source_data_id"))
+            return target in (entry.columns.get("source_table"), entry.columns.get("source_data_id"))
 
 
 def _call(callbacks: list[Callable[[], None]]) -> None:

@@ -158,8 +158,7 @@ def test_an_invalidation_removes_what_it_names_and_nothing_else(
     assert left == {"f1", "f2", "p1", "p2"} - gone
     assert len(other.get_many("features", ["f1", "f2"])) + len(other.get_many("predictions", ["p1", "p2"])) == 4
     # The process decides for what waits in it as the database does for what it holds and for what is sent to it.
-    told = Invalidation(seq=seq, at=None, tenant="local", scope=scope, target=target, version=None)  # type: ignore[arg-type]
-    assert {one.key for one in entries if is_named(told, one)} == gone
+    assert {one.key for one in entries if is_named(scope, target, None, one)} == gone
     late = [
         entry(one.key, one.kind, function=one.function, tags=one.tags, columns=one.columns, as_of_seq=seq - 1)
         for one in entries
@@ -198,7 +197,7 @@ def test_a_value_whose_computation_began_before_an_invalidation_is_never_stored_
 def test_an_invalidation_reaches_what_still_waits_to_be_written(hot: HotTier) -> None:
     writer, log = WriteBehind(hot, flush_seconds=30.0), InvalidationLog(hot)
     # Before the log was ever read: what was said in the life of the process counts.
-    log.observe(writer.forget)
+    log.observe(lambda told: writer.forget(told.scope, told.target, told.version))
     writer.put(entry("gone"))
     writer.put(entry("stays", function="m.g"))
     log.record("function", "m.f")

@@ -18,7 +18,8 @@ import psycopg
 import pytest
 
 from retention_pipelines import Grid, cache_features, cache_predictions
-from retention_pipelines.cache import runtime
+from retention_pipelines.cache import below, runtime
+from retention_pipelines.cache.keep import keep
 from retention_pipelines.cache.runtime import CacheRuntime
 from retention_pipelines.errors import CacheError
 from retention_pipelines.postgres import address
@@ -306,6 +307,52 @@ def test_a_retrained_model_is_another_version_everywhere(caches: CacheRuntime, c
         caches.models.register("tuna", "2", model_type="species")
         until(lambda: predict(1) == "new", 3.0)
         assert other.flush()
+
+
+@pytest.mark.parametrize("under_way", [False, True], ids=["waiting", "being sent"])
+def test_an_invalidated_answer_is_not_read_back_from_the_write_queue(
+    cache_settings: Settings, *, under_way: bool
+) -> None:
+    patient = cache_settings.model_copy(update={"cache_flush_seconds": 60.0})
+    with runtime.replaced(opened(patient)) as caches:
+        ran = []
+
+        @cache_features("spatial", "occurrences")
+        def features(x: int) -> int:
+            ran.append(x)
+            return len(ran)
+
+        assert caches.writer is not None
+        caches.process_lock = None  # or the first entry would be sent at once
+        assert features(1) == 1
+        with caches.writer._lock:
+            batch = caches.writer._next_batch() if under_way else {}
+        assert caches.writer.pending("features", features.key(1)) is not None
+        features.invalidate(1)
+        assert caches.writer.pending("features", features.key(1)) is None
+        assert features(1) == 2
+        if under_way:
+            assert caches.writer._send(batch)
+        caches.memory.clear()
+        assert features(1) == 2, "the newer answer waits in the queue"
+        assert caches.flush()
+        caches.memory.clear()
+        assert features(1) == 2
+        caches.invalidate("all", None)
+
+
+def test_an_answer_put_after_an_invalidation_that_names_it_never_reaches_the_queue(caches: CacheRuntime) -> None:
+    @cache_features("spatial", "occurrences")
+    def features(x: int) -> int:
+        return x
+
+    call = features.cached.look((1,), {})  # type: ignore[attr-defined]
+    entry = keep(call, 1, 0.1, time.monotonic()).entry
+    assert entry is not None
+    assert caches.writer is not None
+    features.invalidate(1)
+    below.write_behind(call, entry)
+    assert caches.writer.pending("features", call.key) is None
 
 
 def test_while_postgres_is_away_an_invalidated_answer_is_not_read_back(
