@@ -1,8 +1,8 @@
-"""Upkeep of the hot tables: partitions are made days ahead, and go when everything in them has expired; the log shrinks.
+"""Upkeep of the hot tables: partitions made days ahead that go when all in them has expired, and a log that stays short.
 
-What belongs here: which days there should be, and which lines of the log are of use. What does not: the mechanism (`postgres/partitions.py`) and who asks for
-it when (the thread that writes behind, and maintenance). Nothing depends on it being done: a row without a partition of
-its day lies in the default one, and is found and removed there.
+What belongs here: which days there should be, and which lines of the log are of use. What does not: the mechanism
+(`postgres/partitions.py`) and who asks for it when (the thread that writes behind, and maintenance). Nothing depends on
+it being done: a row without a partition of its day lies in the default one, and is found and removed there.
 """
 
 import math
