@@ -1,4 +1,4 @@
-"""Upkeep of the hot tables: partitions made days ahead that go when all in them has expired, and a log that stays short.
+"""Upkeep of the hot tables: partitions made days ahead that go when all in them has expired, and a log kept short.
 
 What belongs here: which days there should be, and which lines of the log are of use. What does not: the mechanism
 (`postgres/partitions.py`) and who asks for it when (the thread that writes behind, and maintenance). Nothing depends on
