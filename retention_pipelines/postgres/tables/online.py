@@ -15,9 +15,7 @@ ONLINE_FEATURES = table(
     Column("entity", Uuid, nullable=False, comment="Digest of the study's name, which may have any length."),
     choice("feature_type", "Kind of features.", FEATURE_TYPES),
     Column("payload", LargeBinary, nullable=False, comment="The row, encoded; it begins with a tag of its layout."),
-    digest(
-        "payload_mac", "Keyed digest of tenant, type, study and payload; a row it does not fit is not served."
-    ),
+    digest("payload_mac", "Keyed digest of tenant, type, study and payload; a row it does not fit is not served."),
     PrimaryKeyConstraint("tenant", "entity", "feature_type"),
     prefixes=["UNLOGGED"],
 )
