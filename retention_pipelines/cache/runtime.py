@@ -253,10 +253,11 @@ class CacheRuntime:
         from retention_pipelines.cache.calls import REGISTRY
 
         with self.recent.lock:
-            self.recent.note(scope, target, version)
-            self.memory.remove_where(scope, target)
+            # First, and the number last: a call that knows the number finds nothing from before it in any of them.
             if self.writer is not None:
                 self.writer.forget(scope, target, version)
+            self.memory.remove_where(scope, target)
+            self.recent.note(scope, target, version)
             for cached in list(REGISTRY):
                 cached.exceptions.clear()
         self.counters.add("features", "invalidated", "memory")
