@@ -183,10 +183,17 @@ class InvalidationLog:
         line = _Line(self._hot)
         stop = self._stop
         while not stop.is_set():
-            # Listening begins before the look, so that nothing falls between the two.
-            line.listen()
-            self._catch_up_quietly()
-            line.wait(POLL_SECONDS, stop)
+            try:
+                # Listening begins before the look, so that nothing falls between the two.
+                line.listen()
+                self._catch_up_quietly()
+                line.wait(POLL_SECONDS, stop)
+            except Exception:
+                # A process that no longer followed would serve what others invalidate, for ever and without a word.
+                self._hot.counters.add("features", "error", "postgres")
+                LOG.exception("The invalidation log could not be followed; it is tried again")
+                line.close()
+                stop.wait(POLL_SECONDS)
         line.close()
 
 
@@ -255,12 +262,9 @@ _ALL: "weakref.WeakSet[InvalidationLog]" = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    # A child that uses caches has a runtime of its own, with a log that it follows; others need no thread.
     for log in list(_ALL):
-        followed = log._thread is not None
         log._begin()
-        if followed:
-            log._thread = threading.Thread(target=log._follow, name="retention-invalidation", daemon=True)
-            log._thread.start()
 
 
 os.register_at_fork(after_in_child=_after_fork)
