@@ -61,9 +61,11 @@ def _answer(call: "Call", stored: StoredEntry, tier: str) -> Answer | None:
         value = codec.decode(stored.payload)
     except codec.UnknownClass as error:
         # Written by a process that has loaded more classes than this one: no alert, the function runs.
+        call.unreadable = True
         call.cached.count("unstorable", tier, reason=str(error.message), key=call.key)
         return None
     except CorruptEntry as error:
+        call.unreadable = True
         call.cached.count("corrupt", tier, reason=str(error.message), key=call.key, error=error)
         return None
     answer = Answer(
@@ -100,7 +102,9 @@ def take_turn(call: "Call") -> bool:
     if lock is None or call.has_turn:
         return False
     try:
-        standing = lock.acquire(call.key, TURN_SECONDS)
+        # An entry of a class this process has not loaded would be found again and again.
+        looks = "postgres" in call.cached.options.tiers and not call.unreadable
+        standing = lock.acquire(call.key, TURN_SECONDS, kind=call.cached.options.kind if looks else None)
     except Exception as error:  # noqa: BLE001 - fails open: two processes may compute
         _degraded(call, error)
         return False

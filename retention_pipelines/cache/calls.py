@@ -79,6 +79,7 @@ class Call:
         "seen",
         "seen_seq",
         "started",
+        "unreadable",
     )
 
     def __init__(
@@ -110,6 +111,7 @@ class Call:
         self.compute_seconds = 0.0
         self.original: Any = None
         self.has_turn = False
+        self.unreadable = False
 
     @property
     def flight(self) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import orjson
+from psycopg.pq.abc import PGresult
 
 from retention_pipelines.cache import columns as fit
 from retention_pipelines.cache import statements
@@ -83,21 +84,14 @@ class HotTier:
             return self.get_many(kind, [key], stale_seconds=stale_seconds, columns=True).get(key)
         name, values, _ = self.lookup(kind, key, stale_seconds)
         found = self._readers.call(lambda con: con.answer(name, values), seconds=self.deadline_seconds)
+        return self._checked(kind, key, *_fields(found)) if found.ntuples else None
+
+    def holds(self, kind: Kind, key: str, found: PGresult) -> bool:
+        """Whether what `lookup` found is an entry that can be read."""
         if not found.ntuples:
-            return None
-        value = found.get_value
-        compute = value(0, 5)
-        remaining = value(0, 4)
-        return self._checked(
-            kind,
-            key,
-            value(0, 0) or b"",
-            (value(0, 1) or b"").decode(),
-            value(0, 2) or b"",
-            age=_DOUBLE(value(0, 3) or _ZERO)[0],
-            remaining=None if remaining is None else _DOUBLE(remaining)[0],
-            compute=0.0 if compute is None else _DOUBLE(compute)[0],
-        )
+            return False
+        payload, codec, mac, *_ = _fields(found)
+        return self.seal.verify(header(self.tenant, kind, key, codec), payload, mac)
 
     def lookup(self, kind: Kind, key: str, stale_seconds: float = 0.0) -> Step:
         """The prepared statement that looks for an entry, for a connection of somebody else's (`prepare_reader`)."""
@@ -115,9 +109,8 @@ class HotTier:
         entries: dict[str, StoredEntry] = {}
         for key, payload, codec, mac, age, remaining, compute, *more in rows:
             entry = self._checked(
-                kind, key, payload, codec, mac, age=age, remaining=remaining, compute=compute or 0.0,
-                columns=dict(zip(names, more, strict=False)),
-            )  # fmt: skip
+                kind, key, payload, codec, mac, age, remaining, compute or 0.0, dict(zip(names, more, strict=False))
+            )
             if entry is not None:
                 entries[key] = entry
         return entries
@@ -129,7 +122,6 @@ class HotTier:
         payload: bytes,
         codec: str,
         mac: bytes,
-        *,
         age: float,
         remaining: float | None,
         compute: float,
@@ -291,6 +283,20 @@ class HotTier:
         self._readers.close()
         self._writers.close()
         self.place.close()
+
+
+def _fields(found: PGresult) -> tuple[bytes, str, bytes, float, float | None, float]:
+    """Payload, codec, seal, age, remaining life and compute time of the entry that `lookup` found."""
+    value = found.get_value
+    remaining, compute = value(0, 4), value(0, 5)
+    return (
+        value(0, 0) or b"",
+        (value(0, 1) or b"").decode(),
+        value(0, 2) or b"",
+        _DOUBLE(value(0, 3) or _ZERO)[0],
+        None if remaining is None else _DOUBLE(remaining)[0],
+        0.0 if compute is None else _DOUBLE(compute)[0],
+    )
 
 
 def prepare_reader(con: BoundedConnection) -> None:

@@ -10,11 +10,14 @@ from hashlib import blake2b
 from typing import Literal
 
 from retention_pipelines.cache.connections import Connections, Unavailable
-from retention_pipelines.cache.hot import HotTier
+from retention_pipelines.cache.entry import Kind
+from retention_pipelines.cache.hot import HotTier, prepare_reader
+from retention_pipelines.postgres.bounded import BoundedConnection
 
-# "leader": locked; compute, store, then release. "ready": another process had it and is done; look the key up again and
+# "leader": locked; compute, store, then release. "ready": another process is done with it; look the key up again and
 # come back here if it is not there. "timeout": compute without the lock and release nothing.
 Standing = Literal["leader", "ready", "timeout"]
+_TRY, _RELEASE = b"retention_try_lock", b"retention_unlock"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.004, 0.05
 
 
@@ -23,10 +26,16 @@ class ProcessLock:
 
     def __init__(self, hot: HotTier) -> None:
         self._hot = hot
-        self._connections = Connections(hot.place, most=1, statement_seconds=hot.deadline_seconds, breaker=hot.breaker)
+        self._connections = Connections(
+            hot.place, most=1, statement_seconds=hot.deadline_seconds, prepare=_prepare, breaker=hot.breaker
+        )
 
-    def acquire(self, key: str, wait_seconds: float) -> Standing:
-        """Where this process stands with a key, after `wait_seconds` and one deadline at most."""
+    def acquire(self, key: str, wait_seconds: float, *, kind: Kind | None = None) -> Standing:
+        """Where this process stands with a key, after `wait_seconds` and one deadline at most.
+
+        With a `kind`, the key's entry is looked for in the round trip that locks: whoever had the lock may have been
+        done between the caller's own look and now, and then nobody need compute.
+        """
         if self._hot.read_only:
             # It could not store what the others would wait for.
             return "timeout"
@@ -34,24 +43,27 @@ class ProcessLock:
         ends = time.monotonic() + wait_seconds
         pause, waited = _SHORTEST_PAUSE, False
         try:
-            while not self._ask("select pg_try_advisory_lock(%s)", number):
+            while True:
+                locked, stored = self._try(number, key, kind)
+                if locked and not waited and not stored:
+                    return "leader"
+                if locked:
+                    self._unlock(number)
+                if locked or stored:
+                    return "ready"
                 waited = True
                 left = ends - time.monotonic()
                 if left <= 0:
                     return "timeout"
                 time.sleep(min(pause, left))
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
-            if waited:
-                self._ask("select pg_advisory_unlock(%s)", number)
-                return "ready"
         except Unavailable:
             return "timeout"
-        return "leader"
 
     def release(self, key: str) -> None:
         """Let the others go on; call it when the value is stored or given up."""
         try:
-            self._ask("select pg_advisory_unlock(%s)", self._number(key))
+            self._unlock(self._number(key))
         except Unavailable:
             # The connection is gone, and the lock with it; or it is not, and then it must go.
             self._connections.drop_idle()
@@ -60,13 +72,31 @@ class ProcessLock:
         """Release everything."""
         self._connections.close()
 
-    def _ask(self, statement: str, number: int) -> bool:
-        rows = self._connections.call(
-            lambda con: con.execute(statement.encode(), (number,), prepare=True).fetchall(),
-            seconds=self._hot.deadline_seconds,
-        )
-        return bool(rows[0][0])
+    def _try(self, number: bytes, key: str, kind: Kind | None) -> tuple[bool, bool]:
+        """Whether it is locked now, and whether a fresh entry is there: looked for after the lock, by its snapshot."""
 
-    def _number(self, key: str) -> int:
+        def work(con: BoundedConnection) -> tuple[bool, bool]:
+            if kind is None:
+                return con.answer(_TRY, (number,)).get_value(0, 0) == b"\1", False
+            try:
+                tried, found = con.answers([(_TRY, (number,), ()), self._hot.lookup(kind, key)])
+                return tried.get_value(0, 0) == b"\1", self._hot.holds(kind, key, found)
+            except BaseException:
+                # Perhaps it is locked: that ends with the connection.
+                con.close()
+                raise
+
+        return self._connections.call(work, seconds=self._hot.deadline_seconds)
+
+    def _unlock(self, number: bytes) -> None:
+        self._connections.call(lambda con: con.answer(_RELEASE, (number,)), seconds=self._hot.deadline_seconds)
+
+    def _number(self, key: str) -> bytes:
         digest = blake2b(key.encode(), key=self._hot.tenant.encode(), digest_size=8, person=b"retention-lock")
-        return int.from_bytes(digest.digest(), "big", signed=True)
+        return str(int.from_bytes(digest.digest(), "big", signed=True)).encode()
+
+
+def _prepare(con: BoundedConnection) -> None:
+    prepare_reader(con)
+    con.execute("prepare retention_try_lock (int8) as select pg_try_advisory_lock($1)")
+    con.execute("prepare retention_unlock (int8) as select pg_advisory_unlock($1)")

@@ -369,6 +369,22 @@ def test_one_process_leads_and_the_others_are_told_when_it_is_done(tier: Callabl
     first.close()
 
 
+def test_nobody_leads_who_gets_the_lock_after_the_value_was_stored(tier: Callable[..., HotTier], hot: HotTier) -> None:
+    """S16: a process that looked before the value was stored and locked after the release computed it once more."""
+    first, second = ProcessLock(tier()), ProcessLock(tier())
+    assert hot.get("features", "k") is None
+    assert first.acquire("k", 0.0, kind="features") == "leader"
+    hot.put_many([entry("k")])
+    assert second.acquire("k", 0.0, kind="features") == "ready"
+    first.release("k")
+    assert second.acquire("k", 0.0, kind="features") == "ready"
+    assert first.acquire("k", 0.0) == "leader"  # the one that was told left no lock behind
+    hot.put_many([entry("expired", age=700.0)])
+    assert second.acquire("expired", 0.0, kind="features") == "leader"
+    second.close()
+    first.close()
+
+
 def test_a_lock_ends_with_its_process(tier: Callable[..., HotTier]) -> None:
     dying, other = ProcessLock(tier()), ProcessLock(tier())
     assert dying.acquire("k", 0.0) == "leader"
