@@ -106,7 +106,11 @@ class OnlineFeatures:
 
 
 class Reading:
-    """An answer while it is put together; `unsaid` names the rows nobody has vouched for yet, by feature type."""
+    """An answer while it is put together.
+
+    `unsaid` names the rows nobody has vouched for yet, by feature type; `ahead` those whose newest version cannot be
+    known yet, so that an older one, which only the lake has, may stand.
+    """
 
     def __init__(self, ids: Sequence[str] | str, features: Sequence[str] | str) -> None:
         self.plan = plan((features,) if isinstance(features, str) else tuple(features))
@@ -119,8 +123,13 @@ class Reading:
         self.origins: dict[str, list[Origin]] = {kind: ["missing"] * n for kind in self.plan.types}
         self.computed_us: dict[str, list[int | None]] = {kind: [None] * n for kind in self.plan.types}
         self.unsaid: dict[str, set[int]] = {kind: set(range(n)) for kind in self.plan.types}
+        self.ahead: dict[str, set[int]] = {kind: set() for kind in self.plan.types}
         self.as_of_us: int | None = None
         self.reason = ""
+
+    def wants_lake(self, *, allowed: bool) -> bool:
+        """Whether the lake has something to say; where it is not allowed, rows that lie ahead are missing."""
+        return not self.is_complete or (allowed and any(self.ahead.values()))
 
     @property
     def is_complete(self) -> bool:
@@ -132,6 +141,7 @@ class Reading:
         self.unsaid[kind].difference_update(places)
         event_time, known_at, computed_at = found[:3]
         if self.as_of_us is None or event_time > self.as_of_us or known_at > self.as_of_us:
+            self.ahead[kind].update(places)
             return
         columns = self.plan.types[kind].columns
         origins, computed = self.origins[kind], self.computed_us[kind]
@@ -174,7 +184,7 @@ def complete(reading: Reading, training_frame: Callable[..., pa.Table], *, lake:
         reading.as_of_us = microseconds(now)
     at = _EPOCH + timedelta(microseconds=reading.as_of_us)
     for kind, unsaid in reading.unsaid.items():
-        places = sorted(unsaid)
+        places = sorted(unsaid | reading.ahead[kind])
         if not places:
             continue
         wanted = [reading.plan.asked[i] for i in reading.plan.types[kind].columns]

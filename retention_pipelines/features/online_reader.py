@@ -31,6 +31,8 @@ LOG = getLogger(__name__)
 CONNECTIONS = 8
 # After a failure nobody asks for so long: callers go to the lake at once, and a server that is back is soon noticed.
 PAUSE_SECONDS = 0.5
+# Studies in one question; each question has the deadline for itself.
+STUDIES_AT_ONCE = 1_000
 # Postgres counts microseconds from the year 2000.
 _POSTGRES_EPOCH_US = 946_684_800_000_000
 
@@ -69,8 +71,7 @@ class OnlineReader:
         self._idle.append(self._connection(ends))
 
     def read(self, reading: Reading, *, seconds: float) -> None:
-        """Fill in what Postgres can say within so many seconds; the rest stays unsaid, with a reason."""
-        ends = time.monotonic() + seconds
+        """Fill in what Postgres can say within so many seconds per question; the rest stays unsaid, with a reason."""
         if os.getpid() != self._pid:
             # Closing them here would end the parent's sessions.
             self._left_to_parent.append(self._idle)
@@ -78,7 +79,7 @@ class OnlineReader:
         if not reading.ids:
             return
         try:
-            self._read(reading, ends)
+            self._read(reading, seconds)
         except (psycopg.Error, RetentionError, OSError) as error:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             reading.reason = (str(error).strip() or type(error).__name__).split("\n")[0]
@@ -86,7 +87,8 @@ class OnlineReader:
         if reading.reason:
             self.counts["unavailable"] += 1
 
-    def _read(self, reading: Reading, ends: float) -> None:
+    def _read(self, reading: Reading, seconds: float) -> None:
+        ends = time.monotonic() + seconds
         if time.monotonic() < self._paused_until:
             reading.reason = "Postgres did not answer a moment ago"
             return
@@ -97,7 +99,7 @@ class OnlineReader:
             con = self._connection(ends)
             con.ends = ends
             try:
-                self._ask(con, reading)
+                self._ask(con, reading, seconds)
             except BaseException:
                 con.close()
                 raise
@@ -154,20 +156,32 @@ class OnlineReader:
 
     # -- the question ---------------------------------------------------------------------------------------------
 
-    def _ask(self, con: BoundedConnection, reading: Reading) -> None:
-        ids, tenant = reading.ids, self._tenant.encode()
+    def _ask(self, con: BoundedConnection, reading: Reading, seconds: float) -> None:
         places_of: dict[bytes, list[int]] = {}
-        for place, one in enumerate(ids):
+        for place, one in enumerate(reading.ids):
             places_of.setdefault(entity_digest(one), []).append(place)
+        broken: dict[str, set[int]] = {}
         if len(places_of) == 1:
-            answer = con.answer(b"online_one", [tenant, next(iter(places_of)).hex().encode()])
+            answer = con.answer(b"online_one", [self._tenant.encode(), next(iter(places_of)).hex().encode()])
+            self._take(answer, reading, places_of, broken)
         else:
-            entities = "{" + ",".join(digest.hex() for digest in places_of) + "}"
+            digests = list(places_of)
             kinds = "{" + ",".join(reading.unsaid) + "}"
-            answer = con.answer(b"online_many", [tenant, entities.encode(), kinds.encode()])
+            for start in range(0, len(digests), STUDIES_AT_ONCE):
+                entities = "{" + ",".join(digest.hex() for digest in digests[start : start + STUDIES_AT_ONCE]) + "}"
+                answer = con.answer(b"online_many", [self._tenant.encode(), entities.encode(), kinds.encode()])
+                self._take(answer, reading, places_of, broken)
+                con.ends = time.monotonic() + seconds
+        if not reading.is_complete:
+            self._vouch(con, reading, broken)
+
+    def _take(
+        self, answer: pq.abc.PGresult, reading: Reading, places_of: dict[bytes, list[int]], broken: dict[str, set[int]]
+    ) -> None:
+        """Fill in the rows of an answer; places of damaged ones are added to `broken`."""
+        ids = reading.ids
         value, verify, types = answer.get_value, self._seal.verify, reading.plan.types
         headers = {kind: seal_header(self._tenant, kind) for kind in types}
-        broken: dict[str, set[int]] = {}
         for n in range(answer.ntuples):
             kind = (value(n, 0) or b"").decode()
             if kind not in types:
@@ -189,8 +203,6 @@ class OnlineReader:
                 continue
             self.counts["hit"] += len(places)
             reading.fill(kind, places, found, "postgres")
-        if not reading.is_complete:
-            self._vouch(con, reading, broken)
 
     def _vouch(self, con: BoundedConnection, reading: Reading, broken: dict[str, set[int]]) -> None:
         """Rows that are not there are missing where the copy is complete; where it is not, they stay unsaid."""

@@ -161,7 +161,8 @@ class FeatureStore:
             ids: studies; one that has no features gives nulls and the origin `missing`.
             features: names as `training_frame` takes them.
             lake: False never reads the lake, and raises OnlineUnavailable where that would have been needed.
-            deadline_seconds: longest wait for Postgres; by default the setting cache_deadline_seconds.
+            deadline_seconds: longest wait for Postgres per 1,000 studies; by default the setting
+                cache_deadline_seconds.
         """
         if self._online is None:
             self._online = open_reader(self._lake.settings)
@@ -169,7 +170,7 @@ class FeatureStore:
         seconds = self._lake.settings.cache_deadline_seconds if deadline_seconds is None else deadline_seconds
         reading = Reading(ids, features)
         self._online.read(reading, seconds=seconds)
-        if not reading.is_complete:
+        if reading.wants_lake(allowed=lake):
             complete(reading, self.training_frame, lake=lake, now=datetime.now(UTC))
         return reading.answer(now=datetime.now(UTC))
 

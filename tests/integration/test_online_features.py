@@ -134,6 +134,31 @@ def test_what_was_not_known_yet_is_not_served(lake: Lake, store: FeatureStore, d
     assert found.origins["environmental"] == ["postgres", "missing"]
 
 
+def test_an_older_version_stands_until_the_newest_can_be_known(
+    lake: Lake, store: FeatureStore, database: Server
+) -> None:
+    days = (datetime.now(UTC) - at(0)).days
+    rows = [row("s/1", event=3, value=1.0), row("s/1", event=3, known=days + 2, value=2.0, computed=200, version=2)]
+    append_rows(lake, "feature_store", rows)
+    load(lake, database)
+    found = store.online(["s/1", "s/2"], TEMPERATURE)
+    assert found.table["temperature_degc"].to_pylist() == [1.0, None]
+    assert found.origins["environmental"] == ["lake", "missing"]
+    assert offline(store, ["s/1"], TEMPERATURE, found.as_of)["temperature_degc"].to_pylist() == [1.0]
+    assert store.online("s/1", TEMPERATURE, lake=False).origins["environmental"] == ["missing"]
+
+
+def test_many_studies_are_asked_for_in_questions_that_each_keep_the_deadline(
+    lake: Lake, store: FeatureStore, database: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retention_pipelines.features.online_reader.STUDIES_AT_ONCE", 3)
+    append_rows(lake, "feature_store", [row(f"s/{n}", event=3, value=float(n)) for n in range(10)])
+    load(lake, database)
+    asked = [f"s/{n}" for n in (9, 2, 2, 77, *range(10))]
+    found = store.online(asked, TEMPERATURE, lake=False)
+    assert found.table["temperature_degc"].to_pylist() == [9.0, 2.0, 2.0, None, *map(float, range(10))]
+
+
 def test_a_null_is_told_from_a_missing_row_and_ages_are_said(lake: Lake, store: FeatureStore, database: Server) -> None:
     append_rows(lake, "feature_store", [row("s/1", event=3, value=None)])  # type: ignore[arg-type]
     load(lake, database)
