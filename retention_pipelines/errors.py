@@ -117,5 +117,17 @@ class FilterError(PolicyError):
         self.at = at
 
 
+class PlanError(RetentionError):
+    """A plan is unknown, damaged, or cannot be executed or taken back as asked."""
+
+
+class RunRefused(PlanError):
+    """A guard refused to execute a plan; nothing was removed, and the refusal is recorded."""
+
+
+class RunBusy(PlanError):
+    """Another run has the dataset in hand; the message says whose."""
+
+
 class PipelineError(RetentionError):
     """A run of the pipeline failed, or one of Dagster's programs cannot be started or kept running."""

@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.fixtures.ml_platform",
     "tests.fixtures.postgres",
     "tests.fixtures.real_data",
+    "tests.fixtures.retention",
 ]
 
 

@@ -1,8 +1,8 @@
 """Guards: whether a plan may be executed, decided over facts that somebody else measured.
 
-Pure. Every guard refuses in a sentence that says what to do. Three can be overruled by naming the plan's hash, because
-a person who read the plan may know better: how much goes, how unusual that is, and how well the evidence is. The clocks,
-the space and the age of a plan cannot.
+Pure. Every guard refuses in a sentence that says what to do. Some can be overruled by naming the plan's hash, because a
+person who read the plan may know better: how much goes, how unusual that is, how alive the evidence is. Clocks that
+disagree, missing space and an old plan cannot.
 """
 
 import statistics

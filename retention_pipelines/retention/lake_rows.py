@@ -47,9 +47,11 @@ def rows_of(
 ) -> duckdb.DuckDBPyRelation:
     """Rows of files: the columns `kept` and the fields, reads joined only where a field counts them.
 
-    Call it within `counted_reads`; the next call's rows replace those of this one.
+    Among `kept` may be `filename` and `file_row_number`, which together say where a row lies. Call it within
+    `counted_reads`; the next call's rows replace those of this one.
     """
-    _scan(con, table, files, written="written_at" in {dataset.sources.get(name) for name in fields})
+    written = "written_at" in {dataset.sources.get(name) for name in fields}
+    _scan(con, table, files, written=written, placed="file_row_number" in kept)
     counted = {name for name in fields if dataset.sources.get(name, name) in _COUNTED}
     columns = [ColumnExpression(name) for name in kept]
     columns += [
@@ -64,12 +66,17 @@ def rows_of(
     return con.sql(statement(_PACKAGE, "reads"))
 
 
-def _scan(con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], *, written: bool) -> None:
-    """View `_retention_scan`: the rows of files, with `written_at` of each row's file where it is wanted."""
+def _scan(
+    con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], *, written: bool, placed: bool
+) -> None:
+    """View `_retention_scan`: the rows of files, with `written_at` of each row's file and its place where wanted."""
+    if not written and placed:
+        bind(con, "_retention_scan", scan_text(table.dataset, table.root, files, named=True, numbered=True))
+        return
     if not written:
         bind(con, "_retention_scan", table.scan_files(files))
         return
-    bind(con, "_retention_named_scan", scan_text(table.dataset, table.root, files, named=True))
+    bind(con, "_retention_named_scan", scan_text(table.dataset, table.root, files, named=True, numbered=placed))
     instants = {f"{table.root}/{file.path}": file.written_at for file in files}
     listed = pa.table({"filename": list(instants), "written_at": list(instants.values())}, schema=_WRITTEN_SCHEMA)
     con.register(_WRITTEN, listed)

@@ -48,14 +48,14 @@ def plan_lake(
     files = table.files(version=version)
     ordered = in_order(protections)
     partition_by = table.dataset.partition_by
-    rules = _Rules(dataset=dataset, policies=policies, protections=ordered, as_of=as_of, action=action, only=only)
+    rules = Rules(dataset=dataset, policies=policies, protections=ordered, as_of=as_of, action=action, only=only)
     with counted_reads(con, reads):
-        numbers = _numbers(_decided(con, table, files, rules, []), partition_by)
+        numbers = _numbers(decided(con, table, files, rules, []), partition_by)
         partitions = _partitions(files, numbers, partition_by, erasing=any(one.kind == "erasure" for one in ordered))
         rewritten = {one.partition for one in partitions if one.fate == "rewrite"}
         # Only where a partition is rewritten do the names of rows matter: they cost more to read than all the rest.
-        named = [file for file in files if _folder(file, partition_by) in rewritten]
-        rows = _rows(_decided(con, table, named, rules, dataset.identity), rules, partition_by)
+        named = [file for file in files if folder(file, partition_by) in rewritten]
+        rows = _rows(decided(con, table, named, rules, dataset.identity), rules, partition_by)
     return seal(
         dataset=dataset.name,
         action=action,
@@ -88,12 +88,13 @@ def partition_name(partition_by: Sequence[str]) -> duckdb.Expression:
     return FunctionExpression("concat", *parts) if parts else ConstantExpression("")
 
 
-def _folder(file: LakeFile, partition_by: Sequence[str]) -> str:
+def folder(file: LakeFile, partition_by: Sequence[str]) -> str:
+    """What a plan calls the partition of a file."""
     return "/".join(f"{name}={file.partition[name]}" for name in partition_by)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rules:
+class Rules:
     """What a plan decides with."""
 
     dataset: Governed
@@ -127,8 +128,8 @@ def _anchored(anchor: str) -> tuple[str, ...]:
     return ("computed_at", "last_accessed_at") if anchor == "last_used" else (anchor,)
 
 
-def _decided(
-    con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], rules: _Rules, kept: Sequence[str]
+def decided(
+    con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], rules: Rules, kept: Sequence[str]
 ) -> duckdb.DuckDBPyRelation:
     """Partition, the columns `kept` and the decision; `decided_expired` says whether this plan removes the row."""
     named = list(dict.fromkeys([*table.dataset.partition_by, *kept]))
@@ -216,7 +217,7 @@ def _counts(
     )
 
 
-def _rows(decided: duckdb.DuckDBPyRelation, rules: _Rules, partition_by: Sequence[str]) -> pa.Table:
+def _rows(decided: duckdb.DuckDBPyRelation, rules: Rules, partition_by: Sequence[str]) -> pa.Table:
     """The rows that go."""
     found = (
         decided.filter(ColumnExpression("decided_expired"))

@@ -56,11 +56,11 @@ def plan_postgres(
     """
     ordered = in_order(protections)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as con:
-        decided = _decided(dataset, policies, ordered, as_of, action, only).cte("decided")
-        numbers = _numbers(con, decided)
+        rows = decided(dataset, policies, ordered, as_of, action, only).cte("decided")
+        numbers = _numbers(con, rows)
         partitions = _partitions(con, dataset, numbers)
         dropped = [one.partition for one in partitions if one.fate == "drop"]
-        rows = _rows(con, decided, policies, dropped)
+        named = _rows(con, rows, policies, dropped)
     sizes = {one.partition: one.size_bytes / one.rows for one in partitions if one.rows}
     return seal(
         dataset=dataset.name,
@@ -72,7 +72,7 @@ def plan_postgres(
         store_version=None,
         partitions=partitions,
         counts=_counts(numbers, sizes, policies, ordered),
-        rows=rows,
+        rows=named,
     )
 
 
@@ -110,7 +110,7 @@ def with_reads(dataset: Governed) -> tuple[FromClause, Mapping[str, ColumnElemen
     return joined, fields_of(dataset, rows, reads)
 
 
-def _decided(
+def decided(
     dataset: Governed,
     policies: PolicySet,
     protections: Sequence[Protection],
@@ -118,6 +118,7 @@ def _decided(
     action: Action,
     only: str | None,
 ) -> Select[Any]:
+    """Every row: partition, name, the columns that name it, and the decision; `expired` says whether it goes."""
     rows = METADATA.tables[dataset.table]
     source, found = with_reads(dataset)
     decision = postgres_columns(found, dataset.fields, policies, protections, as_of)
@@ -128,6 +129,7 @@ def _decided(
     return select(
         cast(cast(literal_column(f"{rows.name}.tableoid"), REGCLASS), Text).label("partition"),
         cast(func.json_build_array(*(rows.c[name] for name in dataset.identity)), Text).label("row_id"),
+        *(rows.c[name] for name in dataset.identity),
         decision.policy.label("policy"),
         decision.ruled_by.label("ruled_by"),
         decision.anomaly.label("anomaly"),

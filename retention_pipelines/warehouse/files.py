@@ -36,17 +36,20 @@ def scan_text(
     files: Iterable[LakeFile],
     *,
     named: bool = False,
+    numbered: bool = False,
     columns: Mapping[str, str] | None = None,
 ) -> str:
     """FROM-clause text over files; no rows but the right columns when there are none (hazard H10).
 
-    `named` adds the column `filename`. `columns` reads only some, each under the name it is mapped from.
+    `named` adds the column `filename`, `numbered` the row's place in it, `file_row_number`. `columns` reads only some,
+    each under the name it is mapped from.
     """
     chosen = dict(columns) if columns is not None else {name: name for name in dataset.column_names}
     listed = list(files)
     if not listed:
         types = {name: dataset.types[column] for name, column in chosen.items()}
         types |= {"filename": "VARCHAR"} if named else {}
+        types |= {"file_row_number": "BIGINT"} if numbered else {}
         nothing = ", ".join(f"null::{kind} as {quote_name(name)}" for name, kind in types.items())
         return f"(select {nothing} limit 0)"
     items = [f"{quote_name(column)} as {quote_name(name)}" for name, column in chosen.items()]
@@ -56,6 +59,8 @@ def scan_text(
         options += ", union_by_name = true"
     if named:
         options, items = f"{options}, filename = true", [*items, "filename"]
+    if numbered:
+        options, items = f"{options}, file_row_number = true", [*items, "file_row_number"]
     paths = quote_texts(f"{root}/{file.path}" for file in listed)
     return f"(select {', '.join(items)} from read_parquet([{paths}], {options}))"
 

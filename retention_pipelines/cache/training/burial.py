@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from retention_pipelines.cache.training.files import list_folder, locked, make_folder, sync_folder
-from retention_pipelines.errors import CacheError, CorruptEntry
+from retention_pipelines.errors import CacheError
 
 if TYPE_CHECKING:
     from retention_pipelines.cache.training.manifest import Manifest
@@ -28,7 +28,7 @@ def bury(sets: "TrainingSets", key: str, *, plan: str, content_sha256: bytes) ->
     with locked(sets.root / "lock", shared=True):
         try:
             manifest = sets.manifest(key)
-        except CorruptEntry:
+        except CacheError:
             manifest = None  # nobody can use it; its row is gone, and cleaning takes the file
         if manifest is None or content_of(manifest) != content_sha256:
             return False
@@ -69,7 +69,7 @@ def buried_manifests(sets: "TrainingSets") -> Iterator["Manifest"]:
         for entry in list_folder(sets.root / "buried" / folder.name):
             try:
                 found = sets.manifest(entry.name, folder=sets.root / "buried" / folder.name)
-            except (CorruptEntry, CacheError):
+            except CacheError:
                 continue
             if found is not None:
                 yield found

@@ -71,11 +71,11 @@ returns table (buried_as text, n_rows bigint, size_bytes bigint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-    found record;
+    one record;
     found_rows bigint;
 begin
     perform pg_advisory_xact_lock(hashtext('retention_partitions'), hashtext(parent_name));
-    select days.*, pg_total_relation_size(days.relation) as bytes into found
+    select days.*, pg_total_relation_size(days.relation) as bytes into one
     from retention_partitions.days as days
     where days.parent = parent_name and days.partition = partition_name
         and days.first_day < (
@@ -84,15 +84,15 @@ begin
     if not found then
         return;
     end if;
-    execute format('lock table %s in exclusive mode', found.relation);
-    execute format('select count(*) from %s', found.relation) into found_rows;
+    execute format('lock table %s in exclusive mode', one.relation);
+    execute format('select count(*) from %s', one.relation) into found_rows;
     if found_rows > at_most then
         -- More than was decided about: they are for the next plan.
         return;
     end if;
-    execute format('alter table public.%I detach partition %s', parent_name, found.relation);
+    execute format('alter table public.%I detach partition %s', parent_name, one.relation);
     buried_as := partition_name || '_' || left(plan, 12);
-    execute format('alter table %s rename to %I', found.relation, buried_as);
+    execute format('alter table %s rename to %I', one.relation, buried_as);
     execute format('alter table retention_partitions.%I set schema retention_graveyard', buried_as);
     if exists (
         select 1 from pg_attribute
@@ -107,7 +107,7 @@ begin
     end if;
     execute format('grant select on retention_graveyard.%I to retention_service', buried_as);
     n_rows := found_rows;
-    size_bytes := found.bytes;
+    size_bytes := one.bytes;
     return next;
 end
 $$;

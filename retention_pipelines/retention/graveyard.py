@@ -1,0 +1,127 @@
+"""The graveyard in Postgres: bringing rows back while their grace lasts, and letting go of them when it is over.
+
+What belongs here: moving rows and partitions out of the graveyard. What does not: putting them in (`act_postgres.py`),
+the files of training sets (`act_training.py`).
+"""
+
+import json
+from collections.abc import Callable, Collection
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Engine, delete, select, text
+
+from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVEYARD
+from retention_pipelines.retention.plan_store import driver
+
+_BATCH = 5_000
+_BACK = """
+with chosen as (
+    select position, row from graveyard
+    where plan_sha256 = %(plan)s and relation = %(name)s and (%(ids)s::text[] is null or row_id = any(%(ids)s::text[]))
+    order by position limit %(batch)s
+), back as (
+    insert into {relation} select (jsonb_populate_record(null::{relation}, row)).* from chosen
+    on conflict do nothing returning 1
+), gone as (
+    delete from graveyard using chosen
+    where graveyard.plan_sha256 = %(plan)s and graveyard.position = chosen.position returning chosen.position
+), noted as (
+    update plan_rows set outcome = 'restored' from gone
+    where plan_rows.plan_sha256 = %(plan)s and plan_rows.position = gone.position returning 1
+)
+select (select count(*) from gone), (select count(*) from back), (select count(*) from noted)
+"""
+_FROM_PARTITION = """
+insert into {relation} select * from {buried} as gone
+where %(names)s::text[] is null or array[json_build_array({keys})::text, {columns}] && %(names)s::text[]
+on conflict do nothing
+"""
+
+
+def bring_back_rows(
+    engine: Engine, plan_sha256: str, relation: str, *, ids: Collection[str] | None, step: Callable[[str], None]
+) -> int:
+    """Put rows of a plan back into their table, in batches; where one was written anew since, that one stays."""
+    name = sql.Identifier(relation)
+    values: dict[str, Any] = {
+        "plan": plan_sha256,
+        "name": relation,
+        "ids": None if ids is None else list(ids),
+        "batch": _BATCH,
+    }
+    restored = 0
+    while True:
+        with engine.begin() as con:
+            row = driver(con).execute(sql.SQL(_BACK).format(relation=name), values).fetchone()
+        taken, back, _ = row or (0, 0, 0)
+        restored += back
+        step("restoring")
+        if not taken:
+            return restored
+
+
+def bring_back_partitions(
+    engine: Engine,
+    plan_sha256: str,
+    relation: str,
+    *,
+    identity: tuple[str, ...],
+    columns: tuple[str, ...],
+    names: Collection[str] | None,
+) -> int:
+    """Put rows of whole partitions back; with `names` only these. A partition that came back whole is dropped."""
+    restored = 0
+    with engine.connect() as con:
+        mine = BURIED_PARTITIONS.c.plan_sha256 == plan_sha256
+        partitions = con.scalars(select(BURIED_PARTITIONS.c.buried_as).where(mine)).all()
+    for buried in partitions:
+        with engine.begin() as con:
+            statement = sql.SQL(_FROM_PARTITION).format(
+                relation=sql.Identifier(relation),
+                buried=sql.Identifier("retention_graveyard", buried),
+                keys=sql.SQL(", ").join(sql.Identifier("gone", key) for key in identity),
+                columns=sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("gone", key)) for key in columns),
+            )
+            raw = driver(con)
+            if not _is_there(raw, buried):
+                continue
+            restored += raw.execute(statement, {"names": None if names is None else list(names)}).rowcount
+            if names is None:
+                raw.execute("select public.retention_drop_buried_partition(%s)", (buried,))
+    return restored
+
+
+def let_go(engine: Engine, plan_sha256: str, step: Callable[[str], None]) -> int:
+    """Remove what a plan left in the graveyard for good; returns the bytes of the partitions that went."""
+    freed = 0
+    while True:
+        chosen = select(GRAVEYARD.c.position).where(GRAVEYARD.c.plan_sha256 == plan_sha256).limit(_BATCH)
+        with engine.begin() as con:
+            gone = con.execute(
+                delete(GRAVEYARD).where(GRAVEYARD.c.plan_sha256 == plan_sha256, GRAVEYARD.c.position.in_(chosen))
+            ).rowcount
+        step("sweeping")
+        if not gone:
+            break
+    with engine.connect() as con:
+        mine = BURIED_PARTITIONS.c.plan_sha256 == plan_sha256
+        names = con.scalars(select(BURIED_PARTITIONS.c.buried_as).where(mine)).all()
+    for name in names:
+        with engine.begin() as con:
+            freed += con.scalar(text("select public.retention_drop_buried_partition(:name)"), {"name": name}) or 0
+        step("sweeping")
+    return freed
+
+
+def name_of(row_id: str) -> tuple[Any, ...]:
+    """The columns that name a row, out of the name a plan gives it."""
+    return tuple(json.loads(row_id))
+
+
+def _is_there(con: psycopg.Connection[Any], buried: str) -> bool:
+    row = con.execute(
+        "select to_regclass(format('retention_graveyard.%%I', %s::text)) is not null", (buried,)
+    ).fetchone()
+    return bool(row and row[0])

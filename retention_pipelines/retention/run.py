@@ -1,0 +1,431 @@
+"""Executing plans: guards, mark, remove, publish, measure; after the grace, sweep. Each state change is audited.
+
+A plan is executed by its hash. Every step is either done whole or can be done again, so a crash anywhere and the same
+call again is one clean run. What does not belong here: what is decided (`decide.py`, `guard.py`), how rows leave a
+store (`act_lake.py`, `act_postgres.py`), taking back (`restore.py`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from retention_pipelines.cache.secret import load_secret
+from retention_pipelines.errors import PlanError, RetentionError, RunRefused
+from retention_pipelines.postgres.server import Server, open_server
+from retention_pipelines.retention import act_lake, act_postgres, act_training
+from retention_pipelines.retention.act_postgres import Act, Removed, Step
+from retention_pipelines.retention.decide import in_order
+from retention_pipelines.retention.evidence import free_bytes, guarded_rows, is_unchanged, measure_facts, told
+from retention_pipelines.retention.governed import Governed, governed
+from retention_pipelines.retention.graveyard import let_go
+from retention_pipelines.retention.guard import Facts, Limits, refusals
+from retention_pipelines.retention.plan import Plan
+from retention_pipelines.retention.plan_store import FOLDER, PlanRecord, PlanStore, now
+from retention_pipelines.retention.planning import Planner, planner
+from retention_pipelines.retention.policy import Policy, PolicySet
+from retention_pipelines.retention.regret import Tombstone, place_tombstones
+from retention_pipelines.retention.run_lock import RunLock, run_lock, who_am_i
+from retention_pipelines.retention.select_lake import Rules
+from retention_pipelines.settings import Settings
+from retention_pipelines.warehouse.objects import open_objects
+
+RESUMABLE = ("marked", "archived")
+EXECUTED = ("published", "swept", "done")
+# Of the five actions: those that runs carry out, by store.
+SUPPORTED = {"lake": ("delete", "archive"), "postgres": ("delete",), "files": ("delete",)}
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+def _host_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of an executed plan; None is unknown, which is not 0.
+
+    Attributes:
+        removed, kept, missing: rows of the plan that went, stay after all, or had gone already.
+        archived: rows copied to the archive before they went.
+        logical_bytes: the removed rows' share of their files or relation.
+        file_bytes: bytes of files or relations that are not needed any more once grace is over.
+        disk_bytes: what the file system gained when the plan was swept; other writers count too.
+    """
+
+    plan_sha256: str
+    dataset: str
+    action: str
+    state: str
+    removed: int
+    kept: int
+    missing: int
+    archived: int
+    logical_bytes: int | None
+    file_bytes: int | None
+    disk_bytes: int | None
+    grace_until: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """Executes plans; open one with `runner(settings)`.
+
+    Attributes:
+        step: called after every piece of work, with its name: progress, and where tests end the process.
+    """
+
+    settings: Settings
+    server: Server
+    planner: Planner
+    store: PlanStore
+    limits: Limits = field(default_factory=Limits)
+    host_clock: Callable[[], datetime] = _host_clock
+    step: Step = _nothing
+
+    # -- plans ----------------------------------------------------------------------------------------------------
+
+    def plan(self, policy: Policy, *, actor: str | None = None) -> Plan:
+        """Make a plan and put it on record."""
+        made = self.planner.plan(policy)
+        self.store.save(made, created_by=actor or who_am_i())
+        return made
+
+    def execute(self, sha256: str, *, confirm: str | None = None, actor: str | None = None) -> Outcome:
+        """Execute a plan on record, or go on where a crash ended it; a second time changes nothing.
+
+        `confirm` is the plan's whole hash, by a person who read it; it overrules those guards that a person may.
+        Raises RunRefused, RunBusy, PlanError; a refusal and a failure are in the history and the audit.
+        """
+        self.settings.require_full("Executing a plan")
+        who = actor or who_am_i()
+        record = self.store.record(sha256)
+        try:
+            plan = self.store.load(record.sha256)
+        except PlanError as error:
+            self._failed(record, who, error)
+            raise
+        with run_lock(self.server, plan.dataset, plan.sha256) as lock:
+            record = self.store.record(plan.sha256)
+            if record.state in EXECUTED:
+                return self.outcome(plan.sha256)
+            if record.state == "restored":
+                raise PlanError(f"Plan {plan.sha256[:12]} was taken back.", hint="Make a new plan.")
+            policies = self._frozen(plan)
+            if record.state not in RESUMABLE:
+                self._begin(plan, policies, confirm=confirm, who=who)
+            try:
+                self._act(plan, policies, lock, who)
+            except RetentionError as error:
+                self._failed(record, who, error)
+                raise
+            if not self._grace(plan, policies):
+                self._sweep(self.store.record(plan.sha256), who)
+        return self.outcome(plan.sha256)
+
+    def execute_policy(self, policy: Policy, *, confirm: str | None = None, actor: str | None = None) -> Outcome:
+        """Finish what a crash left of the dataset's runs, sweep what is due, then plan and execute a policy."""
+        for record in self.store.open(policy.dataset):
+            if record.state in RESUMABLE:
+                self.execute(record.sha256, actor=actor)
+        self.sweep(policy.dataset, actor=actor)
+        return self.execute(self.plan(policy, actor=actor).sha256, confirm=confirm, actor=actor)
+
+    def sweep(self, dataset: str | None = None, *, actor: str | None = None) -> tuple[Outcome, ...]:
+        """Let go for good of what executed plans removed, where their grace is over."""
+        self.settings.require_full("Sweeping")
+        who, instant, swept = actor or who_am_i(), now(self.planner.engine), []
+        for record in self.store.open(dataset):
+            if record.state not in ("published", "swept") or record.grace_until is None or record.grace_until > instant:
+                continue
+            with run_lock(self.server, record.dataset, record.sha256):
+                self._sweep(self.store.record(record.sha256), who)
+            swept.append(self.outcome(record.sha256))
+        return tuple(swept)
+
+    def outcome(self, sha256: str) -> Outcome:
+        """What became of a plan, by its record."""
+        record = self.store.record(sha256)
+        done = record.measured
+        return Outcome(
+            plan_sha256=record.sha256,
+            dataset=record.dataset,
+            action=record.action,
+            state=record.state,
+            removed=done.get("removed", 0),
+            kept=done.get("kept", 0),
+            missing=done.get("missing", 0),
+            archived=done.get("archived", 0),
+            logical_bytes=record.freed_logical_bytes,
+            file_bytes=record.freed_file_bytes,
+            disk_bytes=record.freed_disk_bytes,
+            grace_until=record.grace_until,
+        )
+
+    # -- the steps ------------------------------------------------------------------------------------------------
+
+    def _begin(self, plan: Plan, policies: PolicySet, *, confirm: str | None, who: str) -> None:
+        """Ask the guards; the plan is marked as begun, or refused."""
+        dataset = governed(plan.dataset)
+        if confirm is not None and confirm != plan.sha256:
+            raise PlanError(
+                f"The hash given to confirm is not that of plan {plan.sha256}.", hint="Give all 64 characters of it."
+            )
+        facts = self._facts(plan, dataset, policies, confirmed=confirm is not None)
+        said = [(one.guard, one.reason, one.hint) for one in refusals(facts, self.limits)]
+        if plan.action not in SUPPORTED[dataset.store]:
+            said.insert(0, ("action", f"Runs cannot {plan.action} rows of {dataset.name} yet.", "Nothing was removed."))
+        if said:
+            guard, reason, hint = said[0]
+            with self.store.change(
+                plan.sha256,
+                actor=who,
+                action="retention.refused",
+                dataset=plan.dataset,
+                details={"guards": [name for name, _, _ in said], "reasons": [text for _, text, _ in said]},
+                state="refused",
+                refused_because=f"{guard}: {reason}",
+            ):
+                pass
+            raise RunRefused(f"{guard}: {reason}", hint=f"{hint} Plan {plan.sha256}")
+        with self.store.change(
+            plan.sha256,
+            actor=who,
+            action="retention.marked",
+            dataset=plan.dataset,
+            details={"rows": plan.removed_rows, "confirmed": confirm is not None},
+            state="marked",
+            refused_because=None,
+            started_at=now(self.planner.engine),
+            done={"guarded": guarded_rows(plan, policies), "evidence": dict(told(facts.evidence))},
+            **({"confirmed_by": who, "confirmed_at": now(self.planner.engine)} if confirm else {}),
+        ):
+            pass
+        self.step("marked")
+
+    def _facts(self, plan: Plan, dataset: Governed, policies: PolicySet, *, confirmed: bool) -> Facts:
+        return measure_facts(
+            engine=self.planner.engine,
+            lake=self.planner.lake,
+            store=self.store,
+            plan=plan,
+            dataset=dataset,
+            policies=policies,
+            host_clock=self.host_clock,
+            confirmed=confirmed,
+        )
+
+    def _act(self, plan: Plan, policies: PolicySet, lock: RunLock, who: str) -> None:
+        dataset = governed(plan.dataset)
+        protections = in_order(self.planner.protections(dataset, plan.as_of))
+        act = Act(
+            plan=plan,
+            dataset=dataset,
+            policies=policies,
+            protections=protections,
+            unchanged=is_unchanged(self.planner.engine, plan, dataset, protections),
+        )
+        lock.check()
+        removed = self._act_on_lake(act, who) if dataset.store == "lake" else self._act_on_postgres(act, lock)
+        grace = self._grace(plan, policies)
+        started = self.store.record(plan.sha256)
+        with self.store.change(
+            plan.sha256,
+            actor=who,
+            action="retention.published",
+            dataset=plan.dataset,
+            details={**removed, "grace_seconds": grace},
+            state="published",
+            refused_because=None,
+            grace_until=now(self.planner.engine) + timedelta(seconds=grace),
+            done={**started.measured, **removed},
+            freed_logical_bytes=removed["logical_bytes"],
+            freed_file_bytes=removed["file_bytes"],
+        ):
+            pass
+        self.step("published")
+
+    def _act_on_lake(self, act: Act, who: str) -> dict[str, Any]:
+        plan, dataset, lake = act.plan, act.dataset, self.planner.lake
+        reads = self.planner.reads(dataset) if dataset.read_key else None
+        rules = Rules(
+            dataset=dataset,
+            policies=act.policies,
+            protections=act.protections,
+            as_of=plan.as_of,
+            action=plan.action,
+            only=plan.only,
+        )
+        archived = 0
+        if plan.action == "archive":
+            archived = act_lake.archive_rows(lake, plan, rules, reads, unchanged=act.unchanged)
+            with self.store.change(
+                plan.sha256,
+                actor=who,
+                action="retention.archived",
+                dataset=plan.dataset,
+                details={"rows": archived},
+                state="archived",
+            ):
+                pass
+            self.step("archived")
+        done = act_lake.remove_rows(lake, plan, rules, reads, unchanged=act.unchanged)
+        if plan.action == "archive" and archived != done.rows:
+            raise PlanError(
+                f"{archived:,} rows were archived and {done.rows:,} removed.",
+                hint=f"`retention restore --plan {plan.sha256[:12]}` takes it back. Please report this.",
+            )
+        self.step("committed")
+        lake.publish()
+        self.step("shown")
+        return {
+            "removed": done.rows,
+            "kept": plan.removed_rows - done.rows,
+            "missing": 0,
+            "archived": archived,
+            "version": done.version,
+            "logical_bytes": done.logical_bytes,
+            "file_bytes": done.file_bytes,
+        }
+
+    def _act_on_postgres(self, act: Act, lock: RunLock) -> dict[str, Any]:
+        engine, plan = self.planner.engine, act.plan
+
+        def step(name: str) -> None:
+            self.step(name)
+            lock.check()
+
+        act_postgres.mark_rows(engine, plan, step)
+        act_postgres.bury_partitions(engine, act, step)
+        keep_in_grave = act.dataset.store == "files" or bool(self._grace(plan, act.policies))
+        act_postgres.delete_rows(engine, act, step, bury=keep_in_grave, removed=self._tombstones(act))
+        if act.dataset.store == "files":
+            act_training.bury_files(engine, self.settings, plan.sha256, step)
+        done = act_postgres.measured(engine, plan)
+        files = act.dataset.store == "files"
+        return {
+            "removed": done.rows,
+            "kept": done.kept,
+            "missing": done.missing,
+            "archived": 0,
+            "partitions": done.partitions,
+            "logical_bytes": done.logical_bytes,
+            # A DELETE frees nothing until vacuum, and then only inside the relation.
+            "file_bytes": None if files else done.relation_bytes,
+        }
+
+    def _tombstones(self, act: Act) -> Callable[[Connection, Sequence[Removed]], None]:
+        secret = load_secret(self.settings)
+        own_expiry = {policy.policy_id for policy in act.policies.policies if policy.anchor == "expires_at"}
+        key = act.dataset.identity.index(act.dataset.read_key) if act.dataset.read_key else None
+
+        def place(con: Connection, rows: Sequence[Removed]) -> None:
+            if key is None:
+                return
+            place_tombstones(
+                con,
+                secret,
+                act.dataset.name,
+                act.plan.sha256,
+                [
+                    Tombstone(
+                        tenant=row.tenant,
+                        key=str(act_training.name_of(row.row_id)[key]),
+                        policy_id=row.policy_id,
+                        policy_version=row.policy_version,
+                        age_seconds=row.age_seconds,
+                        compute_seconds=row.compute_seconds,
+                        size_bytes=row.size_bytes,
+                    )
+                    for row in rows
+                    if row.policy_id not in own_expiry
+                ],
+            )
+
+        return place
+
+    def _sweep(self, record: PlanRecord, who: str) -> None:
+        dataset, disk = governed(record.dataset), None
+        before = free_bytes(self.planner.lake)
+        freed_files = record.freed_file_bytes
+        if record.state == "published":
+            if dataset.store == "lake":
+                # Vacuum keeps what the last 7 days need, so the files of this plan may go with a later one.
+                self.planner.lake.vacuum(dataset.table)
+            else:
+                let_go(self.planner.engine, record.sha256, self.step)
+                if dataset.store == "files":
+                    freed_files = act_training.forget_files(self.settings, record.sha256)
+            after = free_bytes(self.planner.lake)
+            disk = None if before is None or after is None or dataset.store == "postgres" else after - before
+            with self.store.change(
+                record.sha256,
+                actor=who,
+                action="retention.swept",
+                dataset=record.dataset,
+                details={"disk_bytes": disk, "file_bytes": freed_files},
+                state="swept",
+                freed_file_bytes=freed_files,
+                freed_disk_bytes=disk,
+            ):
+                pass
+            self.step("swept")
+        with self.store.change(
+            record.sha256,
+            actor=who,
+            action="retention.done",
+            dataset=record.dataset,
+            details={},
+            state="done",
+            finished_at=now(self.planner.engine),
+        ):
+            pass
+
+    # -- pieces ---------------------------------------------------------------------------------------------------
+
+    def _frozen(self, plan: Plan) -> PolicySet:
+        """The policies a plan was made with, in the versions it was made with, whatever was edited since."""
+        found = []
+        for written in plan.policies:
+            policy_id, _, version = written.rpartition(" v")
+            found.append(self.planner.registry.get(policy_id, int(version)))
+        return PolicySet(plan.dataset, tuple(found))
+
+    @staticmethod
+    def _grace(plan: Plan, policies: PolicySet) -> int:
+        """Seconds during which a plan can be taken back: the longest of the policies that let its rows go."""
+        acted = {count.policy for count in plan.counts if count.verdict == "expire"}
+        return max((one.grace_seconds for one in policies.policies if str(one) in acted), default=0)
+
+    def _failed(self, record: PlanRecord, who: str, error: RetentionError) -> None:
+        """Leave a trace of a run that ended badly (P10); its state stays, so that it can go on."""
+        with self.store.change(
+            record.sha256,
+            actor=who,
+            action="retention.failed",
+            dataset=record.dataset,
+            details={"error": type(error).__name__, "reason": error.message},
+            refused_because=f"failed: {error.message}",
+        ):
+            pass
+
+
+@contextmanager
+def runner(settings: Settings, *, limits: Limits | None = None, step: Step = _nothing) -> Iterator[Runner]:
+    """Open the stores of these settings for executing plans."""
+    with open_server(settings) as server, planner(settings) as planning:
+        objects = open_objects(f"{planning.lake.root}/{FOLDER}", settings.storage_options)
+        yield Runner(
+            settings=settings,
+            server=server,
+            planner=planning,
+            store=PlanStore(planning.engine, objects),
+            limits=limits or Limits(),
+            step=step,
+        )
