@@ -322,7 +322,7 @@ def _rebuildable(holder: object) -> bool:
 def _rebuild(holder: object, old: object, new: object) -> object:
     match holder:
         case tuple():
-            return _like(holder, (new if part is old else part for part in holder))
+            return like(holder, (new if part is old else part for part in holder))
         case frozenset():
             return frozenset(new if part is old else part for part in holder)
         case MethodType():
@@ -340,6 +340,7 @@ def _rebuild(holder: object, old: object, new: object) -> object:
             raise TypeError(type(holder).__qualname__)
 
 
-def _like(holder: tuple[object, ...], parts: Iterable[object]) -> tuple[object, ...]:
+def like(holder: tuple[object, ...], parts: Iterable[object]) -> tuple[object, ...]:
+    """A tuple of the holder's kind with other parts."""
     make = getattr(type(holder), "_make", None)
     return tuple(parts) if make is None else cast(tuple[object, ...], make(parts))

@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any, Literal
 
 from retention_pipelines.errors import IntegrationError
@@ -335,8 +335,15 @@ def _original(value: object, place: Place) -> object:
             value = switch.raw
         elif isinstance(value, MethodType):
             value = MethodType(switch.function, value.__self__)
+        elif switch.raw is ABSENT and isinstance(value, (staticmethod, classmethod)):
+            value = type(value)(switch.function)
         else:
-            value = switch.function if switch.raw is ABSENT or callable(value) else switch.raw
+            # Elsewhere, too, the descriptor itself may be held: it is given back, not the function in it.
+            value = switch.function if switch.raw is ABSENT or isinstance(value, FunctionType) else switch.raw
+    if isinstance(value, (tuple, frozenset)):
+        parts = [_original(part, place) for part in value]
+        if any(part is not there for part, there in zip(parts, value, strict=True)):
+            return aliases.like(value, parts) if isinstance(value, tuple) else frozenset(parts)
     return value
 
 
