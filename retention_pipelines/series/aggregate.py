@@ -10,17 +10,20 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from retention_pipelines.period import Period, TimeWindow
-from retention_pipelines.series.refresh import Batch, WindowedSeries, refresh
+from retention_pipelines.series.refresh import Batch, Query, WindowedSeries, refresh
 from retention_pipelines.warehouse import Commit, Lake, LakeFile
-from retention_pipelines.warehouse.duck import bind, set_variables, statement
+from retention_pipelines.warehouse.duck import bind, set_variables, statement, threads_for
 
 _PACKAGE = "retention_pipelines.series"
-# Columns of the series that previous_days.sql and unaccounted.sql read.
-_PARTIAL = (
-    *("source_type", "dataset_id", "variable", "layer", "center_lat", "center_lon", "window_start"),
+# Columns that previous_rows.sql and partials.sql read: binding all of them takes longer than a day's rows.
+_PREVIOUS = (
+    *("time_window", "window_start", "source_type", "dataset_id", "variable", "layer", "center_lat", "center_lon"),
     *("n", "mean", "std", "min", "max"),
 )
-_COUNT = ("time_window", "window_start", "layer", "n")
+_RAW = (
+    *("source_type", "dataset_id", "variable", "depth_m", "pressure_dbar", "decimal_latitude", "decimal_longitude"),
+    *("event_start", "event_end", "value", "qc_good"),
+)
 _ALWAYS = Period(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 
 
@@ -43,37 +46,38 @@ def update_series(
     return refresh(lake, series, months=months, windows=windows)
 
 
-def _rows(lake: Lake, batch: Batch) -> str:
+def _rows(lake: Lake, batch: Batch) -> Query:
     set_variables(lake.con, cell_deg=lake.settings.cell_deg, surface_limit_m=lake.settings.surface_limit_m)
     read = _touched_hull(lake, batch)
     files = [file for file in batch.raw if _starts_in(file, read)]
-    bind(lake.con, "source", lake.table("observations").scan_files(files))
+    rows = sum(file.rows for file in files)
+    bind(lake.con, "source", lake.table("observations").scan_files(files, columns={name: name for name in _RAW}))
     set_variables(lake.con, touched_from=read.start, touched_to=read.end)
     lake.con.execute(statement(_PACKAGE, "kept_days"))
-    lake.con.execute(statement(_PACKAGE, "partials"))
-    lake.con.execute(statement(_PACKAGE, "places"))
-    return statement(_PACKAGE, "windows")
+    with threads_for(lake.con, rows):
+        lake.con.execute(statement(_PACKAGE, "partials"))
+        lake.con.execute(statement(_PACKAGE, "places"))
+    return Query(text=statement(_PACKAGE, "windows"), rows=rows)
 
 
 def _touched_hull(lake: Lake, batch: Batch) -> Period:
-    """What to read from the raw rows; `previous_day` then holds the daily rows that stand for the rest.
+    """What to read from the raw rows; the daily rows in `previous_row` then stand for the rest.
 
     Daily rows are partial statistics of their days, so untouched days need not be read again. That holds as long as
     the longer windows hold nothing but records of single days; otherwise everything is read.
     """
-    table = lake.table("aggregated_time_series")
     hull = Period(
         min(window.period.start for window in batch.windows), max(window.period.end for window in batch.windows)
     )
     near = [file for file in batch.live if _window_starts_in(file, hull)] if batch.touched else []
-    daily = [file for file in near if file.partition["time_window"] == "daily"]
-    longer = [file for file in near if file.partition["time_window"] != "daily"]
-    bind(lake.con, "previous_daily", table.scan_files(daily, columns={name: name for name in _PARTIAL}))
-    bind(lake.con, "previous_longer", table.scan_files(longer, columns={name: name for name in _COUNT}))
+    previous = lake.table("aggregated_time_series").scan_files(near, columns={name: name for name in _PREVIOUS})
+    bind(lake.con, "previous", previous)
     set_variables(lake.con, hull_from=hull.start, hull_to=hull.end)
-    lake.con.execute(statement(_PACKAGE, "previous_days"))
+    with threads_for(lake.con, sum(file.rows for file in near)):
+        lake.con.execute(statement(_PACKAGE, "previous_rows"))
+        unaccounted = lake.con.execute(statement(_PACKAGE, "unaccounted")).fetchall()
     touched = [period for period in batch.touched or () if period.overlaps(hull)]
-    if touched and lake.con.execute(statement(_PACKAGE, "unaccounted")).fetchall() == [(0,)]:
+    if touched and not unaccounted:
         return Period(min(period.start for period in touched), max(period.end for period in touched))
     return _ALWAYS
 

@@ -1,5 +1,7 @@
--- Daily rows outside the touched period. Reads: previous_day. Variables: touched_from, touched_to.
+-- Daily rows outside the touched period. Reads: previous_row. Variables: touched_from, touched_to.
 create or replace temp view kept_day as
-select * from previous_day
-where day < make_timestamp(epoch_us(getvariable('touched_from')))::date
+select * exclude (time_window, window_start) from previous_row
+where time_window = 'daily' and (
+    day < make_timestamp(epoch_us(getvariable('touched_from')))::date
     or day >= make_timestamp(epoch_us(getvariable('touched_to')))::date
+)

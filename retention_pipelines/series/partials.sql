@@ -8,7 +8,7 @@ select
     variable,
     coalesce(coalesce(depth_m, pressure_dbar) <= getvariable('surface_limit_m'), false) as is_surface,
     cell_index(decimal_latitude, getvariable('cell_deg'))::integer as lat_number,
-    cell_index(fold_longitude(decimal_longitude), getvariable('cell_deg'))::integer as lon_number,
+    cell_index(longitude, getvariable('cell_deg'))::integer as lon_number,
     -- make_timestamp of the epoch is the UTC wall clock; casting the instant itself goes through the slow calendar.
     make_timestamp(epoch_us(event_start))::date as first_day,
     make_timestamp(greatest(epoch_us(event_start), epoch_us(event_end) - 1))::date as last_day,
@@ -17,7 +17,7 @@ select
     coalesce(var_samp(value), 0) * (count(*) - 1) as m2,
     min(value) as smallest,
     max(value) as largest
-from source
+from (select *, fold_longitude(decimal_longitude) as longitude from source)
 where qc_good and value is not null and isfinite(value)
     and event_start >= getvariable('touched_from') and event_start < getvariable('touched_to')
 group by all

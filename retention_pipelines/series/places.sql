@@ -9,7 +9,8 @@ select
     round(cell_corner(lat_number, getvariable('cell_deg')) + getvariable('cell_deg') / 2, 9) as center_lat,
     round(cell_corner(lon_number, getvariable('cell_deg')) + getvariable('cell_deg') / 2, 9) as center_lon
 from (
-    select distinct source_type, dataset_id, variable, lat_number, lon_number from series_partial
-    union
-    select distinct source_type, dataset_id, variable, lat_number, lon_number from kept_day
+    select source_type, dataset_id, variable, lat_number, lon_number from series_partial
+    union all
+    select source_type, dataset_id, variable, lat_number, lon_number from kept_day
 )
+group by source_type, dataset_id, variable, lat_number, lon_number

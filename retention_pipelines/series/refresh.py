@@ -14,7 +14,7 @@ from retention_pipelines.errors import CommitConflict
 from retention_pipelines.period import Period, TimeWindow
 from retention_pipelines.series.windows import TouchedWindow, chunks, touched_period, touched_windows
 from retention_pipelines.warehouse import Commit, Lake, LakeFile
-from retention_pipelines.warehouse.duck import bind, statement
+from retention_pipelines.warehouse.duck import bind, statement, threads_for
 
 ROWS_PER_CHUNK = 8_000_000
 _TRIES = 8
@@ -35,17 +35,25 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Query:
+    """A SELECT, and the number of raw rows it is worked out from."""
+
+    text: str
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class WindowedSeries:
     """A series table and how its rows are computed.
 
-    `rows` gets the lake and a batch and returns a SELECT; it may read `touched_window` and `window_day`. `settings` are
+    `rows` gets the lake and a batch and returns a query; it may read `touched_window` and `window_day`. `settings` are
     columns that hold the configuration a row was computed with: one table holds rows of one configuration only,
     another one means a full recompute.
     """
 
     target: str
     source: str
-    rows: Callable[[Lake, Batch], str]
+    rows: Callable[[Lake, Batch], Query]
     settings: dict[str, float]
 
 
@@ -76,10 +84,12 @@ def _refresh_once(
     table, source = lake.table(series.target), lake.table(series.source)
     # Opening a log takes longer than what is computed for one new day: both at once.
     with ThreadPoolExecutor(max_workers=1) as beside:
-        listing = beside.submit(source.files)
+        opening = beside.submit(source.files)
         delta = table.delta()
         live = table.live(delta)
-        raw = listing.result()
+        opening.result()
+    # Listed after `delta` was given: an update that landed before that may have read newer rows than the first listing.
+    raw = source.files()
     rows_per_month: dict[str, int] = {}
     for file in raw:
         rows_per_month[file.partition["month"]] = rows_per_month.get(file.partition["month"], 0) + file.rows
@@ -100,7 +110,9 @@ def _refresh_once(
             live=live,
         )
         _bind_windows(lake, chunk.windows)
-        adds += table.write_files(series.rows(lake, batch))
+        query = series.rows(lake, batch)
+        with threads_for(lake.con, query.rows):
+            adds += table.write_files(query.text)
     if not adds and not replaced:
         return Commit(version=delta.version())
     return table.commit(delta, adds, replaced, op=f"update:{series.target}", transactions=[f"update:{series.target}"])

@@ -8,13 +8,14 @@ import functools
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 
 import duckdb
 import psutil
 
 _SPILL = "retention-spill-"
+_FEW_ROWS = 500_000
 
 
 def open_connection(
@@ -60,6 +61,23 @@ def beside(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     own = con.cursor()
     own.execute("set timezone = 'UTC'")
     return own
+
+
+@contextlib.contextmanager
+def threads_for(con: duckdb.DuckDBPyConnection, rows: int) -> Iterator[None]:
+    """One thread for work on few rows: to share it with others costs more than the work.
+
+    For every connection to the same database meanwhile.
+    """
+    if rows > _FEW_ROWS:
+        yield
+        return
+    threads = con.execute("select current_setting('threads')").fetchall()[0][0]
+    con.execute("set threads = 1")
+    try:
+        yield
+    finally:
+        con.execute(f"set threads = {threads}")
 
 
 def remove_spill_of_the_dead(spill_dir: str) -> None:

@@ -1,5 +1,6 @@
 import math
 import tempfile
+import threading
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -430,6 +431,46 @@ def test_an_update_that_met_another_one_computes_again_from_the_newest_rows(sett
         first.table(NAME).write_files = write_while_another_commits  # type: ignore[method-assign]
         update_series(first)
         assert only(first, time_window="daily", layer="all")["n"] == 2
+
+
+def test_an_update_that_another_one_overtook_while_it_began_computes_from_the_newest_rows(settings: Settings) -> None:
+    with Lake(settings) as first, Lake(settings) as second:
+        observe(first, [at("2017-06-15T10:00:00", 1.0)])
+        update_series(first)
+        listing, opening = first.table("observations").files, first.table(NAME).delta
+        listed = threading.Event()
+
+        def list_files() -> Any:
+            found = listing()
+            listed.set()
+            return found
+
+        def open_after_another_landed() -> Any:
+            if listed.wait(10) and not second.table(NAME).version() > 1:
+                observe(second, [at("2017-06-15T11:00:00", 5.0)])
+                update_series(second, months=["2017-06-15"])
+            return opening()
+
+        first.table("observations").files = list_files  # type: ignore[method-assign,assignment]
+        first.table(NAME).delta = open_after_another_landed  # type: ignore[method-assign,assignment]
+        update_series(first, months=["2017-06-15"])
+        assert only(second, time_window="daily", layer="all")["n"] == 2
+
+
+def test_a_record_of_several_days_stays_in_its_month_when_another_length_is_asked_for_later(lake: Lake) -> None:
+    observe(
+        lake,
+        [
+            at("2017-08-02T00:00:00", 7.0, event_end=utc("2017-08-05T00:00:00")),
+            at("2017-08-10T10:00:00", 1.0),
+        ],
+    )
+    update_series(lake, windows=[TimeWindow.DAILY, TimeWindow.MONTHLY])
+    observe(lake, [at("2017-08-11T10:00:00", 2.0)])
+    # The week has no row yet: its one day less must not make up for the month's record of several days.
+    lengths = [TimeWindow.DAILY, TimeWindow.WEEKLY, TimeWindow.MONTHLY]
+    update_series(lake, months=["2017-08-11"], windows=lengths)
+    assert only(lake, time_window="monthly", layer="all")["n"] == 3
 
 
 def test_every_series_of_a_lake_in_a_bucket_is_that_of_a_folder(settings: Settings, s3_settings: Settings) -> None:
