@@ -125,22 +125,16 @@ def write_behind(call: "Call", entry: NewEntry) -> None:
     writer, lock = call.runtime.writer, call.runtime.process_lock
     if writer is None:
         return
-    then = None
-    if lock is not None and call.has_turn:
-        call.has_turn = False
-        then = partial(lock.release, call.key)
+    then = partial(lock.release, call.key) if lock is not None and call.has_turn else None
     try:
         # In one step with the look back: an entry put after an invalidation that names it would be read from the queue.
         with call.runtime.recent.lock:
-            outdated = call.is_outdated()
-            if not outdated:
-                writer.put(entry, then=then)
-        if outdated and then is not None:
-            call.runtime.behind(then)
+            taken = not call.is_outdated() and writer.put(entry, then=then)
     except Exception as error:  # noqa: BLE001 - the answer is in memory and on its way to the caller
         _degraded(call, error)
-        if then is not None:
-            call.runtime.behind(then)
+        taken = False
+    if taken:
+        call.has_turn = False
 
 
 def write_now(call: "Call", entry: NewEntry) -> None:

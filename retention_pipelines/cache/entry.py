@@ -11,6 +11,10 @@ from typing import Any, Literal
 
 Kind = Literal["features", "predictions", "training"]
 
+# The Postgres tier takes no larger one: every read of it must end well within the deadline of a call, or it would look
+# like a database that does not answer.
+LARGEST_PAYLOAD_BYTES = 8 * 2**20
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Payload:

@@ -22,7 +22,7 @@ from retention_pipelines.cache import statements
 from retention_pipelines.cache.breaker import Breaker
 from retention_pipelines.cache.connections import READERS, REFUSALS, Connections, Place, Unavailable
 from retention_pipelines.cache.days import days_ahead, make_ahead, prune_log, remove_expired
-from retention_pipelines.cache.entry import Kind, NewEntry, Payload, StoredEntry
+from retention_pipelines.cache.entry import LARGEST_PAYLOAD_BYTES, Kind, NewEntry, Payload, StoredEntry
 from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.secret import load_secret
 from retention_pipelines.cache.statements import HOT_TABLES
@@ -143,12 +143,16 @@ class HotTier:
     def put_many(self, entries: Sequence[NewEntry], *, seconds: float = WRITE_SECONDS) -> int:
         """Store entries, those of a kind in one transaction per batch; returns how many are stored when it returns.
 
-        Of two for one key the newer counts. An entry the database refuses for its columns is left out and counted.
+        Of two for one key the newer counts. An entry the database refuses for its columns is left out and counted, and
+        so is one that is too large.
         """
         if self.read_only or not entries:
             return 0
         newest: dict[tuple[Kind, str], NewEntry] = {}
         for entry in entries:
+            if len(entry.payload.data) > LARGEST_PAYLOAD_BYTES:
+                self.counters.add(entry.kind, "dropped", "postgres")
+                continue
             known = newest.get((entry.kind, entry.key))
             if known is None or known.computed_monotonic <= entry.computed_monotonic:
                 newest[entry.kind, entry.key] = entry

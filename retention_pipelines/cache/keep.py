@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention_pipelines.cache import codec
 from retention_pipelines.cache.copying import copier
-from retention_pipelines.cache.entry import NewEntry, Payload
+from retention_pipelines.cache.entry import LARGEST_PAYLOAD_BYTES, NewEntry, Payload
 from retention_pipelines.cache.said import METADATA, member
 from retention_pipelines.cache.spatial import Place
 from retention_pipelines.errors import Unstorable
@@ -78,7 +78,10 @@ def keep(call: "Call", result: Any, seconds: float, computed_monotonic: float) -
     if not remember(call, answer, computed_monotonic):
         cached.count("dropped", "memory", reason="invalidated while it was computed", key=call.key)
         return answer
-    if below:
+    if below and len(payload.data) > LARGEST_PAYLOAD_BYTES:
+        reason = f"more than the {LARGEST_PAYLOAD_BYTES} bytes of one entry; cache_training_data keeps large results"
+        cached.count("unstorable", "postgres", reason=reason, key=call.key)
+    elif below:
         answer.entry = NewEntry(
             kind=options.kind,
             key=call.key,

@@ -80,7 +80,7 @@ class WriteBehind:
     def put(self, entry: NewEntry, *, then: Callable[[], None] | None = None) -> bool:
         """Take an entry; never waits for Postgres. False when there is no room: it is dropped and counted.
 
-        `then` is called once the entry is stored or given up; entries with one do not wait for others.
+        `then` is called once an entry that was taken is stored or given up; entries with one do not wait for others.
         """
         if self._hot.read_only:
             return False
@@ -100,8 +100,6 @@ class WriteBehind:
                 self._take(name, entry, size, known, then)
         if refused:
             self._counters.add(entry.kind, "dropped", "postgres")
-            if then is not None:
-                then()
         return not refused
 
     def _take(

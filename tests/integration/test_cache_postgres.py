@@ -11,7 +11,7 @@ import pytest
 
 from retention_pipelines.cache.access import AccessCounter
 from retention_pipelines.cache.connections import READERS, Unavailable
-from retention_pipelines.cache.entry import NewEntry, Payload
+from retention_pipelines.cache.entry import LARGEST_PAYLOAD_BYTES, NewEntry, Payload
 from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.hot import HotTier
 from retention_pipelines.cache.process_lock import ProcessLock
@@ -249,6 +249,15 @@ def test_a_key_that_fits_no_index_is_left_out_and_harms_nothing(hot: HotTier) ->
     assert hot.put_many([entry(key), entry("k")]) == 1
     assert hot.get("features", key) is None
     assert data(hot, "k") == b"value"
+
+
+def test_an_entry_too_large_to_be_read_in_time_is_left_out_and_counted(hot: HotTier) -> None:
+    """Read at the deadline three times, one such entry opened the breaker for every other."""
+    assert hot.put_many([entry("large", b"x" * (LARGEST_PAYLOAD_BYTES + 1)), entry("k")]) == 1
+    assert hot.get("features", "large") is None
+    assert data(hot, "k") == b"value"
+    assert hot.counters.snapshot()["features", "dropped", "postgres"] == 1
+    assert hot.put_many([entry("just", b"x" * LARGEST_PAYLOAD_BYTES)]) == 1
 
 
 def test_stale_entries_are_answered_only_to_those_who_ask_and_only_within_their_bound(hot: HotTier) -> None:
