@@ -79,6 +79,13 @@ _GROUPS: Mapping[str, tuple[str, Commands]] = {
             "retry": (f"{_CLI}.queue:retry", "Let dead jobs wait again."),
         },
     ),
+    "training": (
+        "Files of cached training sets.",
+        {
+            "verify": (f"{_CLI}.training:verify", "Read every set in full and name those that are damaged."),
+            "clean": (f"{_CLI}.training:clean", "Free the space of sets that may not be used any more."),
+        },
+    ),
     "db": (
         "The Postgres database.",
         {

@@ -1,7 +1,7 @@
-"""What Dagster does behind the caches and for single studies: folding, hot rows, queued studies.
+"""What Dagster does behind the caches and for single studies: folding, hot rows, training sets, queued studies.
 
 What belongs here: assets, jobs and sensors of one call each. What does not: what they do: `cache.fold`,
-`features.hot_rows`, `integration.worker`. The database is that of the settings.
+`features.hot_rows`, `cache.training`, `integration.worker`. The database is that of the settings.
 """
 
 import dagster as dg
@@ -60,6 +60,20 @@ def online_features(context: dg.AssetExecutionContext, lake: Lakes) -> dg.Materi
             "by_type": MetadataValue.json({one.feature_type: one.how for one in done.types}),
         }
     )
+
+
+@dg.op(description="Free the space of cached training sets that may not be used any more.")
+def clean_training_sets(context: dg.OpExecutionContext, lake: Lakes) -> None:
+    """What is younger than a day stays."""
+    from retention_pipelines.cache.training.store import TrainingSets
+
+    context.log.info(f"{TrainingSets(lake.settings).clean()} bytes freed")
+
+
+@dg.job(name="training_sets", description="Look after the files of cached training sets.")
+def training_sets_job() -> None:
+    """One step: cleaning."""
+    clean_training_sets()
 
 
 @dg.op(description="Do what is due in the queue of studies.", pool="lake")
@@ -123,5 +137,5 @@ def computed_features(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.
 
 
 ASSETS = (cached_features, online_features)
-JOBS = (fold_job, online_job, process_studies_job)
+JOBS = (fold_job, online_job, process_studies_job, training_sets_job)
 SENSORS = (queued_studies, computed_features)

@@ -5,6 +5,7 @@
 | hourly_ingest | minute 5 | takes what the sensor missed while no daemon ran, and proves that the way in works |
 | hourly_fold | minute 35 | cached features that have settled make room in Postgres |
 | daily_online | 05:40 | hot rows follow what was computed by any way, the command line included |
+| daily_training_sets | 05:50 | training sets that expired, or whose tables changed, make room on the disk |
 | daily_months | 02:10 | recomputes months whose rows came in the last two days by any way, the command line included |
 | weekly_compaction | Sunday 03:20 | small files of a week's deliveries are merged when the machine is quiet |
 | monthly_climatology | day 1, 04:30 | a new month enters the climatology, the trends and the upwelling frequency |
@@ -17,7 +18,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 from dagster import DefaultScheduleStatus
 
-from retention_pipelines.defs.background import fold_job, online_job
+from retention_pipelines.defs.background import fold_job, online_job, training_sets_job
 from retention_pipelines.defs.jobs import climatology_job, compaction_job, ingest_job, months_job, vacuum_job
 from retention_pipelines.defs.partitions import all_keys, key_ranges
 from retention_pipelines.defs.resources import LakeResource
@@ -44,6 +45,12 @@ hourly_ingest = _schedule(
 hourly_fold = _schedule(fold_job, "hourly_fold", "35 * * * *", "Moves cached features that have settled to the lake.")
 daily_online = _schedule(
     online_job, "daily_online", "40 5 * * *", "Brings hot rows up to date, however features were computed."
+)
+daily_training_sets = _schedule(
+    training_sets_job,
+    "daily_training_sets",
+    "50 5 * * *",
+    "Frees the space of training sets that expired or whose tables changed.",
 )
 weekly_compaction = _schedule(
     compaction_job, "weekly_compaction", "20 3 * * 0", "Merges the small files of a week's deliveries."
@@ -79,6 +86,7 @@ SCHEDULES = (
     hourly_fold,
     daily_months,
     daily_online,
+    daily_training_sets,
     weekly_compaction,
     monthly_climatology,
     monthly_vacuum,

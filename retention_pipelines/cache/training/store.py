@@ -42,6 +42,7 @@ from retention_pipelines.cache.training.manifest import (
 from retention_pipelines.cache.training.marks import Marks
 from retention_pipelines.cache.training.matrices import pack, unpack
 from retention_pipelines.cache.training.sources import LakeVersions
+from retention_pipelines.cache.training.turn import clean_turns
 from retention_pipelines.errors import CacheError, CorruptEntry, StorageFull, Unstorable
 from retention_pipelines.postgres.seal import Seal
 from retention_pipelines.settings import Settings
@@ -312,10 +313,11 @@ class TrainingSets:
                 oldest_ns = min(oldest_ns, manifest.started_ns)
             self.marks.clean(oldest_ns)
             freed += self.folder.clean(needed.__contains__, written_before_ns=before_ns)
+            clean_turns(self.root / "turns", before_ns)
         return freed
 
     def verify(self) -> list[str]:
-        """Read every set in full; returns what is damaged, in words. For `retention doctor` and the like."""
+        """Read every set in full; returns what is damaged, in words."""
         damaged: list[str] = []
         for entry in list_folder(self.root / "sets"):
             if not _KEY.fullmatch(entry.name):

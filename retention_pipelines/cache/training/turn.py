@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from retention_pipelines.cache.training.files import make_folder
+from retention_pipelines.cache.training.files import list_folder, make_folder
 
 _POLL_SECONDS = 0.02
 
@@ -55,3 +55,12 @@ class Turn:
             with contextlib.suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
+
+
+def clean_turns(folder: Path, before_ns: int) -> None:
+    """Remove the locks of processes that died with their turn before an instant."""
+    for entry in list_folder(folder):
+        with contextlib.suppress(OSError):
+            turn = Turn(Path(entry.path))
+            if entry.stat(follow_symlinks=False).st_ctime_ns < before_ns and turn.take(0.0):
+                turn.end()

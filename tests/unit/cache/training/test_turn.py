@@ -2,11 +2,12 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from retention_pipelines.cache.training.turn import Turn
+from retention_pipelines.cache.training.turn import Turn, clean_turns
 
 
 def test_a_turn_is_for_one_at_a_time_and_the_waiting_get_theirs(tmp_path: Path) -> None:
@@ -64,3 +65,14 @@ def test_a_forked_child_does_not_keep_the_turn(tmp_path: Path) -> None:
     other.end()
     os.close(write)
     os.waitpid(child, 0)
+
+
+def test_turns_that_dead_processes_left_are_cleaned_and_others_are_not(tmp_path: Path) -> None:
+    held = Turn(tmp_path / "held")
+    assert held.take(0.0)
+    (tmp_path / "left").touch()
+    clean_turns(tmp_path, 0)
+    assert (tmp_path / "left").exists()
+    clean_turns(tmp_path, time.time_ns() + 10**9)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["held"]
+    held.end()
