@@ -24,9 +24,16 @@ from retention_pipelines.postgres.engine import connect
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
-from tests.fixtures.postgres import end_sessions
+from tests.fixtures.postgres import end_sessions, migrated_database
 
 WORKER = Path(__file__).with_name("fold_worker.py")
+
+
+@pytest.fixture(params=["embedded", pytest.param("external", marks=pytest.mark.long)])
+def database(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """As everywhere, on the external server with `--long`: nothing here depends on the kind of server."""
+    with migrated_database(request) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.sources.ingest import ingest
 from retention_pipelines.warehouse import Lake
-from tests.fixtures.postgres import end_sessions
+from tests.fixtures.postgres import end_sessions, migrated_database
 from tests.unit.defs.small_lake import fill
 from tests.unit.features.conftest import append_rows
 from tests.unit.features.test_store import at, row
@@ -57,6 +57,13 @@ def offline(store: FeatureStore, ids: list[str], features: list[str], instant: d
 def exactly(table: pa.Table) -> list[list[Any]]:
     """Rows with floats as text, so that NaN equals itself and -0.0 differs from 0.0."""
     return [[value.hex() if isinstance(value, float) else value for value in one.values()] for one in table.to_pylist()]
+
+
+@pytest.fixture(params=["embedded", pytest.param("external", marks=pytest.mark.long)])
+def database(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """As everywhere, on the external server with `--long`: nothing here depends on the kind of server."""
+    with migrated_database(request) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -26,11 +26,19 @@ from retention_pipelines.postgres import address
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
+from tests.fixtures.postgres import migrated_database
 from tests.integration.training_worker import expected, prepare
 from tests.unit.features.conftest import append_rows
 from tests.unit.features.test_store import at, row
 
 N = 4_000
+
+
+@pytest.fixture(params=["embedded", pytest.param("external", marks=pytest.mark.long)])
+def database(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """As everywhere, on the external server with `--long`: nothing here depends on the kind of server."""
+    with migrated_database(request) as opened:
+        yield opened
 
 
 @pytest.fixture

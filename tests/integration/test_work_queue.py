@@ -24,11 +24,18 @@ from retention_pipelines.series.aggregate import update_series
 from retention_pipelines.series.diversity import update_biodiversity
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
-from tests.fixtures.postgres import end_sessions
+from tests.fixtures.postgres import end_sessions, migrated_database
 from tests.unit.defs.small_lake import fill
 
 WORKER = Path(__file__).with_name("queue_worker.py")
 MONTHS = tuple(f"2017-{month:02d}" for month in range(1, 7))
+
+
+@pytest.fixture(params=["embedded", pytest.param("external", marks=pytest.mark.long)])
+def database(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """As everywhere, on the external server with `--long`: nothing here depends on the kind of server."""
+    with migrated_database(request) as opened:
+        yield opened
 
 
 @pytest.fixture
