@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         get_policy_manager,
         get_retention_integrator,
         initialize_ml_retention_system,
+        process_new_study,
         start_retention_monitoring,
     )
     from retention_pipelines.warehouse.reader import connect
@@ -34,6 +35,7 @@ __all__ = [
     "get_policy_manager",
     "get_retention_integrator",
     "initialize_ml_retention_system",
+    "process_new_study",
     "start_retention_monitoring",
 ]
 
@@ -50,6 +52,7 @@ _HOMES = {
     "get_policy_manager": "retention_pipelines.guide",
     "get_retention_integrator": "retention_pipelines.guide",
     "initialize_ml_retention_system": "retention_pipelines.guide",
+    "process_new_study": "retention_pipelines.guide",
     "start_retention_monitoring": "retention_pipelines.guide",
 }
 _MODULES = {"caching": "retention_pipelines.cache.caching"}

@@ -470,6 +470,13 @@ def replaced(runtime: CacheRuntime) -> Iterator[CacheRuntime]:
         runtime.close()
 
 
+def settings_in_use() -> "Settings":
+    """The settings of this process's caches, else those of the environment: asking makes no caches."""
+    from retention_pipelines.settings import load_settings
+
+    return load_settings() if CURRENT is None else CURRENT.settings
+
+
 def default_settings() -> "Settings":
     """Settings without an environment, for tests."""
     from retention_pipelines.settings import Settings
@@ -518,4 +525,4 @@ def _begin_anew() -> None:
     _MAKING = threading.RLock()
 
 
-__all__ = ["CacheRuntime", "close", "configure", "current", "default_settings", "replaced"]
+__all__ = ["CacheRuntime", "close", "configure", "current", "default_settings", "replaced", "settings_in_use"]

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Generator, Mapping
 from typing import Any, TypedDict
 
+from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
@@ -14,7 +15,7 @@ from retention_pipelines.retention.plan import Plan
 from retention_pipelines.retention.planning import planner
 from retention_pipelines.retention.policy import Policy
 from retention_pipelines.retention.registry import PolicyRegistry
-from retention_pipelines.settings import Settings, load_settings
+from retention_pipelines.settings import Settings
 
 
 class PolicyOutcome(TypedDict):
@@ -51,8 +52,8 @@ class PolicyManager:
 
     @property
     def settings(self) -> Settings:
-        """The settings given, or those of the environment."""
-        return self._settings or load_settings()
+        """The settings given, or those the caches of this process use, read-only mode and all."""
+        return self._settings or runtimes.settings_in_use()
 
     def execute_all_policies(self, dry_run: bool = True) -> PolicyReport:
         """Plan every enabled policy at one instant; nothing is removed.

@@ -24,7 +24,7 @@ from retention_pipelines.integration.patching import Undone
 from retention_pipelines.integration.targets import Target
 from retention_pipelines.monitoring import health
 from retention_pipelines.monitoring.metrics import Totals, total
-from retention_pipelines.settings import Settings, load_settings
+from retention_pipelines.settings import Settings
 
 
 class IntegrationMetrics(TypedDict):
@@ -92,6 +92,7 @@ class RetentionIntegrator:
         self._totals = Totals()
         self._light: ExitStack | None = None
         self._light_settings = Settings()
+        self._former_settings: Settings | None = None
         self.retention_manager = RetentionManager()
 
     @property
@@ -132,18 +133,33 @@ class RetentionIntegrator:
         return self._integrator.status()
 
     def enable_cloudflare_mode(self, settings: Settings | None = None) -> None:
-        """Read both tiers, write nothing, start nothing; until `disable_cloudflare_mode`."""
-        if self._light is None:
-            self._light_settings = settings or _settings_in_use()
-            self._read_lightly()
-            if not _fork_is_watched:
-                _watch_forks()
+        """Read both tiers, write nothing, start nothing; until `disable_cloudflare_mode`.
+
+        What was started before is ended, and what waited to be written is written first.
+        """
+        from retention_pipelines.guide.monitoring import get_retention_monitor
+
+        if self._light is not None:
+            if settings in (None, self._light_settings):
+                return
+            self.disable_cloudflare_mode()
+        self._light_settings = settings or runtimes.settings_in_use()
+        if runtimes.CURRENT is not None:
+            get_retention_monitor().stop()
+            self._former_settings = runtimes.CURRENT.settings
+            runtimes.close()
+        self._read_lightly()
+        if not _fork_is_watched:
+            _watch_forks()
 
     def disable_cloudflare_mode(self) -> None:
-        """Use the caches as before."""
+        """Write, too, from now on, under the settings from before."""
         light, self._light = self._light, None
+        former, self._former_settings = self._former_settings, None
         if light is not None:
             light.close()
+        if former is not None:
+            runtimes.configure(former)
 
     def get_integration_metrics(self) -> IntegrationMetrics:
         """The figures until now."""
@@ -207,11 +223,6 @@ _OF_THE_PARENT: list[ExitStack] = []
 _fork_is_watched = False
 
 
-def _settings_in_use() -> Settings:
-    """The settings of the caches that run, else those of the environment: no other caches are made to ask."""
-    return load_settings() if runtimes.CURRENT is None else runtimes.CURRENT.settings
-
-
 def _watch_forks() -> None:
     global _fork_is_watched
     _fork_is_watched = True
@@ -246,7 +257,7 @@ def initialize_ml_retention_system(
     """Set the caches up and return the integrator; calling it again changes only what differs.
 
     Args:
-        enable_integration: patch the targets.
+        enable_integration: patch the targets; False leaves them as they are.
         cloudflare_mode: read both tiers, write nothing, and start neither threads nor background tasks.
         auto_start: start monitoring, which writes measurements once a minute; never in `cloudflare_mode`.
         settings: to use instead of the environment's.

@@ -34,6 +34,8 @@ def clean_expired(runtime: CacheRuntime) -> Removed:
     """
     if runtime.hot is None:
         raise CacheError("There is no Postgres tier to clean.", hint="Set RETENTION_DATABASE_URL.")
+    if runtime.read_only:
+        raise CacheError("Nothing is removed in the mode read_only.", hint="Leave it first, or clean up elsewhere.")
     count = resources.files(__package__).joinpath("expired_rows.sql").read_bytes()
 
     def work(con: BoundedConnection) -> tuple[int, int, int]:

@@ -14,10 +14,11 @@ from typing import Any, Literal, Self
 import psycopg
 from psycopg.types.json import Jsonb
 
+from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.errors import IntegrationError
 from retention_pipelines.postgres.engine import connect
 from retention_pipelines.postgres.server import Server, open_server
-from retention_pipelines.settings import Settings, load_settings
+from retention_pipelines.settings import Settings
 
 State = Literal["waiting", "running", "done", "dead"]
 PROCESS_STUDY = "process_study"
@@ -171,10 +172,10 @@ def process_new_study(study: Any, *, queue: WorkQueue | None = None) -> Queued:
 
     Args:
         study: `<dataset_id>/<event_id>`, or a mapping or object with `source_data_id`, or `dataset_id` and `event_id`.
-        queue: where to put it; by default that of the environment's settings, opened for this call.
+        queue: where to put it; by default that of the settings this process uses, opened for this call.
     """
     name = study_name(study)
     if queue is not None:
         return queue.put(PROCESS_STUDY, name)
-    with WorkQueue(load_settings()) as opened:
+    with WorkQueue(runtimes.settings_in_use()) as opened:
         return opened.put(PROCESS_STUDY, name)

@@ -169,6 +169,8 @@ def unreachable(shown: str, error: psycopg.Error) -> DatabaseError:
     told = _first_line(error)
     if "password authentication failed" in told or "no password supplied" in told:
         hint = "Correct user and password in RETENTION_DATABASE_URL."
+    elif "database" in told and "does not exist" in told:
+        hint = "Run `retention db upgrade`, or correct RETENTION_DATABASE_URL."
     elif "does not exist" in told:
         hint = "Create it on the server, or correct RETENTION_DATABASE_URL."
     else:

@@ -16,7 +16,7 @@ import pytest
 
 import retention_pipelines
 from retention_pipelines.cache import runtime as runtimes
-from retention_pipelines.errors import CacheError
+from retention_pipelines.errors import CacheError, RetentionError
 from retention_pipelines.guide import monitoring, system
 from retention_pipelines.postgres import address
 from retention_pipelines.postgres.server import Server
@@ -335,14 +335,41 @@ class TestCloudflareMode:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert runtimes.current() is parent
 
-    def test_leaving_the_mode_uses_the_former_caches(self, own_system: Settings) -> None:
-        start(own_system, enable_integration=False, auto_start=False)
-        former = runtimes.current()
-        integrator = start(own_system, cloudflare_mode=True, enable_integration=False)
-        assert runtimes.current() is not former
-        start(own_system, enable_integration=False, auto_start=False)
+    def test_entering_the_mode_ends_what_was_started_and_leaving_it_writes_again(
+        self, own_system: Settings, manager_module
+    ) -> None:
+        integrator = start(own_system, auto_start=True)
+        manager = manager_module.MLModelManager()
+        manager.predict("richness", {"sst": 2.0})
+        assert {"retention-monitoring", "retention-writer"} <= {thread.name for thread in threading.enumerate()}
+        integrator.enable_cloudflare_mode()
+        left = [thread for thread in threading.enumerate() if thread.name.startswith("retention-")]
+        for thread in left:
+            thread.join(10.0)
+        assert not any(thread.is_alive() for thread in left), left
+        manager_module.calls.clear()
+        manager.predict("richness", {"sst": 2.0})
+        assert manager_module.calls == [], "what waited was written before"
+        integrator.disable_cloudflare_mode()
         assert not integrator.cloudflare_mode
-        assert runtimes.current() is former
+        assert runtimes.current().settings == own_system
+
+    def test_policies_studies_and_another_start_keep_to_the_mode(self, database: Server, own_system: Settings) -> None:
+        start(own_system, cloudflare_mode=True, enable_integration=False)
+        manager = retention_pipelines.get_policy_manager()
+        assert manager.settings.mode == "read_only"
+        assert manager.settings.database_url == own_system.database_url
+        with pytest.raises(RetentionError, match="read_only"):
+            asyncio.run(manager.update_policy("fs_low_quality", {"retention_days": 30}))
+        with pytest.raises(RetentionError, match="read_only"):
+            retention_pipelines.process_new_study("survey/haul-1")
+        assert rows(database, "select count(*) from work_queue") == [(0,)]
+        with pytest.raises(CacheError, match="Nothing is removed in the mode read_only"):
+            asyncio.run(retention_pipelines.get_retention_integrator().cleanup_expired_data())
+        other = own_system.model_copy(update={"tenant": "another"})
+        start(other, cloudflare_mode=True, enable_integration=False)
+        assert runtimes.current().tenant == "another"
+        assert runtimes.current().read_only
 
 
 def test_a_patched_study_is_queued(database: Server, own_system: Settings, make_module) -> None:
