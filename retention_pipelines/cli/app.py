@@ -2,7 +2,8 @@
 
 What belongs here: names, one line of help each, and how errors leave the program. What does not: what a command
 does; that is a plain function with typer annotations in its own module, imported only when it is called, so that
-`retention --help` is instant. A RetentionError is a sentence on stderr and exit code 2; the rest is a bug and traces.
+`retention --help` is instant. A RetentionError is a sentence on stderr and exit code 2, or one of its own; the rest is
+a bug and traces.
 """
 
 import errno
@@ -15,9 +16,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from retention_pipelines.errors import RetentionError
+from retention_pipelines.errors import RetentionError, RunBusy, RunRefused
 
 _CLI = "retention_pipelines.cli"
+_EXIT_CODES: Mapping[type[RetentionError], int] = {RunRefused: 3, RunBusy: 4}
 # Command: (module:function, help). A group is a help line and its own table.
 Commands = Mapping[str, tuple[str, str]]
 _COMMANDS: Commands = {
@@ -28,6 +30,13 @@ _COMMANDS: Commands = {
     "doctor": (f"{_CLI}.doctor:doctor", "Say what is in use, what is missing, and what to do about it."),
     "plan": (f"{_CLI}.plan:plan", "Say what the retention policies would remove now, and why; nothing is removed."),
     "explain": (f"{_CLI}.plan:explain", "Say why a row is kept or goes, and what would change that."),
+    "run": (f"{_CLI}.run:run", "Execute a plan, or plan and execute a policy."),
+    "sweep": (f"{_CLI}.run:sweep", "Let go for good of what runs removed, where the grace is over."),
+    "restore": (f"{_CLI}.run:restore", "Bring back what a run removed, while its grace lasts."),
+    "history": (f"{_CLI}.run:history", "List plans and what became of each."),
+    "hold": (f"{_CLI}.holds:hold", "Keep what matches until it is released."),
+    "release": (f"{_CLI}.holds:release", "End a hold."),
+    "holds": (f"{_CLI}.holds:holds", "List the holds in force."),
     "demo": (f"{_CLI}.demo:demo", "Show the whole way on simulated data, or on real files with --data."),
 }
 _GROUPS: Mapping[str, tuple[str, Commands]] = {
@@ -62,6 +71,10 @@ _GROUPS: Mapping[str, tuple[str, Commands]] = {
             "lint": (f"{_CLI}.policies:lint_policies", "Say what is wrong or surprising in the policies."),
             "diff": (f"{_CLI}.policies:diff", "Say in what two versions of a policy differ."),
         },
+    ),
+    "audit": (
+        "What was done, by whom, in a chain of hashes.",
+        {"verify": (f"{_CLI}.holds:verify", "Recompute the whole chain.")},
     ),
     "online": (
         "Hot rows of the feature store, for reads of single studies.",
@@ -146,7 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write(f"Error: {error.message}\n")
         if error.hint:
             sys.stderr.write(f"{error.hint}\n")
-        sys.exit(2)
+        sys.exit(_EXIT_CODES.get(type(error), 2))
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -17,6 +17,8 @@ from retention_pipelines.retention.explain import Explanation
 from retention_pipelines.retention.plan import Plan
 from retention_pipelines.retention.planning import planner
 from retention_pipelines.retention.policy import Policy
+from retention_pipelines.retention.run import runner
+from retention_pipelines.retention.run_lock import who_am_i
 from retention_pipelines.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -27,12 +29,18 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what executing the policies now would remove, and why; nothing is removed."""
-    with planner(load_settings()) as planning:
+    settings = load_settings()
+    with runner(settings) as opened:
+        planning = opened.planner
         if policy is None:
             plans = planning.plan_all()
         else:
             one = planning.registry.get(policy)
             plans = ((one, planning.plan(one)),)
+        if settings.mode == "full":
+            # On record, so that `retention run HASH` can execute exactly what was read here.
+            for _, found in plans:
+                opened.store.save(found, created_by=who_am_i())
     if as_json:
         sys.stdout.write(json.dumps([_plain(one, found) for one, found in plans], indent=1) + "\n")
         return
