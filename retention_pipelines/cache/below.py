@@ -6,6 +6,7 @@ counted, and the call goes on as if nothing had been found.
 """
 
 import time
+from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -96,24 +97,32 @@ def _as_stored(entry: NewEntry) -> StoredEntry:
     )
 
 
-def take_turn(call: "Call") -> bool:
-    """Take the turn to compute a key among all processes; True when another had it, so that looking again pays."""
+def take_turn(call: "Call") -> Generator[float, None, bool]:
+    """Take the turn to compute a key among all processes; True when another had it, so that looking again pays.
+
+    Asks when resumed, and yields the seconds to wait before that: a coroutine's wait must not hold one of the threads
+    that the lookups of all others need.
+    """
     lock = call.runtime.process_lock
     if lock is None or call.has_turn:
         return False
     try:
         # An entry of a class this process has not loaded would be found again and again.
         looks = "postgres" in call.cached.options.tiers and not call.unreadable
-        standing = lock.acquire(call.key, TURN_SECONDS, kind=call.cached.options.kind if looks else None)
+        standing = yield from lock.attempts(call.key, TURN_SECONDS, kind=call.cached.options.kind if looks else None)
     except Exception as error:  # noqa: BLE001 - fails open: two processes may compute
         _degraded(call, error)
         return False
     call.has_turn = standing == "leader"
+    if call.ended:
+        # Cancelled while this thread asked: nobody else gives it back.
+        end_turn(call)
     return standing == "ready"
 
 
 def end_turn(call: "Call") -> None:
     """Let the next process have its turn, if the call still has it: nothing was handed to the queue."""
+    call.ended = True
     lock, runtime = call.runtime.process_lock, call.runtime
     if lock is not None and call.has_turn:
         call.has_turn = False

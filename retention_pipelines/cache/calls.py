@@ -66,6 +66,7 @@ class Call:
         "cached",
         "compute_seconds",
         "computed",
+        "ended",
         "fallback",
         "has_turn",
         "key",
@@ -111,6 +112,7 @@ class Call:
         self.compute_seconds = 0.0
         self.original: Any = None
         self.has_turn = False
+        self.ended = False
         self.unreadable = False
 
     @property

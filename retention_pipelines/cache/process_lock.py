@@ -6,6 +6,8 @@ nobody waits.
 """
 
 import time
+from collections import deque
+from collections.abc import Generator
 from hashlib import blake2b
 from typing import Literal
 
@@ -29,9 +31,21 @@ class ProcessLock:
         self._connections = Connections(
             hot.place, most=1, statement_seconds=hot.deadline_seconds, prepare=_prepare, breaker=hot.breaker
         )
+        # Locks that could not be given back while others used the connection.
+        self._owed: deque[bytes] = deque()
 
     def acquire(self, key: str, wait_seconds: float, *, kind: Kind | None = None) -> Standing:
-        """Where this process stands with a key, after `wait_seconds` and one deadline at most.
+        """Where this process stands with a key, after `wait_seconds` and one deadline at most."""
+        attempts = self.attempts(key, wait_seconds, kind=kind)
+        while True:
+            try:
+                time.sleep(next(attempts))
+            except StopIteration as ended:
+                standing: Standing = ended.value
+                return standing
+
+    def attempts(self, key: str, wait_seconds: float, *, kind: Kind | None = None) -> Generator[float, None, Standing]:
+        """The same for whoever waits in his own way: asks when resumed, yields the seconds until it should ask again.
 
         With a `kind`, the key's entry is looked for in the round trip that locks: whoever had the lock may have been
         done between the caller's own look and now, and then nobody need compute.
@@ -55,17 +69,22 @@ class ProcessLock:
                 left = ends - time.monotonic()
                 if left <= 0:
                     return "timeout"
-                time.sleep(min(pause, left))
+                yield min(pause, left)
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
         except Unavailable:
             return "timeout"
 
     def release(self, key: str) -> None:
         """Let the others go on; call it when the value is stored or given up."""
+        number = self._number(key)
         try:
-            self._unlock(self._number(key))
-        except Unavailable:
+            self._unlock(number)
+        except Unavailable as error:
+            if error.reason == "busy":
+                self._owed.append(number)
+                return
             # The connection is gone, and the lock with it; or it is not, and then it must go.
+            self._owed.clear()
             self._connections.drop_idle()
 
     def close(self) -> None:
@@ -76,6 +95,7 @@ class ProcessLock:
         """Whether it is locked now, and whether a fresh entry is there: looked for after the lock, by its snapshot."""
 
         def work(con: BoundedConnection) -> tuple[bool, bool]:
+            self._pay(con)
             if kind is None:
                 return con.answer(_TRY, (number,)).get_value(0, 0) == b"\1", False
             try:
@@ -89,7 +109,15 @@ class ProcessLock:
         return self._connections.call(work, seconds=self._hot.deadline_seconds)
 
     def _unlock(self, number: bytes) -> None:
-        self._connections.call(lambda con: con.answer(_RELEASE, (number,)), seconds=self._hot.deadline_seconds)
+        def work(con: BoundedConnection) -> None:
+            self._pay(con)
+            con.answer(_RELEASE, (number,))
+
+        self._connections.call(work, seconds=self._hot.deadline_seconds)
+
+    def _pay(self, con: BoundedConnection) -> None:
+        while self._owed:
+            con.answer(_RELEASE, (self._owed.popleft(),))
 
     def _number(self, key: str) -> bytes:
         digest = blake2b(key.encode(), key=self._hot.tenant.encode(), digest_size=8, person=b"retention-lock")

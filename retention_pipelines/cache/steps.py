@@ -25,6 +25,15 @@ class _Raise:
     """Yielded last where the function's exception must come out."""
 
 
+class Pause:
+    """Yielded where nothing is to be done for some seconds."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
 class Failed:
     """Sent in where the function raised."""
 
@@ -35,7 +44,7 @@ class Failed:
 
 
 COMPUTE, RAISE = _Compute(), _Raise()
-Steps = Generator[Callable[[], Any] | _Compute | _Raise | Answer, Any, None]
+Steps = Generator[Callable[[], Any] | _Compute | _Raise | Pause | Answer, Any, None]
 
 
 def steps(call: Call) -> Steps:
@@ -52,7 +61,10 @@ def steps(call: Call) -> Steps:
                     yield found
                     return
                 stale = found if use != "no" else None
-            if not (yield partial(below.take_turn, call)):
+            turn = below.take_turn(call)
+            while type(ready := (yield partial(_advance, turn))) is float:
+                yield Pause(ready)
+            if not ready:
                 break
     started = time.perf_counter()
     result = yield COMPUTE
@@ -69,6 +81,14 @@ def steps(call: Call) -> Steps:
         else:
             below.write_behind(call, answer.entry)
     yield answer
+
+
+def _advance(turn: Generator[float, None, bool]) -> float | bool:
+    """The seconds until the turn should be asked for again, or how it ended."""
+    try:
+        return next(turn)
+    except StopIteration as ended:
+        return bool(ended.value)
 
 
 def _after_failure(call: Call, error: BaseException, stale: Answer | None) -> Answer | _Raise:
@@ -117,6 +137,9 @@ def lead(call: Call, going: Steps | None = None) -> Answer:
                         raise
                     return step  # type: ignore[no-any-return]
                 step = going.send(result)
+            elif type(step) is Pause:
+                time.sleep(step.seconds)
+                step = going.send(None)
             else:
                 step = going.send(step())
         return step
@@ -126,6 +149,8 @@ def lead(call: Call, going: Steps | None = None) -> Answer:
 
 async def lead_async(call: Call, going: Steps | None = None) -> Answer:
     """The same for a coroutine function: what blocks runs in the runtime's few threads."""
+    import asyncio
+
     going = steps(call) if going is None else going
     step: Any = next(going)
     try:
@@ -139,6 +164,9 @@ async def lead_async(call: Call, going: Steps | None = None) -> Answer:
                         raise
                     return step  # type: ignore[no-any-return]
                 step = going.send(result)
+            elif type(step) is Pause:
+                await asyncio.sleep(step.seconds)
+                step = going.send(None)
             else:
                 step = going.send(await call.runtime.in_thread(step))
         return step

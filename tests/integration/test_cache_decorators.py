@@ -1,5 +1,7 @@
 """Decorated functions over the real Postgres tier: two runtimes stand for two processes; some tests start real ones."""
 
+import asyncio
+import contextlib
 import math
 import os
 import secrets
@@ -20,6 +22,7 @@ import pytest
 from retention_pipelines import Grid, cache_features, cache_predictions
 from retention_pipelines.cache import below, runtime
 from retention_pipelines.cache.keep import keep
+from retention_pipelines.cache.process_lock import ProcessLock
 from retention_pipelines.cache.runtime import CacheRuntime
 from retention_pipelines.errors import CacheError
 from retention_pipelines.postgres import address
@@ -571,3 +574,56 @@ def test_what_was_written_through_survives_kill_9(caches: CacheRuntime, cache_se
     process.communicate(timeout=120)
     assert process.returncode == -9
     assert said(worker(cache_settings, "after_kill")) == "computed 0"
+
+
+def test_coroutines_that_wait_for_other_processes_keep_no_other_from_its_answer(caches: CacheRuntime) -> None:
+    """Waiting in the few threads that ask Postgres, eight of them kept all other coroutines waiting as long."""
+    assert caches.hot is not None
+    other = ProcessLock(caches.hot)
+
+    @cache_features("spatial", "occurrences")
+    async def computed(number: int) -> int:
+        return number
+
+    async def run() -> None:
+        await computed(1000)
+        assert caches.flush()
+        caches.memory.clear()
+        for number in range(20):
+            assert other.acquire(computed.key(number), 0.0) == "leader"
+        waiting = [asyncio.create_task(computed(number)) for number in range(20)]
+        await asyncio.sleep(0.2)
+        assert await computed(1000) == 1000
+        assert computed.cache_info().postgres_hits == 1
+        assert not any(task.done() for task in waiting)
+        for number in range(20):
+            other.release(computed.key(number))
+        assert await asyncio.gather(*waiting) == list(range(20))
+        other.close()
+
+    asyncio.run(run())
+
+
+def test_a_coroutine_that_is_cancelled_while_it_asks_for_its_turn_does_not_keep_it(caches: CacheRuntime) -> None:
+    """The thread that asked got the lock for nobody: every other process waited for it as long as this one lived."""
+    assert caches.hot is not None
+
+    @cache_features("spatial", "occurrences")
+    async def computed(number: int) -> int:
+        await asyncio.sleep(30)
+        return number
+
+    async def run() -> None:
+        await asyncio.to_thread(caches.first_seq)
+        other = ProcessLock(caches.hot)
+        for number in range(20):
+            task = asyncio.create_task(computed(number))
+            await asyncio.sleep(number / 4000)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for number in range(20):
+            assert await asyncio.to_thread(other.acquire, computed.key(number), 20.0) in ("leader", "ready")
+        other.close()
+
+    asyncio.run(run())
