@@ -46,7 +46,7 @@ def _find(call: "Call") -> Answer | None:
     stored, tier = None, "postgres"
     if "postgres" in options.tiers:
         try:
-            stored = hot.get(options.kind, call.key, stale_seconds=options.staleness.longest)
+            stored = hot.get(options.kind, call.key, stale_seconds=cached.stale_seconds)
         except CacheError as error:
             _degraded(call, error)
             # Nobody knows whether it is there, so the lake is not asked: it is only for what Postgres has let go.

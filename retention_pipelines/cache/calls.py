@@ -203,7 +203,7 @@ class CachedFunction:
         self.in_memory = "memory" in options.tiers
         self._describe = describe
         self._reported_hits = 0
-        self._staleness = options.staleness.longest
+        self.stale_seconds = options.staleness.longest
         self._reads: list[str] = []
         self._runtime: runtimes.CacheRuntime | None = None
         REGISTRY.add(self)
@@ -234,7 +234,7 @@ class CachedFunction:
                 model_version=identity.model_version,
                 more=identity.more,
             )
-            held = runtime.memory.get(key, stale_seconds=self._staleness) if self.in_memory else None
+            held = runtime.memory.get(key, stale_seconds=self.stale_seconds) if self.in_memory else None
         except Unkeyable as error:
             return self._bypass(str(error.message))
         except Exception as error:  # noqa: BLE001 - wrong arguments, or a failing callable: the function itself will tell
@@ -243,7 +243,7 @@ class CachedFunction:
             if self.options.negative is not None:
                 self._raise_remembered(key, started)
             return Call(self, runtime, args, kwargs, key, identity, started, "miss")
-        if self.options.early or self._staleness:
+        if self.options.early or self.stale_seconds:
             purpose = self._renewal(key, held)
             if purpose is not None:
                 return Call(self, runtime, args, kwargs, key, identity, started, purpose, held)
@@ -450,7 +450,8 @@ class CachedFunction:
         if error is not None:
             # Without its text and traceback, which may hold what the user passed.
             LOG.warning("%s: %s (%s): %s", self.name, outcome, details.get("reason", ""), type(error).__name__)
-        self.tell(outcome, tier=tier, **details)
+        if self.options.hooks or (runtime is not None and runtime.hooks) or LOG.isEnabledFor(logging.DEBUG):
+            self.tell(outcome, tier=tier, **details)
 
     def report(self, counters: Counters) -> None:
         """Add the memory hits since last time to the counts of the process."""

@@ -63,7 +63,7 @@ def keep(call: "Call", result: Any, seconds: float, computed_monotonic: float) -
     if result is None and options.negative is not None and options.negative.none:
         ttl, below = options.negative.ttl_seconds, False
     else:
-        ttl, below = cached.ttl_seconds(call.runtime), bool(options.below)
+        ttl, below = cached.ttl_seconds(call.runtime), options.below
     answer = Answer(
         value=value,
         copier=handing_out,
@@ -130,8 +130,9 @@ def remember(call: "Call", answer: Answer, computed_monotonic: float) -> bool:
                 tags=cached.options.tags,
                 model=call.model_id,
                 source=cached.options.source or "",
-                stale_seconds=cached.options.staleness.longest,
+                stale_seconds=cached.stale_seconds,
                 owned=True,
+                encoded=True,
             )
     return True
 

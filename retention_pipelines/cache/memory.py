@@ -25,6 +25,8 @@ _LARGEST_SHARE = 64
 _MAINTENANCE_SHARE = 32
 _MARKS = 4096
 _LONG_SECONDS = 1e8
+# No value takes so many times the bytes of its encoding, not even dicts in lists in dicts.
+_MOST_EXPANSION = 48
 
 
 class Held:
@@ -163,6 +165,7 @@ class MemoryTier:
         since: int | None = None,
         stale_seconds: float = 0.0,
         owned: bool = False,
+        encoded: bool = False,
     ) -> bool:
         """Keep an answer, if it is small enough and nothing removed it meanwhile.
 
@@ -181,12 +184,16 @@ class MemoryTier:
             since: `number()` before the computation began: what was removed since is not put.
             stale_seconds: how long after its life it may still be asked for.
             owned: nobody else has `value`; no copy is needed.
+            encoded: `size_bytes` are those of its encoding; a value that counts as the least whatever it weighs is
+                then not weighed, which costs more than all the rest.
         """
         expires = _NEVER if ttl_seconds is None else computed_monotonic + ttl_seconds
         left = expires + stale_seconds - time.monotonic()
-        size_bytes = max(size_bytes, weight_of(value))
+        largest = self.max_bytes // _LARGEST_SHARE
+        if not encoded or size_bytes * _MOST_EXPANSION > min(self._least - _OVERHEAD_BYTES, largest):
+            size_bytes = max(size_bytes, weight_of(value))
         weight = max(size_bytes + _OVERHEAD_BYTES, self._least)
-        if left <= 0 or size_bytes > self.max_bytes // _LARGEST_SHARE:
+        if left <= 0 or size_bytes > largest:
             self._refused += 1
             if self._get(key) is not None:
                 self._cache.remove(key)  # what was there is older
@@ -297,6 +304,8 @@ class MemoryTier:
         former = self._former
         held: Held | None = former.remove(key) if former is not None else None
         if held is not None:
+            # The least was another there.
+            held.size_bytes = max(held.size_bytes, weight_of(held.value))
             held.weight = max(held.size_bytes + _OVERHEAD_BYTES, self._least)
             self._cache.set(key, held)
         return held

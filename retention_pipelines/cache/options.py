@@ -62,9 +62,9 @@ class Options:
     source: str | None = None
 
     @property
-    def below(self) -> tuple[Tier, ...]:
-        """The tiers below memory."""
-        return tuple(tier for tier in self.tiers if tier != "memory")
+    def below(self) -> bool:
+        """Whether there are tiers below memory."""
+        return self.tiers != ("memory",) and bool(self.tiers)
 
 
 def checked(

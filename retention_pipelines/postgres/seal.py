@@ -14,8 +14,11 @@ SHORTEST_SECRET = 16
 
 def header(*parts: str) -> bytes:
     """Where a payload belongs, each part behind its length, so that no two lists of parts give the same bytes."""
-    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
-    return b"".join(len(part).to_bytes(4, "little") + part for part in encoded)
+    found = b""
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogatepass")
+        found += len(encoded).to_bytes(4, "little") + encoded
+    return found
 
 
 class Seal:

@@ -6,12 +6,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
+from retention_pipelines.cache import codec, memory
 from retention_pipelines.cache.copying import copier
 from retention_pipelines.cache.memory import MemoryTier
 from retention_pipelines.cache.weighing import weight_of
@@ -20,6 +22,10 @@ from retention_pipelines.cache.weighing import weight_of
 def put(tier: MemoryTier, key: str, value: Any = 1, *, age: float = 0.0, **more: Any) -> bool:
     options = {"size_bytes": 100, "ttl_seconds": 60.0, "compute_seconds": 0.5, "function": "f", **more}
     return tier.put(key, value, computed_monotonic=time.monotonic() - age, copy=copier(value), **options)
+
+
+def repr_of(value: Any) -> str:
+    return repr(value)[:20]
 
 
 @pytest.fixture
@@ -109,6 +115,38 @@ def test_what_is_too_large_for_its_share_is_not_held(tier: MemoryTier) -> None:
     assert put(tier, "k", b"x")
     assert not put(tier, "k", b"x" * (1 << 17))
     assert tier.get("k") is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [1] * 300,
+        [None] * 300,
+        [[] for _ in range(100)],
+        [{} for _ in range(100)],
+        [{"": 1} for _ in range(100)],
+        [{"a": {}} for _ in range(100)],
+        {str(n): n / 8 for n in range(100)},
+        [{1} for _ in range(100)],
+        [(1,) for _ in range(100)],
+        datetime(2024, 1, 1, tzinfo=UTC),
+        np.float32(1.0),
+        np.zeros(3),
+    ],
+    ids=repr_of,
+)
+def test_no_value_weighs_more_than_its_bytes_on_the_wire_allow_for(value: Any) -> None:
+    assert weight_of(value) <= memory._MOST_EXPANSION * len(codec.encode(value).data)
+
+
+def test_what_is_not_weighed_is_when_the_least_changes() -> None:
+    tier = MemoryTier(max_entries=10, max_bytes=1 << 20)
+    row = [float(n) for n in range(100)]
+    assert put(tier, "k", row, size_bytes=len(codec.encode(row).data), encoded=True)
+    tier.resize(max_entries=100_000)
+    assert tier.get("k") is not None
+    assert tier.stats().size_bytes >= weight_of(row)
 
 
 def test_values_weigh_what_they_take_in_memory_not_on_the_wire() -> None:
