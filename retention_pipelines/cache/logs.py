@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from retention_pipelines.cache.events import CacheEvent
@@ -83,12 +84,21 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             # The class and the place, not the message: that is the user's, and may hold what he passed.
             line["error"] = record.exc_info[0].__name__
-            trace = record.exc_info[2]
-            while trace is not None and trace.tb_next is not None:
-                trace = trace.tb_next
-            if trace is not None:
-                line["where"] = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+            if where := _where(record.exc_info[2]):
+                line["where"] = where
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def kind_and_place(error: BaseException) -> str:
+    """What a log may tell of an exception: its text is somebody else's, and may hold what was passed."""
+    where = _where(error.__traceback__)
+    return f"{type(error).__name__} at {where}" if where else type(error).__name__
+
+
+def _where(trace: TracebackType | None) -> str:
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
 
 
 def without_secrets(text: str) -> str:
@@ -99,7 +109,8 @@ def without_secrets(text: str) -> str:
 def configure_logging(settings: "Settings") -> logging.Handler | None:
     """Write the package's records to `log_file` as JSON lines, where one is set; a second call changes nothing.
 
-    The file is made when the first record comes and rotates at 10 MB; five older ones are kept.
+    The file is made at once, so that one that cannot be written is an OSError here; it rotates at 10 MB, and five older
+    ones are kept.
     """
     logger = logging.getLogger(ROOT)
     if settings.log_file is None:
@@ -111,7 +122,7 @@ def configure_logging(settings: "Settings") -> logging.Handler | None:
             _let_through(logger, handler.level)
             return handler
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _File(path, maxBytes=_MOST_BYTES, backupCount=_KEPT_FILES, encoding="utf-8", delay=True)
+    handler = _File(path, maxBytes=_MOST_BYTES, backupCount=_KEPT_FILES, encoding="utf-8")
     handler.setFormatter(JsonLines())
     handler.setLevel(settings.log_level)
     logger.addHandler(handler)

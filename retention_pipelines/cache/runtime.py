@@ -439,7 +439,7 @@ def configure(settings: "Settings") -> CacheRuntime:
     """Use a runtime with these settings from now on; the former one is closed."""
     with _MAKING:
         former = CURRENT
-        _log_to_file(settings)
+        log_to_file(settings)
         made = CacheRuntime(settings)
         _set(made)
     if former is not None:
@@ -489,13 +489,14 @@ def _from_environment() -> CacheRuntime:
 
     try:
         settings = load_settings()
-        _log_to_file(settings)
+        log_to_file(settings)
         return CacheRuntime(settings)
     except RetentionError as error:
         return CacheRuntime(default_settings(), degraded=str(error))
 
 
-def _log_to_file(settings: "Settings") -> None:
+def log_to_file(settings: "Settings") -> None:
+    """Write the log file the settings name; one that cannot be written is told and costs nothing else."""
     if settings.log_file is None:
         return
     from retention_pipelines.cache.logs import configure_logging
@@ -525,4 +526,13 @@ def _begin_anew() -> None:
     _MAKING = threading.RLock()
 
 
-__all__ = ["CacheRuntime", "close", "configure", "current", "default_settings", "replaced", "settings_in_use"]
+__all__ = [
+    "CacheRuntime",
+    "close",
+    "configure",
+    "current",
+    "default_settings",
+    "log_to_file",
+    "replaced",
+    "settings_in_use",
+]

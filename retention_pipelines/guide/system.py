@@ -14,7 +14,6 @@ from typing import Any, TypedDict
 
 from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.cache.config import Value
-from retention_pipelines.cache.logs import configure_logging
 from retention_pipelines.integration.cleanup import clean_expired
 from retention_pipelines.integration.config import Modules
 from retention_pipelines.integration.hooks import HOOKS, Hooks
@@ -277,7 +276,7 @@ def initialize_ml_retention_system(
             integrator.disable_cloudflare_mode()
             if settings is not None and runtimes.current().settings != settings:
                 runtimes.configure(settings)
-        configure_logging(runtimes.current().settings)
+        runtimes.log_to_file(runtimes.current().settings)
         if enable_integration:
             integrator.enable_integration(integration_file, modules=modules)
         if auto_start and not cloudflare_mode:

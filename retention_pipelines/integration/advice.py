@@ -17,6 +17,7 @@ from typing import Any
 from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.cache.decorators import cache_features, cache_predictions
 from retention_pipelines.cache.info import read
+from retention_pipelines.cache.logs import kind_and_place
 from retention_pipelines.cache.spatial import Grid
 from retention_pipelines.errors import IntegrationError
 from retention_pipelines.integration.hooks import Happening, Hooks, Moment
@@ -262,9 +263,14 @@ class Advice:
             runtime.models.register(model, version, model_type=self.target.model_type or model)
             self._unregistered.forget(model)
             next(self._tally.retrained)
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - counted; the training itself is done and must be returned
             next(self._tally.not_registered)
-            LOG.exception("%s: the retrained model %r could not be registered", self.target.target, model)
+            LOG.warning(
+                "%s: the retrained model %r could not be registered: %s",
+                self.target.target,
+                model,
+                kind_and_place(error),
+            )
             if model:
                 # Here it counts now; elsewhere its predictions are forgotten when the database answers again.
                 self._unregistered.note(model, f"{version}-{uuid.uuid4().hex[:8]}")
@@ -282,9 +288,9 @@ class Advice:
 
             with WorkQueue(runtime.settings) as queue:
                 process_new_study(study, queue=queue)
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - counted; the study itself is made and must be returned
             next(self._tally.not_queued)
-            LOG.exception("%s: the study could not be queued", self.target.target)
+            LOG.warning("%s: the study could not be queued: %s", self.target.target, kind_and_place(error))
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by name with defaults; further keywords stand beside the others."""

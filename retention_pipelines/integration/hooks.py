@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from retention_pipelines.cache.logs import kind_and_place
 from retention_pipelines.errors import IntegrationError
 
 LOG = logging.getLogger(__name__)
@@ -81,11 +82,11 @@ class Hooks:
         for hook in self._hooks.get(happening.moment, ()):
             try:
                 hook(happening)
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - counted
                 with self._lock:
                     self.failures += 1
                 name = getattr(hook, "__qualname__", type(hook).__qualname__)
-                LOG.exception("The hook %s failed at %s; the call goes on", name, happening.moment)
+                LOG.warning("The hook %s failed at %s: %s", name, happening.moment, kind_and_place(error))
 
 
 HOOKS = Hooks()

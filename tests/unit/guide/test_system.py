@@ -62,6 +62,16 @@ def test_the_setting_integration_file_names_the_targets(platform, tmp_path: Path
         integrator.disable_integration()
 
 
+def test_a_log_file_that_cannot_be_written_is_told_and_costs_nothing_else(
+    manager_module, tmp_path: Path, caplog
+) -> None:
+    with caching.testing(load_settings({}, log_file=tmp_path)):
+        integrator = retention_pipelines.initialize_ml_retention_system(modules=MODULES)
+        assert "MLModelManager.predict" in str(integrator.integration_status().patched)
+        integrator.disable_integration()
+    assert f"No log is written to {tmp_path}" in caplog.text
+
+
 def test_a_log_file_is_written_when_asked_with_hits_and_no_payload(manager_module, tmp_path: Path) -> None:
     file = tmp_path / "logs" / "ml_retention.log"
     with caching.testing(load_settings({}, log_file=file, log_level="DEBUG")):

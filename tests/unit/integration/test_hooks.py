@@ -23,15 +23,17 @@ def test_what_a_hook_raises_is_counted_and_logged_and_the_others_still_run(caplo
     hooks, told = Hooks(), []
 
     def fails(happening):
-        raise ZeroDivisionError("a hook's own fault")
+        raise ZeroDivisionError(f"a hook's own fault: {happening.arguments}")
 
     hooks.add("after_training", fails)
     hooks.add("after_training", told.append)
-    with caplog.at_level(logging.ERROR):
-        hooks.run(Happening(moment="after_training"))
+    with caplog.at_level(logging.WARNING):
+        hooks.run(Happening(moment="after_training", arguments={"x": "payload"}))
     assert hooks.failures == 1
     assert len(told) == 1
     assert "fails" in caplog.text
+    assert "ZeroDivisionError at test_hooks.py:" in caplog.text
+    assert "payload" not in caplog.text
 
 
 def test_what_cannot_be_a_hook_is_refused_when_it_is_added() -> None:
