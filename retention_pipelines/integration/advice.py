@@ -19,7 +19,7 @@ from retention_pipelines.cache.decorators import cache_features, cache_predictio
 from retention_pipelines.cache.info import read
 from retention_pipelines.cache.logs import kind_and_place
 from retention_pipelines.cache.spatial import Grid
-from retention_pipelines.errors import IntegrationError
+from retention_pipelines.errors import IntegrationError, RetentionError
 from retention_pipelines.integration.hooks import Happening, Hooks, Moment
 from retention_pipelines.integration.places import ABSENT
 from retention_pipelines.integration.spots import Spot, is_async
@@ -269,7 +269,7 @@ class Advice:
                 "%s: the retrained model %r could not be registered: %s",
                 self.target.target,
                 model,
-                kind_and_place(error),
+                error.message if isinstance(error, RetentionError) else kind_and_place(error),
             )
             if model:
                 # Here it counts now; elsewhere its predictions are forgotten when the database answers again.

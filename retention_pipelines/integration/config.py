@@ -62,20 +62,24 @@ def _parse(text: str, source: str, modules: Modules | None) -> TargetList:
     places: dict[str, Any] = {**(document.get("modules") or {}), **(modules or {})}
     targets: list[Target] = []
     for number, entry in enumerate(document.get("targets") or (), start=1):
-        try:
-            target = Target.model_validate(entry)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise IntegrationError(
-                f"{source}, target {number}{f', {where}' if where else ''}: {first['msg']}.",
-                hint="docs/integration.md lists the keys.",
-            ) from None
+        target = parsed(entry, f"{source}, target {number}")
         targets += _expanded(target, places, f"{source}, target {number}")
     if document.get("packaged"):
         own = {target.target for target in targets}
         targets += [target for target in packaged_targets(places).targets if target.target not in own]
     return TargetList(targets=tuple(targets), source=source)
+
+
+def parsed(entry: object, place: str) -> Target:
+    """A target from its keys; raises IntegrationError that says which one is wrong."""
+    try:
+        return Target.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise IntegrationError(
+            f"{place}{f', {where}' if where else ''}: {first['msg']}.", hint="docs/integration.md lists the keys."
+        ) from None
 
 
 def _expanded(target: Target, places: Mapping[str, Any], where: str) -> list[Target]:

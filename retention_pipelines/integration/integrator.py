@@ -14,7 +14,7 @@ from typing import Any
 
 from retention_pipelines.errors import IntegrationError
 from retention_pipelines.integration.advice import Advice, Tally, Unregistered
-from retention_pipelines.integration.config import Modules, load_targets
+from retention_pipelines.integration.config import Modules, load_targets, parsed
 from retention_pipelines.integration.hooks import HOOKS, Hooks
 from retention_pipelines.integration.patching import Left, Patcher, Request, Undone
 from retention_pipelines.integration.spots import ModuleNotLoaded, NoSuchTarget, Spot, locate, split
@@ -89,7 +89,8 @@ class Integrator:
             listed = load_targets(file, modules)
             wanted, source = listed.targets, listed.source
         else:
-            wanted, source = tuple(Target.model_validate(target) for target in targets), "the program"
+            source = "the program"
+            wanted = tuple(parsed(target, f"{source}, target {n}") for n, target in enumerate(targets, start=1))
         for target in wanted:
             if target.load:
                 _load(target)

@@ -191,6 +191,14 @@ class TestConfiguration:
         with pytest.raises(IntegrationError, match="cannot be read"):
             integrator.enable(tmp_path / "none.yaml")
 
+    def test_a_mistake_in_a_list_of_the_program_is_told_likewise(self, integrator) -> None:
+        good = {"target": "platform_ml:score", "kind": "prediction", "model": {"value": "m"}}
+        with pytest.raises(IntegrationError, match=r"the program, target 2.*needs `model`"):
+            integrator.enable(targets=[good, {"target": "platform_ml:score", "kind": "prediction"}])
+        with pytest.raises(IntegrationError, match="the program, target 1, ttl"):
+            integrator.enable(targets=[good | {"ttl": 3}])
+        assert integrator.status().patched == ()
+
     def test_one_wrong_target_leaves_all_unpatched(self, integrator, platform: ModuleType) -> None:
         before = platform.score
         with pytest.raises(IntegrationError, match="gone"):
