@@ -27,7 +27,7 @@ from retention_pipelines.cache.keys import FunctionKeys, code_version
 from retention_pipelines.cache.negative import Exceptions
 from retention_pipelines.cache.options import Options
 from retention_pipelines.cache.readonly import readonly
-from retention_pipelines.cache.spatial import Locator, Place
+from retention_pipelines.cache.spatial import Locator, Place, located
 from retention_pipelines.errors import Unkeyable
 
 LOG = logging.getLogger("retention_pipelines.cache")
@@ -196,6 +196,8 @@ class CachedFunction:
             include=options.key,
             ignore=ignored,
         )
+        # Where a row's position is found, for functions that share no answers by it.
+        self.located = located(function)
         self.counts = Counts()
         self.exceptions = Exceptions()
         self.renewing: set[str] = set()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention_pipelines.cache.entry import Payload
 from retention_pipelines.cache.said import Said, member
-from retention_pipelines.cache.spatial import located, position_of
+from retention_pipelines.cache.spatial import position_of
 
 if TYPE_CHECKING:
     from retention_pipelines.cache.calls import Call
@@ -98,7 +98,7 @@ def _cell(call: "Call", said: Said) -> str | None:
     named = said.text(None, "location_grid")
     if named is not None:
         return named
-    names = located(call.cached.function)
+    names = call.cached.located
     if names is None:
         return None
     position = position_of(said.bound.get(names[0]), said.bound.get(names[1]))

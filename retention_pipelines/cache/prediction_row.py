@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from retention_pipelines.cache.entry import Payload
 from retention_pipelines.cache.feature_row import share
 from retention_pipelines.cache.said import Said, member
-from retention_pipelines.cache.spatial import located, position_of
+from retention_pipelines.cache.spatial import position_of
 
 if TYPE_CHECKING:
     from retention_pipelines.cache.calls import Call
@@ -50,7 +50,7 @@ class PredictionRow:
         metadata = _plain(metadata, 0) if isinstance(metadata, Mapping) else {}
         if cell is not None:
             metadata = {**metadata, "location_grid": cell.name, "cell_deg": cell.cell_deg}
-        summary = summarised(call.bound()) if self.input_summary is None else _plain(self.input_summary(said.bound), 0)
+        summary = summarised(said.bound) if self.input_summary is None else _plain(self.input_summary(said.bound), 0)
         return {
             "model_id": call.model_id or self.model_type,
             "model_type": self.model_type,
@@ -88,7 +88,7 @@ def _shape(value: Any) -> Any:
 def _position(call: "Call", said: Said) -> tuple[float, float] | None:
     if call.place is not None:
         return call.place.latitude, call.place.longitude
-    names = located(call.cached.function)
+    names = call.cached.located
     return None if names is None else position_of(said.bound.get(names[0]), said.bound.get(names[1]))
 
 

@@ -57,6 +57,8 @@ class Said:
 
 def member(thing: Any, name: str, default: Any = None) -> Any:
     """A key of a mapping, or an attribute that is stored data: no property is run."""
+    if type(thing) is dict:
+        return thing.get(name, default)
     if isinstance(thing, Mapping):
         try:
             return thing.get(name, default)
