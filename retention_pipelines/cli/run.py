@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.retention.governed import governed
@@ -116,16 +116,15 @@ def history(
             ]
         )
         return
-    table = Table("plan", "dataset", "action", "as of", "state", "removed", "by")
+    table = Table(*(Column(name, no_wrap=True) for name in ("plan", "dataset", "action", "as of", "state", "removed")))
     for record in records:
         table.add_row(
             record.sha256[:12],
             record.dataset,
             record.action,
-            f"{record.as_of:%Y-%m-%d %H:%M}",
+            f"{record.as_of:%m-%d %H:%M}",
             record.state,
             f"{outcomes[record.sha256].removed:,}",
-            record.created_by,
         )
     Console().print(table)
     for record in records:

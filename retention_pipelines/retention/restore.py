@@ -12,7 +12,7 @@ from functools import reduce
 from duckdb import ColumnExpression, ConstantExpression, StarExpression
 from sqlalchemy import or_, select, update
 
-from retention_pipelines.errors import CommitConflict, OutsideRestoreWindow, PlanError
+from retention_pipelines.errors import OutsideRestoreWindow, PlanError
 from retention_pipelines.postgres.tables import GRAVEYARD, PLAN_ROWS
 from retention_pipelines.retention import act_lake, act_training
 from retention_pipelines.retention.governed import Governed, governed
@@ -116,14 +116,15 @@ def _lake(runner: Runner, record: PlanRecord, dataset: Governed, names: tuple[st
     lake, table = runner.planner.lake, runner.planner.lake.table(dataset.table)
     entry = act_lake.commit_of(table, record.sha256)
     if entry is None:
+        if names is None:  # a crashed run may have got as far as the archive
+            act_lake.take_archive_back(lake, dataset, record.sha256)
         return 0
-    done = act_lake.measured(table, act_lake.transaction(record.sha256))
     if names is None:
-        try:
+        if table.version() == entry.version:
+            rows = act_lake.measured(table, act_lake.transaction(record.sha256)).rows
             table.undo(entry.version)
-            rows = done.rows
-        except CommitConflict:
-            # A later commit rewrote the files: the rows themselves come back.
+        else:
+            # Rows may be there again, brought back singly or computed anew: only what is missing comes back.
             rows = _append_gone(table, entry, record, dataset, None)
         act_lake.take_archive_back(lake, dataset, record.sha256)
     else:

@@ -44,8 +44,8 @@ class RunLock:
 
 
 def who_am_i() -> str:
-    """This process, as other people look for it."""
-    return f"{_user()}@{socket.gethostname()} process {os.getpid()}"
+    """Who runs this process, and where."""
+    return f"{_user()}@{socket.gethostname()}"
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def run_lock(server: Server, dataset: str, plan_sha256: str) -> Iterator[RunLock
     except psycopg.OperationalError as error:
         raise unreachable(server.masked(), error) from error
     with con:
-        said = f"run {plan_sha256[:12]} of {who_am_i()}"
+        said = f"run {plan_sha256[:12]} of {who_am_i()} process {os.getpid()}"
         con.execute("select set_config('application_name', %s, false)", (said[:63],))
         row = con.execute(_TRY, (dataset,)).fetchone()
         if row is None or not row[0]:

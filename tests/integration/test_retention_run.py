@@ -95,6 +95,11 @@ def test_a_single_row_of_the_lake_comes_back_by_its_name(retention: Runner) -> N
     assert [one.rows for one in restore_rows(retention, "feature_store", [name])] == [1]
     assert feature_rows(retention) == left | {name: before[name]}
     assert restore_rows(retention, "feature_store", [name]) == ()
+    # The whole plan then brings back the others, and no row twice.
+    assert restore_plan(retention, plan.sha256).rows == plan.removed_rows - 1
+    assert feature_rows(retention) == before
+    table = retention.planner.lake.table("feature_store")
+    assert sum(file.rows for file in table.files()) == len(before)
 
 
 def test_archiving_is_not_deleting(retention: Runner) -> None:
