@@ -8,7 +8,9 @@ coroutines alike; and failing open. What does not: keys, counting and the hot pa
 import logging
 import time
 import weakref
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("retention_pipelines.cache")
 # How long a thread waits at a time, so that few threads serve many waiting coroutines.
 _SLICE_SECONDS = 0.25
+# Keys of the sets that the present thread or task is preparing.
+_PREPARING: ContextVar[frozenset[str]] = ContextVar("retention_training_preparing", default=frozenset())
 _SETS: "weakref.WeakKeyDictionary[CacheRuntime, TrainingSets]" = weakref.WeakKeyDictionary()
 
 
@@ -54,6 +58,15 @@ def _mark(sets: "TrainingSets", scope: Scope, target: str | None, version: str |
     except (RetentionError, OSError) as error:
         sets.counters.add("training", "degraded", "files")
         LOG.warning("Training sets of %s %s could not be marked as invalid: %s", scope, target, error)
+
+
+@contextmanager
+def _preparing(key: str) -> Iterator[None]:
+    token = _PREPARING.set(_PREPARING.get() | {key})
+    try:
+        yield
+    finally:
+        _PREPARING.reset(token)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +173,8 @@ class TrainingAnswers:
                 return
         turn = Turn(sets.root / "turns" / call.key)
         try:
-            if not call.runtime.read_only and (yield from self._take(call, turn)) and call.purpose != "refresh":
+            alone = call.runtime.read_only or call.key in _PREPARING.get()  # the turn is the outer call's already
+            if not alone and (yield from self._take(call, turn)) and call.purpose != "refresh":
                 # Another process had its turn: what it prepared may be there.
                 found = yield partial(self._find, call, sets)
                 if found is not None:
@@ -169,7 +183,7 @@ class TrainingAnswers:
                     return
             began = yield partial(self._begin, call, sets)
             started = time.perf_counter()
-            with recording() as reads:
+            with recording() as reads, _preparing(call.key):
                 result = yield COMPUTE
             seconds = time.perf_counter() - started
             if type(result) is Failed:

@@ -216,6 +216,27 @@ def test_a_cancelled_coroutine_leaves_no_lock_behind() -> None:
     np.testing.assert_array_equal(asyncio.run(ask()), arrays()[0])
 
 
+def test_a_preparation_that_asks_for_its_own_set_does_not_wait_for_itself() -> None:
+    @cache_training_data("habitat", ignore=["fallback"], wait_seconds=60.0)
+    def prepare(fallback: bool = False) -> np.ndarray:
+        return arrays()[0] if fallback else prepare(fallback=True) * 2
+
+    @cache_training_data("habitat", ignore=["fallback"], wait_seconds=60.0)
+    async def prepare_async(fallback: bool = False) -> np.ndarray:
+        return arrays()[0] if fallback else await prepare_async(fallback=True) * 2
+
+    async def ask() -> np.ndarray:
+        return await asyncio.wait_for(prepare_async(), 20.0)
+
+    begun = threading.Event()
+    thread = threading.Thread(target=lambda: (prepare(), begun.set()), daemon=True)
+    thread.start()
+    thread.join(20.0)
+    assert begun.is_set()
+    np.testing.assert_array_equal(prepare(), arrays()[0] * 2)
+    np.testing.assert_array_equal(asyncio.run(ask()), arrays()[0] * 2)
+
+
 class Preparer:
     """Methods of every kind."""
 
