@@ -66,7 +66,7 @@ class Place:
     def connect(self, *, statement_seconds: float, seconds: float = CONNECT_SECONDS) -> BoundedConnection:
         """A new connection that acts for the tenant of the settings, in its role. May take long: see `Connections`."""
         # Not at the top: SQLAlchemy costs more to import than a short program's whole run.
-        from retention_pipelines.postgres import address
+        from retention_pipelines.postgres import address, embedded
         from retention_pipelines.postgres.address import Deadlines
 
         deadlines = Deadlines(connect=2, statement=statement_seconds, lock=statement_seconds, idle_in_transaction=5.0)
@@ -76,8 +76,9 @@ class Place:
         try:
             con = BoundedConnection.open(address.conninfo(url), seconds=seconds)
         except psycopg.OperationalError:
-            if server.kind == "embedded":
-                # If somebody stopped it, the next attempt starts it again, as any command would.
+            if server.kind == "embedded" and embedded.running_pid(embedded.places(self.settings.state_dir)) is None:
+                # Somebody stopped it: the next attempt starts it again, as any command would. One that is there and
+                # refuses is kept, or it would stop under the connections that others have.
                 self.close()
             raise
         con.ends = time.monotonic() + seconds

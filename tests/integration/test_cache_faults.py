@@ -3,6 +3,7 @@
 Bounds on time are ten times what is promised: they tell a wait that ends from one that does not, on a busy machine.
 """
 
+import contextlib
 import signal
 import tempfile
 import threading
@@ -16,7 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from retention_pipelines.cache.connections import Unavailable
+from retention_pipelines.cache.connections import Place, Unavailable
 from retention_pipelines.cache.entry import NewEntry, Payload
 from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.hot import HotTier
@@ -372,3 +373,22 @@ def test_a_server_that_hangs_costs_a_bounded_delay_and_is_used_when_it_goes_on(o
             process.resume()
     soon(lambda: hot.get("features", "a") is not None)
     hot.close()
+
+
+def test_a_server_that_takes_no_more_connections_is_not_left(own: tuple[Server, Settings]) -> None:
+    """Whoever left it was the last one, as a rule: it stopped under the connections he still used."""
+    server, settings = own
+    place = Place(settings)
+    held = place.connect(statement_seconds=1.0)
+    server.close()
+    with contextlib.ExitStack() as strangers:
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                strangers.enter_context(psycopg.connect(address.conninfo(server.address())))
+        with pytest.raises(psycopg.OperationalError, match=r"too many|reserved"):
+            place.connect(statement_seconds=1.0)
+        # Longer than a server lingers that nobody holds.
+        time.sleep(2.0)
+        assert held.execute("select 1").fetchall() == [(1,)]
+    held.close()
+    place.close()
