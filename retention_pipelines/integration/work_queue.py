@@ -154,9 +154,10 @@ def study_name(study: Any) -> str:
         name = study
     else:
         part = partial(_part, study)
-        name = part("source_data_id") or "/".join(filter(None, (part("dataset_id"), part("event_id"))))
+        parts = [part("dataset_id"), part("event_id")]
+        name = part("source_data_id") or ("/".join(parts) if all(isinstance(one, str) for one in parts) else "")
     dataset, slash, event = name.partition("/") if isinstance(name, str) else ("", "", "")
-    if not (dataset and slash and event) or "\0" in name:
+    if not (dataset and slash and event) or "\0" in name or name != name.encode(errors="ignore").decode():
         raise IntegrationError(
             f"{study!r} does not name a study.",
             hint="Give '<dataset_id>/<event_id>', or something with source_data_id, or with dataset_id and event_id.",

@@ -37,7 +37,13 @@ def test_a_study_is_named_by_itself_or_by_its_parts(study: object) -> None:
     assert study_name(study) == "survey/haul/1"
 
 
-@pytest.mark.parametrize("study", ["haul-1", "/haul-1", "survey/", "", None, 7, {}, {"event_id": "haul-1"}, "a/b\0c"])
+@pytest.mark.parametrize(
+    "study",
+    [
+        "haul-1", "/haul-1", "survey/", "", None, 7, {}, {"event_id": "haul-1"}, "a/b\0c", "a/\ud800",
+        {"source_data_id": 7}, {"dataset_id": "survey", "event_id": 7},
+    ],
+)  # fmt: skip
 def test_what_names_no_study_is_refused_with_what_to_give(study: object) -> None:
     with pytest.raises(IntegrationError, match="dataset_id"):
         study_name(study)
