@@ -41,7 +41,7 @@ def guarded(value: object) -> str:
     except Unkeyable:
         raise
     except Exception as error:
-        raise Unkeyable(f"A value of type {type(value).__name__} cannot be keyed: {error!r}.") from error
+        raise Unkeyable(f"A value of type {type(value).__name__} cannot be keyed: {type(error).__name__}.") from error
 
 
 def text(value: Any, depth: int, left: list[int]) -> str:

@@ -29,6 +29,7 @@ _PLANS = 256
 _PREFIXES = 256
 
 Arrange = Callable[[tuple[Any, ...], Mapping[str, Any]], tuple[Any, ...]]
+Step = Callable[[tuple[Any, ...], Mapping[str, Any]], Any]
 
 
 class FunctionKeys:
@@ -75,6 +76,7 @@ class FunctionKeys:
         self._identity = joined(("key1", kind, name, called, version, names, identity.closure(plain)))
         self._extra = self._has_state()
         self._plans: dict[Any, Arrange] = {}
+        self._binders: dict[Any, tuple[tuple[str, Step], ...]] = {}
         self._prefixes: dict[tuple[str, str, str, str, str], Any] = {}
         self._kinds = [parameter.kind for parameter in self._parameters]
         self._whole = len(self._parameters) if self._is_simple() else -1
@@ -130,12 +132,8 @@ class FunctionKeys:
         Raises:
             Unkeyable: the arguments do not fit the function.
         """
-        try:
-            bound = self._signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise Unkeyable(f"The call does not fit {self._called()}: {error}.") from error
-        bound.apply_defaults()
-        return dict(bound.arguments)
+        binder = self._binders.get((len(args), *kwargs)) or self._binder(args, kwargs)
+        return {name: step(args, kwargs) for name, step in binder}
 
     def _prefix(self, where: tuple[str, str, str, str, str]) -> Any:
         if len(self._prefixes) >= _PREFIXES:
@@ -153,13 +151,7 @@ class FunctionKeys:
 
     def _plan(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arrange:
         """How the values of calls with so many positions and these names come into the order of the parameters."""
-        marks = tuple(_Mark(position) for position in range(len(args)))
-        named = {name: _Mark(name) for name in kwargs}
-        try:
-            bound = self._signature.bind(*marks, **named)
-        except TypeError as error:
-            raise Unkeyable(f"The call does not fit {self._called()}: {error}.") from error
-        bound.apply_defaults()
+        bound = self._marked(args, kwargs)
         sources: list[Any] = []
         for parameter in self._parameters:
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -179,16 +171,52 @@ class FunctionKeys:
         self._plans[(len(args), *kwargs)] = arrange
         return arrange
 
+    def _binder(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[str, Step], ...]:
+        """Where calls with so many positions and these names have the value of each parameter."""
+        bound = self._marked(args, kwargs)
+        binder = []
+        for parameter in self._parameters:
+            source = bound.arguments[parameter.name]
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                source = _Named(tuple(source))
+            elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                source = _Rest(len(args) - len(source))
+            binder.append((parameter.name, _step(source)))
+        if len(self._binders) >= _PLANS:
+            self._binders.clear()
+        return self._binders.setdefault((len(args), *kwargs), tuple(binder))
+
+    def _marked(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+        """The call with marks in place of its values, and defaults."""
+        marks = tuple(_Mark(position) for position in range(len(args)))
+        try:
+            bound = self._signature.bind(*marks, **{name: _Mark(name) for name in kwargs})
+        except TypeError as error:
+            raise Unkeyable(f"The call does not fit {self._called()}: {error}.") from error
+        bound.apply_defaults()
+        return bound
+
     def _matters(self, name: str) -> bool:
         return name not in self._ignore and (self._only is None or name in self._only)
 
     def _chosen(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
+        value: Any
+        for kind, (name, value) in zip(self._kinds, self.bind(args, kwargs).items(), strict=True):
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                positional += value
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                named |= value
+            elif kind is inspect.Parameter.KEYWORD_ONLY:
+                named[name] = value
+            else:
+                positional.append(value)
         try:
-            bound = self._signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            return self._include(*bound.args, **bound.kwargs)  # type: ignore[misc]
+            return self._include(*positional, **named)  # type: ignore[misc]
         except Exception as error:
-            raise Unkeyable(f"The key of a call of {self._called()} cannot be made: {error!r}.") from error
+            # Not its text, which is logged: it may hold what was passed.
+            raise Unkeyable(f"The key of a call of {self._called()} cannot be made: {type(error).__name__}.") from error
 
     def _slowly(self, values: tuple[Any, ...], error: Exception) -> str:
         """The content again, one value at a time, to name the argument that has no key."""
@@ -201,7 +229,11 @@ class FunctionKeys:
             try:
                 parts.append(text(value, 1, left))
             except Exception as reason:  # noqa: BLE001 - as above
-                message = reason.message if isinstance(reason, Unkeyable) else f"{type(value).__name__}: {reason!r}."
+                message = (
+                    reason.message
+                    if isinstance(reason, Unkeyable)
+                    else f"{type(value).__name__}: {type(reason).__name__}."
+                )
                 raise Unkeyable(f"Argument {name!r} of {self._called()}: {message}", hint=HINT) from error
         return joined(parts)
 
@@ -308,7 +340,7 @@ def _arrange(sources: tuple[Any, ...]) -> Arrange:
     return arrange
 
 
-def _step(source: Any) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Any]:
+def _step(source: Any) -> Step:
     if isinstance(source, _Mark):
         place = source.source
         if isinstance(place, int):

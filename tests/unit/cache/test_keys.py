@@ -581,3 +581,52 @@ def test_every_type_that_has_a_key_is_in_the_documentation() -> None:
     names = [kind.__name__ for kind in {*encoding.PLAIN, *objects._STANDARD} - {type(None)}]
     names = [{"function": "FunctionType", "method": "MethodType"}.get(name, named.get(name, name)) for name in names]
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_bound_arguments_are_those_python_binds_for_every_shape_of_call() -> None:
+    """Checked against `inspect`, which the calls of one shape ask only once."""
+    import inspect
+
+    def function(a, /, b, c=3, *rest, d, e=5, **more): ...
+
+    def plain(a, b=2): ...
+
+    calls: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
+        (function, (1, 2), {"d": 4}),
+        (function, (1,), {"d": 4, "b": 2, "x": 7, "a": 8}),
+        (function, (1, 2, 3, 4, 5), {"d": None, "e": 6, "y": 1, "x": 2}),
+        (plain, (1,), {}),
+        (plain, (), {"b": 1, "a": 2}),
+    ]
+    for made, args, kwargs in calls:
+        seen: list[tuple[Any, ...]] = []
+        bound_by_us = keys.FunctionKeys(
+            made, kind="features", name="n", include=lambda *a, seen=seen, **k: seen.append((a, k)) or 1
+        )
+        wanted = inspect.signature(made).bind(*args, **kwargs)
+        wanted.apply_defaults()
+        for other in (args, tuple("other" for _ in args), args):
+            bound = bound_by_us.bind(other, kwargs)
+        assert list(bound.items()) == list(wanted.arguments.items())
+        bound_by_us.key(args, kwargs, namespace="n", tenant="t")
+        assert seen == [(wanted.args, wanted.kwargs)]
+    with pytest.raises(Unkeyable, match="does not fit"):
+        keys.FunctionKeys(plain, kind="features", name="n").bind((), {"z": 1})
+
+
+def test_what_foreign_code_says_when_a_key_fails_is_not_repeated() -> None:
+    class Fails:
+        def __cache_key__(self) -> str:
+            raise ValueError("payload")
+
+    def function(a): ...
+
+    def fails(a):
+        raise ValueError("payload")
+
+    for include, value in ((None, Fails()), (None, [Fails()]), (fails, 1)):
+        made = keys.FunctionKeys(function, kind="features", name="n", include=include)
+        with pytest.raises(Unkeyable) as failed:
+            made.key((value,), {}, namespace="n", tenant="t")
+        assert "payload" not in str(failed.value)
+        assert "ValueError" in str(failed.value)
