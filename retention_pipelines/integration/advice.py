@@ -29,6 +29,7 @@ LOG = logging.getLogger(__name__)
 Function = Callable[..., Any]
 # More kinds of features than this from one function are a mistake in the mapping: an argument that is no type.
 _MOST_FEATURE_TYPES = 64
+_FURTHER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _AROUND: dict[str, tuple[Moment, Moment]] = {
     "prediction": ("before_prediction", "after_prediction"),
     "retraining": ("before_training", "after_training"),
@@ -182,6 +183,7 @@ class Advice:
             return {"ignore": list(target.ignore)}
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         positional = [p.name for p in self._signature.parameters.values() if p.kind in kinds]
+        by_name = any(p.kind in _FURTHER for p in self._signature.parameters.values())
         ignored, only, also = {receiver, *target.ignore}, target.only, target.also
 
         def matters(*args: Any, **kwargs: Any) -> object:
@@ -194,12 +196,12 @@ class Advice:
                 named = {name: bound[name] for name in only}
             else:
                 named = {name: value for name, value in bound.items() if name not in ignored}
-            return (
-                on if isinstance(on, type) else type(on),
-                named,
-                rest,
-                [(path, value) for path in also if (value := value_at(path, bound)) is not ABSENT],
-            )
+            more = [(path, value) for path in also if (value := value_at(path, bound)) is not ABSENT]
+            kind = on if isinstance(on, type) else type(on)
+            if by_name:
+                return kind, named, rest, more
+            # Without further arguments the values alone, in the order of the parameters, say which is which.
+            return kind, more, *named.values()
 
         return {"key": matters}
 
