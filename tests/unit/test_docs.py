@@ -8,6 +8,8 @@ import pytest
 from retention_pipelines.catalog import DATASETS
 from retention_pipelines.cli.app import command_names
 from retention_pipelines.cli.reference import reference
+from retention_pipelines.retention.defaults import default_policies
+from retention_pipelines.retention.policy import Policy
 from retention_pipelines.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,6 +19,13 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_dataset_is_in_the_naming_contract(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs" / "naming.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("policy", default_policies(), ids=lambda policy: policy.policy_id)
+def test_every_default_policy_is_explained_with_its_number(policy: Policy) -> None:
+    page = (ROOT / "docs" / "retention.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if f"| `{policy.policy_id}` |" in line]
+    assert policy.keep_seconds == 0 or f"{policy.keep_seconds // 86_400:,} d" in line
 
 
 def test_every_command_is_documented_as_it_is() -> None:
