@@ -12,16 +12,22 @@ import duckdb
 from obstore.fsspec import FsspecStore
 
 from retention_pipelines.catalog import DATASETS, dataset
-from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow
+from retention_pipelines.errors import CommitConflict, LakeError
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.archive import move_rows
 from retention_pipelines.warehouse.duck import open_connection, quote_name, remove_spill_of_the_dead
 from retention_pipelines.warehouse.faults import storage_faults
-from retention_pipelines.warehouse.files import refusing_text
 from retention_pipelines.warehouse.journal import Journal
 from retention_pipelines.warehouse.log import LogEntry
 from retention_pipelines.warehouse.objects import StoreObjects, open_objects, store_options
-from retention_pipelines.warehouse.published import MANIFEST, Folder, Manifest, parse_manifest, publish_to_store
+from retention_pipelines.warehouse.published import (
+    MANIFEST,
+    Folder,
+    Manifest,
+    parse_manifest,
+    publish_to_store,
+    view_text,
+)
 from retention_pipelines.warehouse.table import Commit, Table
 from retention_pipelines.warehouse.transactions import Transactions
 from retention_pipelines.warehouse.undo import can_undo, standing
@@ -188,10 +194,7 @@ class Lake:
         target = con or self.con
         manifest = self.published()
         for name in DATASETS:
-            try:
-                rows = self.table(name).scan(version=manifest.versions.get(name, -1))
-            except OutsideRestoreWindow as error:
-                rows = refusing_text(dataset(name), str(error))
+            rows = view_text(self.table(name), manifest.versions.get(name, -1))
             target.execute(f"create or replace temp view {quote_name(name)} as select * from {rows}")
 
     def close(self) -> None:

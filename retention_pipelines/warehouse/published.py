@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass, field, replace
 
 from filelock import FileLock
 
-from retention_pipelines.errors import LakeError
+from retention_pipelines.errors import LakeError, OutsideRestoreWindow
 from retention_pipelines.warehouse.duck import beside, quote_name, quote_text
 from retention_pipelines.warehouse.faults import storage_faults
+from retention_pipelines.warehouse.files import refusing_text
 from retention_pipelines.warehouse.objects import FolderObjects, StoreObjects, sync_path
 from retention_pipelines.warehouse.table import Table
 
@@ -90,6 +91,14 @@ def _linked(link: Callable[[str, str], None], source: str, target: str) -> None:
         if error.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
             raise
         raise _NoLinks from error
+
+
+def view_text(table: Table, version: int) -> str:
+    """FROM-clause text of a dataset's view: what is published, or a refusal that names the file that is gone."""
+    try:
+        return table.scan(version=version)
+    except OutsideRestoreWindow as error:
+        return refusing_text(table.dataset, str(error))
 
 
 class Folder:
@@ -187,7 +196,7 @@ class Folder:
             con.execute(f"attach {quote_text(path)} as catalog_file (storage_version 'v1.4.0')")
             try:
                 for name, table in self._tables.items():
-                    rows = table.scan(version=manifest.versions.get(name, -1))
+                    rows = view_text(table, manifest.versions.get(name, -1))
                     con.execute(f"create view catalog_file.{quote_name(name)} as select * from {rows}")
             finally:
                 con.execute("detach catalog_file")

@@ -133,6 +133,8 @@ class Table:
             return None
         at = -1 if self._reader is None else self._reader.version()
         if self._reader is None or newest < at or (newest > at and self._reader_is_pinned):
+            if newest < at:
+                self._listings.clear()  # another table, made anew in the place of the one that was read
             self._reader, self._reader_is_pinned = self._open(), False
         elif newest > at:
             self._reader.update_incremental()

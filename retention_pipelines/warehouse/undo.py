@@ -72,9 +72,20 @@ def standing(entries: Sequence[LogEntry], transaction: str) -> list[LogEntry]:
 
 
 def can_undo(table: "Table", entry: LogEntry) -> bool:
-    """Whether a commit can be taken back alone: its files are there, or it only added rows and they were merged."""
-    live = {file.path for file in table.files()}
-    return live.issuperset(entry.added) or (not entry.removed and _merged_into(table, entry) is not None)
+    """Whether a commit can be taken back alone: its files are there, or it only added rows and they were merged.
+
+    Raises OutsideRestoreWindow where merged rows can no longer be told apart, as vacuum took the files they came in.
+    """
+    if {file.path for file in table.files()}.issuperset(entry.added):
+        return True
+    if entry.removed or _merged_into(table, entry) is None:
+        return False
+    table.require_present(_added_by(table, entry), entry.version)
+    return True
+
+
+def _added_by(table: "Table", entry: LogEntry) -> list[LakeFile]:
+    return [file for file in table.files(version=entry.version) if file.path in set(entry.added)]
 
 
 def _merged_into(table: "Table", entry: LogEntry) -> set[str] | None:
@@ -95,7 +106,7 @@ def _without_rows_of(
     table: "Table", entry: LogEntry, merged: Sequence[LakeFile]
 ) -> tuple[list[AddAction], list[LakeFile]]:
     """New files for those merged ones that hold rows a commit added, without these rows; and the files they replace."""
-    first = [file for file in table.files(version=entry.version) if file.path in set(entry.added)]
+    first = _added_by(table, entry)
     table.require_present(first, entry.version)
     undone = f"_undone_{uuid.uuid4().hex}"
     key = ", ".join(quote_name(name) for name in table.dataset.key)

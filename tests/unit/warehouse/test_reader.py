@@ -193,3 +193,10 @@ def test_a_lost_data_file_stops_its_own_dataset_only_and_is_named(settings: Sett
     for sql in ("from observations", "select count(*) from observations", "from observations where value > 1e9"):
         with pytest.raises(duckdb.Error, match=f"{lost.path} is gone"):
             con.execute(sql).fetchall()
+    with Lake(settings) as lake:
+        lake.table("ingested_files").append(rows("ingested_files", path="'other'"))
+        lake.publish()
+    with duckdb.connect(f"{settings.lake_root}/catalog.duckdb", read_only=True) as catalog:
+        assert catalog.execute("select count(*) from ingested_files").fetchall() == [(2,)]
+        with pytest.raises(duckdb.Error, match=f"{lost.path} is gone"):
+            catalog.execute("from observations").fetchall()

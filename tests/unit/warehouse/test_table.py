@@ -1,5 +1,6 @@
 """What a table promises, in a folder and in a bucket alike."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from retention_pipelines.errors import (
     PartitionValueError,
     SchemaError,
 )
+from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake, Table
 from tests.unit.warehouse.rows import observations
 
@@ -283,3 +285,15 @@ def test_the_newest_version_is_known_from_names_also_behind_checkpoints(any_lake
             other.table("observations").append(observations(f"{number:x}"))
             assert table.version() == other.table("observations").version() == number + 1
     assert len(keys(table)) == 12
+
+
+def test_a_table_made_anew_in_the_place_of_one_that_was_read_is_read_itself(settings: Settings) -> None:
+    with Lake(settings) as first:
+        table = first.table("observations")
+        for count, key in enumerate("abc", start=1):
+            table.append(observations(key))
+            assert len(table.files()) == count
+        shutil.rmtree(table.root)
+        with Lake(settings) as second:
+            second.table("observations").append(observations("xy"))
+        assert [file.rows for file in table.files()] == [2]

@@ -3,10 +3,11 @@
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from retention_pipelines.errors import LakeError, SchemaError
+from retention_pipelines.errors import LakeError, OutsideRestoreWindow, SchemaError
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 from tests.unit.warehouse.rows import observations, rows
@@ -135,3 +136,21 @@ def test_the_commits_of_a_killed_process_are_taken_back_by_the_next(any_settings
         with lake.transaction("ingest:1") as op:
             lake.table("observations").append(observations("bc"), op=op, transaction="delivery")
         assert shown(lake, "observations") == 3
+
+
+def test_an_ingest_that_cannot_be_undone_whole_is_left_as_it_is(settings: Settings) -> None:
+    with Lake(settings) as lake:
+        lake.table("observations").append(observations("z"))
+        with lake.transaction("ingest:1") as op:
+            lake.table("observations").append(observations("ab"), op=op)
+            lake.table("occurrences").append(rows("occurrences"), op=op)
+            lake.table("ingested_files").append(rows("ingested_files"), op=op)
+        table = lake.table("observations")
+        merged = table.files()
+        assert table.compact(min_files=2).rows_removed == 3
+        for file in merged:  # as vacuum does after the restore window
+            Path(f"{table.root}/{file.path}").unlink()
+        with pytest.raises(OutsideRestoreWindow, match="is gone"):
+            lake.undo("occurrences", 1)
+        left = [count(lake, name) for name in ("observations", "occurrences", "ingested_files")]
+        assert left == [3, 1, 1]
