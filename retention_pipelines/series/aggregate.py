@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from retention_pipelines.period import Period, TimeWindow
-from retention_pipelines.series.refresh import Batch, Query, WindowedSeries, refresh
+from retention_pipelines.series.refresh import Batch, WindowedSeries, refresh
 from retention_pipelines.warehouse import Commit, Lake, LakeFile
-from retention_pipelines.warehouse.duck import bind, set_variables, statement, threads_for
+from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
 _PACKAGE = "retention_pipelines.series"
 # Columns that previous_rows.sql and partials.sql read: binding all of them takes longer than a day's rows.
@@ -41,23 +41,41 @@ def update_series(
         target="aggregated_time_series",
         source="observations",
         rows=_rows,
+        reads=_expected_rows,
         settings={"cell_deg": lake.settings.cell_deg, "surface_limit_m": lake.settings.surface_limit_m},
     )
     return refresh(lake, series, months=months, windows=windows)
 
 
-def _rows(lake: Lake, batch: Batch) -> Query:
+def _expected_rows(batch: Batch) -> int:
+    """Rows of the files that are read, unless records of several days force the rest to be read, too."""
+    hulls = batch.touched or [_hull(batch)]
+    raw = sum(file.rows for file in batch.raw if any(_starts_in(file, period) for period in hulls))
+    return raw + sum(file.rows for file in _near(batch))
+
+
+def _rows(lake: Lake, batch: Batch) -> str:
     set_variables(lake.con, cell_deg=lake.settings.cell_deg, surface_limit_m=lake.settings.surface_limit_m)
     read = _touched_hull(lake, batch)
     files = [file for file in batch.raw if _starts_in(file, read)]
-    rows = sum(file.rows for file in files)
     bind(lake.con, "source", lake.table("observations").scan_files(files, columns={name: name for name in _RAW}))
     set_variables(lake.con, touched_from=read.start, touched_to=read.end)
     lake.con.execute(statement(_PACKAGE, "kept_days"))
-    with threads_for(lake.con, rows):
-        lake.con.execute(statement(_PACKAGE, "partials"))
-        lake.con.execute(statement(_PACKAGE, "places"))
-    return Query(text=statement(_PACKAGE, "windows"), rows=rows)
+    lake.con.execute(statement(_PACKAGE, "partials"))
+    lake.con.execute(statement(_PACKAGE, "places"))
+    return statement(_PACKAGE, "windows")
+
+
+def _hull(batch: Batch) -> Period:
+    return Period(
+        min(window.period.start for window in batch.windows), max(window.period.end for window in batch.windows)
+    )
+
+
+def _near(batch: Batch) -> list[LakeFile]:
+    """Files of the series that may hold rows of the touched windows and their days."""
+    hull = _hull(batch)
+    return [file for file in batch.live if _window_starts_in(file, hull)] if batch.touched else []
 
 
 def _touched_hull(lake: Lake, batch: Batch) -> Period:
@@ -66,18 +84,12 @@ def _touched_hull(lake: Lake, batch: Batch) -> Period:
     Daily rows are partial statistics of their days, so untouched days need not be read again. That holds as long as
     the longer windows hold nothing but records of single days; otherwise everything is read.
     """
-    hull = Period(
-        min(window.period.start for window in batch.windows), max(window.period.end for window in batch.windows)
-    )
-    near = [file for file in batch.live if _window_starts_in(file, hull)] if batch.touched else []
-    previous = lake.table("aggregated_time_series").scan_files(near, columns={name: name for name in _PREVIOUS})
-    bind(lake.con, "previous", previous)
+    hull, table = _hull(batch), lake.table("aggregated_time_series")
+    bind(lake.con, "previous", table.scan_files(_near(batch), columns={name: name for name in _PREVIOUS}))
     set_variables(lake.con, hull_from=hull.start, hull_to=hull.end)
-    with threads_for(lake.con, sum(file.rows for file in near)):
-        lake.con.execute(statement(_PACKAGE, "previous_rows"))
-        unaccounted = lake.con.execute(statement(_PACKAGE, "unaccounted")).fetchall()
+    lake.con.execute(statement(_PACKAGE, "previous_rows"))
     touched = [period for period in batch.touched or () if period.overlaps(hull)]
-    if touched and not unaccounted:
+    if touched and not lake.con.execute(statement(_PACKAGE, "unaccounted")).fetchall():
         return Period(min(period.start for period in touched), max(period.end for period in touched))
     return _ALWAYS
 

@@ -6,7 +6,7 @@ the abundance basis sums what the source mapping calls an abundance, never a den
 
 from collections.abc import Collection
 
-from retention_pipelines.series.refresh import Batch, Query, WindowedSeries, refresh
+from retention_pipelines.series.refresh import Batch, WindowedSeries, refresh
 from retention_pipelines.warehouse import Commit, Lake
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
@@ -17,13 +17,13 @@ def update_biodiversity(lake: Lake, *, months: Collection[str] | None = None) ->
         target="biodiversity_statistics",
         source="occurrences",
         rows=_rows,
+        reads=lambda batch: sum(file.rows for file in batch.raw),
         settings={"cell_deg": lake.settings.cell_deg},
     )
     return refresh(lake, series, months=months)
 
 
-def _rows(lake: Lake, batch: Batch) -> Query:
+def _rows(lake: Lake, batch: Batch) -> str:
     bind(lake.con, "source", lake.table("occurrences").scan_files(batch.raw))
     set_variables(lake.con, cell_deg=lake.settings.cell_deg)
-    text = statement("retention_pipelines.series", "diversity")
-    return Query(text=text, rows=sum(file.rows for file in batch.raw))
+    return statement("retention_pipelines.series", "diversity")

@@ -35,25 +35,18 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Query:
-    """A SELECT, and the number of raw rows it is worked out from."""
-
-    text: str
-    rows: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class WindowedSeries:
     """A series table and how its rows are computed.
 
-    `rows` gets the lake and a batch and returns a query; it may read `touched_window` and `window_day`. `settings` are
+    `rows` gets the lake and a batch and returns a SELECT; it may read `touched_window` and `window_day`. `settings` are
     columns that hold the configuration a row was computed with: one table holds rows of one configuration only,
-    another one means a full recompute.
+    another one means a full recompute. `reads` is about how many rows a batch reads.
     """
 
     target: str
     source: str
-    rows: Callable[[Lake, Batch], Query]
+    rows: Callable[[Lake, Batch], str]
+    reads: Callable[[Batch], int]
     settings: dict[str, float]
 
 
@@ -109,10 +102,9 @@ def _refresh_once(
             touched=None if everything else [touched_period(key) for key in keys],
             live=live,
         )
-        _bind_windows(lake, chunk.windows)
-        query = series.rows(lake, batch)
-        with threads_for(lake.con, query.rows):
-            adds += table.write_files(query.text)
+        with threads_for(lake.con, series.reads(batch)):
+            _bind_windows(lake, chunk.windows)
+            adds += table.write_files(series.rows(lake, batch))
     if not adds and not replaced:
         return Commit(version=delta.version())
     return table.commit(delta, adds, replaced, op=f"update:{series.target}", transactions=[f"update:{series.target}"])
