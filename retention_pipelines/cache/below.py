@@ -53,7 +53,10 @@ def _find(call: "Call") -> Answer | None:
             return None
     if stored is None and "lake" in options.tiers and options.kind == "features":
         lake = runtime.lake_tier
-        stored, tier = (None if lake is None else lake.get(call.key)), "lake"
+        try:
+            stored, tier = (None if lake is None else lake.get(call.key)), "lake"
+        except CorruptEntry as error:
+            cached.count("corrupt", "lake", reason=str(error.message), key=call.key, error=error)
     return None if stored is None else _answer(call, stored, tier)
 
 

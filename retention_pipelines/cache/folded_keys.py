@@ -5,6 +5,7 @@ eight bytes per row, so a million folded entries take 8 MB; a key that only shar
 reading.
 """
 
+import re
 import threading
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,6 +18,8 @@ from retention_pipelines.cache.fold import DATASET, PACKAGE
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
+
+_DIGEST = re.compile(r"[0-9a-f]{16,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,8 @@ def _number(key: str) -> int:
 
 
 def _numbers(keys: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    return np.sort(np.fromiter((_number(key) for key in keys.to_pylist()), np.uint64, len(keys)))
+    # What is no digest is nobody's key, and must not hide the others.
+    return np.sort(np.array([_number(key) for key in keys.to_pylist() if _DIGEST.fullmatch(key)], np.uint64))
 
 
 def _has(numbers: npt.NDArray[np.uint64], number: int) -> bool:

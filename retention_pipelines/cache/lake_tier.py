@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention_pipelines.cache.connections import Connections, Place, Unavailable
 from retention_pipelines.cache.entry import Payload, StoredEntry
+from retention_pipelines.errors import CorruptEntry
 from retention_pipelines.postgres.seal import Seal, header
 from retention_pipelines.postgres.secret import load_secret
 from retention_pipelines.settings import Settings
@@ -37,7 +38,6 @@ class LakeTier:
 
     def __init__(self, settings: Settings) -> None:
         self.tenant = settings.tenant
-        self.corrupt = 0
         self._settings = settings
         self._deadline_seconds = settings.cache_deadline_seconds
         self._keys: FoldedKeys | None = None
@@ -49,7 +49,7 @@ class LakeTier:
         self._connections: Connections | None = None
 
     def get(self, key: str) -> StoredEntry | None:
-        """The fresh entry of a key; None: not there, expired, invalidated, damaged, or not known yet."""
+        """The fresh entry of a key; None: not there, expired, invalidated, or not known yet. Raises CorruptEntry."""
         if time.monotonic() - self._asked_at >= REFRESH_SECONDS:
             self._refresh()
         keys = self._keys
@@ -91,15 +91,16 @@ class LakeTier:
             LOG.warning("The keys of the lake could not be read: %s", error)
 
     def _checked(self, key: str, found: dict[str, Any]) -> StoredEntry | None:
-        payload = base64.b64decode(found["payload_base64"])
         codec = found["payload_codec"]
+        try:
+            payload = base64.b64decode(found["payload_base64"], validate=True)
+            mac = bytes.fromhex(found["payload_mac"] or "")
+        except ValueError:
+            payload = mac = b""
         if self._seal is None:
             self._seal = Seal(load_secret(self._settings))
-        mac = bytes.fromhex(found["payload_mac"] or "")
         if not self._seal.verify(header(self.tenant, "features", key, codec), payload, mac):
-            self.corrupt += 1
-            LOG.error("A folded entry is damaged, foreign or forged and was not used: %s", key)
-            return None
+            raise CorruptEntry("A folded entry is damaged, foreign or forged.")
         life = self._life(key, found)
         if life is None:
             return None

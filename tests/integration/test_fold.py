@@ -1,5 +1,6 @@
 """Folding cached features into the lake: nothing lost, nothing doubled, nothing stale served."""
 
+import dataclasses
 import json
 import random
 import subprocess
@@ -20,6 +21,7 @@ from retention_pipelines.cache.fold import DATASET, Folded, fold
 from retention_pipelines.cache.hot import HotTier
 from retention_pipelines.cache.invalidation import InvalidationLog
 from retention_pipelines.cache.lake_tier import LakeTier
+from retention_pipelines.errors import CorruptEntry
 from retention_pipelines.postgres.engine import connect
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings
@@ -192,9 +194,20 @@ def test_a_damaged_or_copied_entry_is_not_served(lake: Lake, database: Server, h
         op="test",
     )
     tier.refresh()
-    assert [tier.get(key(n)) for n in (1, 2)] == [None, None]
+    for n in (1, 2):
+        with pytest.raises(CorruptEntry):
+            tier.get(key(n))
     assert tier.get(key(3)) is not None
-    assert tier.corrupt == 2
+    lake.table(DATASET).rewrite(lambda rows: f"select * replace ('ü' as payload_base64) from {rows}", op="test")
+    tier.refresh()
+    with pytest.raises(CorruptEntry):
+        tier.get(key(3))
+
+
+def test_a_key_that_is_none_hides_no_other(lake: Lake, database: Server, hot: HotTier, tier: LakeTier) -> None:
+    odd = dataclasses.replace(entry(1), key="no digest")
+    moved(lake, database, hot, tier, odd, entry(2))
+    assert tier.get(key(2)) is not None
 
 
 def test_a_tenant_is_not_served_with_the_entries_of_another(
@@ -204,7 +217,6 @@ def test_a_tenant_is_not_served_with_the_entries_of_another(
     other = LakeTier(patient.model_copy(update={"tenant": "north"}))
     other.refresh()
     assert other.get(key(1)) is None
-    assert other.corrupt == 0
     other.close()
 
 
@@ -280,7 +292,16 @@ def test_a_decorated_function_is_answered_from_the_lake_as_it_was(
         assert features("s/1", when) == first
         assert calls == ["s/1"]
         assert [(one.outcome, one.tier) for one in events if one.outcome == "hit"] == [("hit", "lake")]
-        # Invalidated, it is computed again.
+        # Damaged, it is computed again, and that is told.
+        running.memory.clear()
+        lake.table(DATASET).rewrite(lambda rows: f"select * replace ('' as payload_mac) from {rows}", op="test")
+        running.lake_tier.refresh()
+        assert features("s/1", when) == first
+        assert calls.pop() == "s/1"
+        assert events[-2:] and [(one.outcome, one.tier) for one in events if one.outcome == "corrupt"] == [
+            ("corrupt", "lake")
+        ]
+        # Invalidated, too.
         running.memory.clear()
         features.invalidate("s/1", when)
         assert running.flush()
