@@ -137,6 +137,7 @@ def served(call: Call, found: Answer, *, leader: bool = True) -> Any:
     cached = call.cached
     elapsed = time.perf_counter() - call.started
     if leader and call.computed:
+        cached.counts.miss_seconds += elapsed
         cached.counts.compute_seconds += call.compute_seconds
         cached.count(
             "miss",
@@ -176,6 +177,9 @@ def after_renewal(call: Call, found: Answer) -> Any:
     cached = call.cached
     next(cached.counts.renewed)
     cached.counts.compute_seconds += call.compute_seconds
+    if call.purpose == "early":
+        # Its caller waits for it, which is a miss to him.
+        cached.counts.miss_seconds += time.perf_counter() - call.started
     cached.count(
         "miss",
         counted=call.purpose == "early",

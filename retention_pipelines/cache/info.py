@@ -37,7 +37,8 @@ class CacheInfo:
         renewed: answers computed by a refresh: early, in the background or asked for.
         hook_errors: hooks that raised.
         memory_seconds: time spent answering from memory.
-        compute_seconds: time the function took on misses and renewals.
+        miss_seconds: time the callers of misses waited: looking up, the function, keeping its answer.
+        compute_seconds: time the function took on misses and renewals, also behind everybody's back.
         avoided_seconds: measured compute time of the answers served from a tier: time saved is this minus the time
             the hits took.
     """
@@ -58,6 +59,7 @@ class CacheInfo:
     hook_errors: int
     memory_seconds: float
     below_seconds: float
+    miss_seconds: float
     compute_seconds: float
     avoided_seconds: float
 
@@ -96,6 +98,7 @@ class Counts:
     hook_errors: "itertools.count[int]" = field(default_factory=_counter)
     memory_seconds: float = 0.0
     below_seconds: float = 0.0
+    miss_seconds: float = 0.0
     compute_seconds: float = 0.0
     avoided_seconds: float = 0.0
 

@@ -26,7 +26,7 @@ class Figures:
 
     Attributes:
         memory_hits, postgres_hits, lake_hits, files_hits: answered from that tier with a fresh value.
-        answer_seconds: time spent answering the calls in `timed`: looking up, and for misses computing.
+        answer_seconds: time the callers in `timed` waited; what is renewed behind them is not in it.
         timed: calls whose time was measured.
         avoided_seconds: measured compute time of the answers that hits gave.
         lookup_seconds: time those hits took.
@@ -96,7 +96,7 @@ def figures_of(info: CacheInfo) -> Figures:
         bypassed=info.bypassed,
         unstorable=info.unstorable,
         timed=info.hits + info.stale + info.misses,
-        answer_seconds=lookup + info.compute_seconds,
+        answer_seconds=lookup + info.miss_seconds,
         lookup_seconds=lookup,
         avoided_seconds=info.avoided_seconds,
     )

@@ -1,4 +1,5 @@
 import gc
+import time
 
 import pytest
 
@@ -84,3 +85,23 @@ def test_nothing_is_written_for_what_was_not_measured() -> None:
         "cache_errors": 0.0,
         "cache_bypassed": 2.0,
     }
+
+
+def test_what_is_renewed_behind_the_callers_is_no_response_time() -> None:
+    """M9: the mean is of what callers waited for, the whole of it."""
+    ran: list[int] = []
+
+    @cache_features("slow", "none", stale_while_revalidate=600.0, ttl=0.001)
+    def slow(x: int) -> int:
+        ran.append(x)
+        time.sleep(0.05)
+        return x
+
+    totals = Totals()
+    slow(1)
+    first = totals.read()["features"]
+    assert first.answer_seconds >= 0.05
+    slow.refresh(1)
+    time.sleep(0.01)
+    assert len(ran) == 2
+    assert totals.read()["features"].answer_seconds == first.answer_seconds, "nobody's call of it was a miss"
