@@ -75,11 +75,11 @@ class AccessCounter:
                     self._keep(batch)
                     return False
 
-    def close(self) -> None:
+    def close(self, timeout_seconds: float = _EXIT_SECONDS) -> None:
         """Flush and end."""
         self._stop.set()
         if self._counts:
-            self.flush()
+            self.flush(timeout_seconds)
 
     def _add(self, batch: dict[tuple[str, str], list[float]], seconds: float) -> None:
         now = time.monotonic()

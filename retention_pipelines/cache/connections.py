@@ -19,6 +19,7 @@ import psycopg
 from psycopg import pq
 
 from retention_pipelines.cache.breaker import Breaker
+from retention_pipelines.cache.loading import loading
 from retention_pipelines.errors import CacheError, DatabaseError
 from retention_pipelines.postgres.bounded import BoundedConnection, DeadlinePassed
 from retention_pipelines.settings import Settings
@@ -66,8 +67,9 @@ class Place:
     def connect(self, *, statement_seconds: float, seconds: float = CONNECT_SECONDS) -> BoundedConnection:
         """A new connection that acts for the tenant of the settings, in its role. May take long: see `Connections`."""
         # Not at the top: SQLAlchemy costs more to import than a short program's whole run.
-        from retention_pipelines.postgres import address, embedded
-        from retention_pipelines.postgres.address import Deadlines
+        with loading():
+            from retention_pipelines.postgres import address, embedded
+            from retention_pipelines.postgres.address import Deadlines
 
         deadlines = Deadlines(connect=2, statement=statement_seconds, lock=statement_seconds, idle_in_transaction=5.0)
         with self._lock:

@@ -154,12 +154,12 @@ class InvalidationLog:
                 return True
             return any(number > (seq or 0) and names(told) for number, told in self._recent.items())
 
-    def close(self) -> None:
-        """Follow no longer."""
+    def close(self, timeout_seconds: float = POLL_SECONDS + _ASK_SECONDS) -> None:
+        """Follow no longer; waits for the thread that does."""
         self._stop.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(POLL_SECONDS + _ASK_SECONDS)
+            thread.join(timeout_seconds)
 
     def _tell(self, told: Invalidation) -> None:
         self._recent[told.seq] = told

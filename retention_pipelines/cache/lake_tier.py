@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention_pipelines.cache.connections import Connections, Place, Unavailable
 from retention_pipelines.cache.entry import Payload, StoredEntry
+from retention_pipelines.cache.loading import loading
 from retention_pipelines.errors import CorruptEntry
 from retention_pipelines.postgres.seal import Seal, header
 from retention_pipelines.postgres.secret import load_secret
@@ -64,7 +65,8 @@ class LakeTier:
 
     def refresh(self) -> None:
         """Bring the keys up to date, and wait for it."""
-        from retention_pipelines.cache.folded_keys import FoldedKeys
+        with loading():
+            from retention_pipelines.cache.folded_keys import FoldedKeys
 
         with self._lock:
             if self._keys is None:

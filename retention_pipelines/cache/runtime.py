@@ -51,6 +51,8 @@ _BACKGROUND_AT_ONCE = 4
 _WAIT_FOR_THE_LOG = 2.0
 _POLL_SECONDS = 1.0
 _WAIT_FOR_REFRESHES = 1.0
+_END_SECONDS = 5.0
+_LEAST_WAIT = 0.1
 _ASK_AGAIN_SECONDS = 0.5
 UNKNOWN_VERSION = "unknown-"
 _NAMESPACE = "retention"
@@ -370,17 +372,20 @@ class CacheRuntime:
             cached.drain(self)
         if self._unrecorded:
             self._tell_others()
+        ends = time.monotonic() + timeout_seconds
         written = self.writer is None or self.writer.flush(timeout_seconds)
-        if self.access is not None:
-            self.access.flush()
+        if self.access is not None and written:
+            self.access.flush(max(_LEAST_WAIT, ends - time.monotonic()))
         return written and not self._unrecorded
 
     def close(self) -> None:
         """Write what waits, then end threads and connections. Idempotent."""
         if os.getpid() != self.pid:
             return
+        # One time for all that waits for Postgres, or the end of a program would add up to a long one without it.
+        last = time.monotonic() + _END_SECONDS
         try:
-            self.flush(2.0)
+            self.flush(_END_SECONDS)
         except CacheError as error:
             LOG.debug("Not everything was written at the end: %s", error)
         ends = time.monotonic() + _WAIT_FOR_REFRESHES
@@ -390,7 +395,10 @@ class CacheRuntime:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False)
-        for part in (self.log, self.process_lock, self.access, self.writer, self.lake_tier, self.hot):
+        for bounded in (self.access, self.writer, self.log):
+            if bounded is not None:
+                bounded.close(max(_LEAST_WAIT, last - time.monotonic()))
+        for part in (self.process_lock, self.lake_tier, self.hot):
             closing = getattr(part, "close", None)
             if closing is not None:
                 closing()
@@ -513,7 +521,13 @@ def _set(runtime: CacheRuntime | None) -> None:
     if runtime is not None and not _fork_is_watched:
         _fork_is_watched = True
         os.register_at_fork(after_in_child=_begin_anew)
-        atexit.register(close)
+        atexit.register(_close_at_exit)
+
+
+def _close_at_exit() -> None:
+    # It stays the runtime: threads that still run would make another, whose end would be waited for too.
+    if CURRENT is not None:
+        CURRENT.close()
 
 
 def _begin_anew() -> None:

@@ -277,3 +277,32 @@ def test_failing_hooks_are_counted_and_heard_of_only_in_the_log(
     with caplog.at_level(logging.WARNING):
         assert [features(1), features(1)] == [1, 1]
     assert features.cache_info().hook_errors == 2
+
+
+def test_a_thread_that_outlives_the_program_makes_no_second_runtime() -> None:
+    """Its end was waited for as well: 15 s where 5 are given."""
+    with runtime.replaced(CacheRuntime(load_settings({}), testing=True)) as own:
+        runtime._close_at_exit()
+        assert runtime.current() is own
+
+
+def test_a_fork_waits_for_a_library_that_a_thread_is_loading() -> None:
+    """A child had half of a module, for ever: its tier of the lake failed on every call."""
+    code = """
+        import os, threading, time
+        from retention_pipelines.cache.loading import loading
+        begun, loaded = threading.Event(), []
+        def load():
+            with loading():
+                begun.set()
+                time.sleep(0.5)
+                loaded.append(1)
+        threading.Thread(target=load).start()
+        begun.wait()
+        child = os.fork()
+        if child == 0:
+            with loading():
+                os._exit(0 if loaded else 1)
+        print(os.waitpid(child, 0)[1])
+    """
+    assert python(code) == "0"
