@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -15,7 +16,7 @@ import duckdb
 from deltalake.transaction import AddAction
 
 from retention_pipelines.catalog import Dataset
-from retention_pipelines.errors import PartitionValueError, SchemaError
+from retention_pipelines.errors import PartitionValueError
 from retention_pipelines.warehouse.duck import beside, quote_name, quote_text, quote_texts
 from retention_pipelines.warehouse.faults import storage_faults
 from retention_pipelines.warehouse.listing import LakeFile
@@ -89,7 +90,8 @@ def write_parquet(
 ) -> list[AddAction]:
     """Write the rows of a query as Parquet files under `root`, one or few per partition, sorted, durably.
 
-    Rows are checked against the catalog first; files that do not pass are removed again. `partitions` names the values
+    Rows are checked against the catalog first. Where they do not pass, or writing fails, no file of this call is left:
+    on a full disk it would take the space that is needed to get out of there. `partitions` names the values
     of the only partition column of all rows, where the caller knows them and the query reads tables in memory that
     every connection sees (no temporary ones, no variables): then each is written by a query of its own, several at a
     time, unsorted and lightly packed, for a quarter of the work. Compaction sorts.
@@ -100,9 +102,10 @@ def write_parquet(
     columns = select_list(dataset, found)
     local = "://" not in root
     written: list[tuple[Any, ...]] = []
+    call = str(uuid.uuid4())  # in the name of each of its files
     with storage_faults(root):
         try:
-            copies = list(_copies(dataset, root, select, columns, partitions))
+            copies = list(_copies(dataset, root, call, select, columns, partitions))
             for target, _, _, keys in copies:
                 if local and keys:
                     os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -114,13 +117,12 @@ def write_parquet(
                     _complete_statistics(statistics.get(quote_name(name)), value, rows)
                 check_statistics(dataset, statistics)
                 _check_partition(dataset, keys)
-        except (SchemaError, PartitionValueError):
             if local:
-                for row in written:
-                    os.unlink(row[0])
+                _make_durable(root, [row[0] for row in written])
+        except BaseException:
+            if local:
+                _remove_files_of(root, call)
             raise
-        if local:
-            _make_durable(root, [row[0] for row in written])
     now = int(time.time() * 1000)
     return [
         AddAction(
@@ -161,7 +163,7 @@ def _run_side_by_side(con: duckdb.DuckDBPyConnection, texts: Sequence[str]) -> l
 
 
 def _copies(
-    dataset: Dataset, root: str, select: str, columns: Mapping[str, str], partitions: Collection[str] | None
+    dataset: Dataset, root: str, call: str, select: str, columns: Mapping[str, str], partitions: Collection[str] | None
 ) -> Iterator[tuple[str, str, str, dict[str, str | None]]]:
     """What to copy: target, query, options, and the partition where it is one."""
     options = f"{_FORMAT}, COMPRESSION zstd"
@@ -171,7 +173,7 @@ def _copies(
         for value in sorted(partitions):
             _check_partition(dataset, {key: value})
             query = f"select {kept} from ({select}) where {quote_name(key)} = {quote_text(value)}"
-            target = f"{root}/{key}={value}/part-{uuid.uuid4()}.parquet"
+            target = f"{root}/{key}={value}/part-{call}.parquet"
             yield target, query, f"{options}, COMPRESSION_LEVEL 1", {key: value}
         return
     # Partition first: each partition's rows come together, so few files are open at a time and few are written.
@@ -179,9 +181,15 @@ def _copies(
     query = f"select {', '.join(columns.values())} from ({select})" + (f" order by {order}" if order else "")
     if dataset.partition_by:
         by = ", ".join(quote_name(key) for key in dataset.partition_by)
-        yield root, query, f"{options}, PARTITION_BY ({by}), APPEND, FILENAME_PATTERN 'part-{{uuidv7}}'", {}
+        yield root, query, f"{options}, PARTITION_BY ({by}), APPEND, FILENAME_PATTERN 'part-{{uuidv7}}-{call}'", {}
     else:
-        yield f"{root}/part-{uuid.uuid4()}.parquet", query, options, {}
+        yield f"{root}/part-{call}.parquet", query, options, {}
+
+
+def _remove_files_of(root: str, call: str) -> None:
+    """Remove what one call has written, also a file that DuckDB had begun under a name of its own (`tmp_…`)."""
+    for path in Path(root).rglob(f"*{call}*"):
+        path.unlink(missing_ok=True)
 
 
 def _single_values(relation: duckdb.DuckDBPyRelation) -> dict[str, str]:

@@ -69,6 +69,27 @@ def test_a_full_disk_is_a_clear_error_and_old_data_stays_readable(small_disk: Pa
         assert count(lake) == 3
 
 
+@pytest.mark.parametrize("months", [None, ("2017-08", "2017-09")], ids=["in one copy", "side by side"])
+def test_a_write_that_fails_on_a_full_disk_gives_back_the_space_it_took(
+    small_disk: Path, tight: Settings, months: tuple[str, ...] | None
+) -> None:
+    with Lake(tight) as lake:
+        table = lake.table("observations")
+        table.append(observations("ab"))
+        before, free = set(small_disk.rglob("*.parquet")), shutil.disk_usage(small_disk).free
+        lake.con.execute(
+            "create table many as "
+            + rows(
+                "observations", 400_000, record_hash="md5(i::varchar)", source_file="sha256(i::varchar)",
+                month="case i % 2 when 0 then '2017-08' else '2017-09' end",
+            )
+        )  # fmt: skip
+        with pytest.raises(StorageFull, match="No space left"):
+            table.append("from many", partitions=months)
+        assert set(small_disk.rglob("*.parquet")) == before
+        assert shutil.disk_usage(small_disk).free > free - 65536
+
+
 def test_a_transaction_on_a_full_disk_leaves_nothing_half_done(small_disk: Path, tight: Settings) -> None:
     with Lake(tight) as lake:
         lake.table("observations").append(observations("ab"))
