@@ -1,4 +1,5 @@
--- Staged rows with their verdict: dates parsed, positions checked, longitudes folded. `staged_rows` has what readers give; `parsed_dates` the distinct written dates. A row has the first reason that holds.
+-- Staged rows with their verdict: dates parsed, positions checked, longitudes folded. `staged_rows` has what readers
+-- give; `parsed_dates` the distinct written dates. A row has the first reason that holds.
 create or replace table checked_rows as
 with placed as (
     select s.*,
