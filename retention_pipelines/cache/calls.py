@@ -169,7 +169,13 @@ def _own(value: Any) -> Any:
 
 
 _PLAIN = Identity()
-REGISTRY: "weakref.WeakSet[CachedFunction]" = weakref.WeakSet()
+_REGISTRY: "weakref.WeakSet[CachedFunction]" = weakref.WeakSet()
+
+
+def registered() -> "list[CachedFunction]":
+    """The decorated functions of this process; others may be decorated at the same time."""
+    with runtimes.BINDING:
+        return list(_REGISTRY)
 
 
 class CachedFunction:
@@ -208,7 +214,8 @@ class CachedFunction:
         self.stale_seconds = options.staleness.longest
         self._reads: list[str] = []
         self._runtime: runtimes.CacheRuntime | None = None
-        REGISTRY.add(self)
+        with runtimes.BINDING:
+            _REGISTRY.add(self)
 
     # --- the hot path -------------------------------------------------------------------------------------------------
 
@@ -331,7 +338,8 @@ class CachedFunction:
         with runtimes.BINDING:
             if runtime is not self._runtime:
                 self._runtime = runtime
-                self.exceptions.clear()
+                # Not cleared: in a child after a fork a thread that is not here may hold its lock.
+                self.exceptions = Exceptions()
                 self.renewing.clear()
                 self._reads = []
                 self._reported_hits = read(self.counts.memory_hits)
@@ -354,7 +362,7 @@ class CachedFunction:
             purpose,
         )
 
-    def key(self, *args: Any, **kwargs: Any) -> str:
+    def key(self, /, *args: Any, **kwargs: Any) -> str:
         """The key of a call with these arguments: what `invalidate` would name; raises Unkeyable."""
         runtime = self._bind()
         return self._key(runtime, args, kwargs, _PLAIN if self._plain else self._identity(runtime, args, kwargs))
@@ -373,7 +381,7 @@ class CachedFunction:
             more=identity.more,
         )
 
-    def invalidate(self, *args: Any, **kwargs: Any) -> None:
+    def invalidate(self, /, *args: Any, **kwargs: Any) -> None:
         """Forget the answer of a call, everywhere; without arguments, all answers of this function."""
         runtime = self._bind()
         if args or kwargs:
@@ -430,6 +438,9 @@ class CachedFunction:
     def read(self, key: str) -> None:
         """Note that an answer was read, for the access counts."""
         self._reads.append(key)
+        if len(self._reads) >= _READS_BEFORE_A_BATCH:
+            # Many different keys, none of them asked for twice: nobody else would.
+            self.drain(self._runtime)
 
     def count(
         self,
@@ -536,4 +547,4 @@ def name_of(function: Any) -> str:
     return f"{getattr(named, '__module__', None) or ''}.{named.__qualname__}"
 
 
-__all__ = ["BYPASS", "LOG", "REGISTRY", "CachedFunction", "Call", "Identity", "name_of"]
+__all__ = ["BYPASS", "LOG", "CachedFunction", "Call", "Identity", "name_of", "registered"]

@@ -279,8 +279,13 @@ def _twin_model(value: Any, done: dict[int, Any]) -> Any:
 
 def _twin_dataclass(value: Any, done: dict[int, Any]) -> Any:
     twin: Any = object.__new__(type(value))
+    attributes = getattr(value, "__dict__", {})
     for name, item in state(value).items():
-        object.__setattr__(twin, name, _twin(item, done))
+        if name in attributes:
+            # Not set: a descriptor of that name would make something else of it.
+            twin.__dict__[name] = _twin(item, done)
+        else:
+            object.__setattr__(twin, name, _twin(item, done))
     return twin
 
 

@@ -71,9 +71,9 @@ class DrainedCounters(Counters):
 
     def snapshot(self) -> dict[tuple[Kind, Outcome, str], int]:
         """The counts now."""
-        from retention_pipelines.cache.calls import REGISTRY
+        from retention_pipelines.cache.calls import registered
 
-        for cached in list(REGISTRY):
+        for cached in registered():
             cached.report(self)
         return super().snapshot()
 
@@ -252,7 +252,7 @@ class CacheRuntime:
             self._forget(invalidation.scope, invalidation.target, invalidation.version)
 
     def _forget(self, scope: "Scope", target: str | None, version: str | None) -> None:
-        from retention_pipelines.cache.calls import REGISTRY
+        from retention_pipelines.cache.calls import registered
 
         with self.recent.lock:
             # First, and the number last: a call that knows the number finds nothing from before it in any of them.
@@ -260,7 +260,7 @@ class CacheRuntime:
                 self.writer.forget(scope, target, version)
             self.memory.remove_where(scope, target)
             self.recent.note(scope, target, version)
-            for cached in list(REGISTRY):
+            for cached in registered():
                 cached.exceptions.clear()
         self.counters.add("features", "invalidated", "memory")
 
@@ -366,9 +366,9 @@ class CacheRuntime:
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Write what waits: entries, access counts, invalidations; returns whether all of it was."""
-        from retention_pipelines.cache.calls import REGISTRY
+        from retention_pipelines.cache.calls import registered
 
-        for cached in list(REGISTRY):
+        for cached in registered():
             cached.drain(self)
         if self._unrecorded:
             self._tell_others()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from importlib import resources
 from weakref import ref
 
-from retention_pipelines.cache.calls import REGISTRY, CachedFunction
+from retention_pipelines.cache.calls import CachedFunction, registered
 from retention_pipelines.cache.info import CacheInfo
 from retention_pipelines.cache.runtime import CacheRuntime
 
@@ -118,7 +118,7 @@ class Totals:
 
     def _all(self) -> dict[str, Figures]:
         with self._lock:
-            for cached in list(REGISTRY):
+            for cached in registered():
                 figures = figures_of(cached.counts.info(cached.name))
                 self._seen[id(cached)] = ref(cached), cached.options.kind, figures
             sums = {kind: self._gone.get(kind, Figures()) for kind in _KINDS}

@@ -15,7 +15,8 @@ from typing import Any
 from retention_pipelines.errors import Unkeyable
 
 DEPTH_LIMIT = 100
-CONTAINER_LIMIT = 500_000
+# Steps: a container costs one and its depth, so that a value which holds the same part over and over is soon refused.
+CONTAINER_LIMIT = 1_500_000
 _SHAPE_LIMIT = 4096
 _LONG = 512
 
@@ -45,7 +46,7 @@ def guarded(value: object) -> str:
 
 
 def text(value: Any, depth: int, left: list[int]) -> str:
-    """The encoding of `value` at `depth`; `left[0]` containers may still be entered."""
+    """The encoding of `value` at `depth`; `left[0]` steps may still be made."""
     kind = type(value)
     if kind in PLAIN:
         try:
@@ -80,9 +81,9 @@ def enter(depth: int, left: list[int]) -> None:
     """Refuse what is too deep (or holds itself) or too large to walk."""
     if depth >= DEPTH_LIMIT:
         raise Unkeyable(f"The value is nested more than {DEPTH_LIMIT} deep, or contains itself.", hint=HINT)
-    left[0] -= 1
+    left[0] -= depth + 1
     if left[0] < 0:
-        raise Unkeyable(f"The value holds more than {CONTAINER_LIMIT} containers.", hint=HINT)
+        raise Unkeyable("The value holds more containers than a key is made of.", hint=HINT)
 
 
 HINT = "Say with key=... which arguments matter, or give the class a method __cache_key__()."

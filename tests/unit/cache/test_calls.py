@@ -715,10 +715,10 @@ def test_time_computing_is_not_booked_as_saved() -> None:
 
 
 def test_a_decorated_function_that_is_dropped_leaves_nothing_behind() -> None:
-    from retention_pipelines.cache.calls import REGISTRY
+    from retention_pipelines.cache.calls import registered
 
     gc.collect()
-    before = len(REGISTRY)
+    before = len(registered())
     for _ in range(5):
 
         @cache_features("spatial", "occurrences")
@@ -728,7 +728,36 @@ def test_a_decorated_function_that_is_dropped_leaves_nothing_behind() -> None:
         features()
     del features
     gc.collect()
-    assert len(REGISTRY) == before
+    assert len(registered()) == before
+
+
+def test_functions_may_be_decorated_while_others_are_invalidated(caches: CacheRuntime) -> None:
+    ends = time.monotonic() + 0.5
+
+    def decorate() -> None:
+        while time.monotonic() < ends:
+            cache_features("spatial", "occurrences")(lambda: 1)
+
+    with ThreadPoolExecutor(3) as pool:
+        decorating = [pool.submit(decorate) for _ in range(2)]
+        while time.monotonic() < ends:
+            caches.invalidate("tag", "t")
+        for one in decorating:
+            one.result()
+
+
+def test_an_argument_called_self_can_be_keyed_and_invalidated() -> None:
+    ran = []
+
+    @cache_features("spatial", "occurrences")
+    def features(self: int) -> int:
+        ran.append(self)
+        return len(ran)
+
+    assert features(self=1) == 1
+    assert features.key(self=1) == features.key(1)
+    features.invalidate(self=1)
+    assert features(self=1) == 2
 
 
 _leaves = st.one_of(

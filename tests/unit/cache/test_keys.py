@@ -18,6 +18,7 @@ import pydantic
 import pytest
 
 from retention_pipelines.cache import keys
+from retention_pipelines.cache.keys import encoding
 from retention_pipelines.errors import CacheError, Unkeyable
 
 HERE = {"namespace": "n", "tenant": "default"}
@@ -630,3 +631,15 @@ def test_what_foreign_code_says_when_a_key_fails_is_not_repeated() -> None:
             made.key((value,), {}, namespace="n", tenant="t")
         assert "payload" not in str(failed.value)
         assert "ValueError" in str(failed.value)
+
+
+def test_a_value_that_holds_the_same_part_over_and_over_is_refused_before_it_is_walked() -> None:
+    for wide in (2, 3, 10):
+        value: list[Any] = [1]
+        for _ in range(60):
+            value = [value] * wide
+        left = [encoding.CONTAINER_LIMIT]
+        with pytest.raises(Unkeyable, match="more containers"):
+            encoding.text(value, 0, left)
+    # A long list of records is none of that.
+    keys.encode([{"a": [number]} for number in range(50_000)])
