@@ -43,18 +43,29 @@ class Failed:
         self.error = error
 
 
-COMPUTE, RAISE = _Compute(), _Raise()
+class _Unasked:
+    """Instead of an answer where nobody has looked for one."""
+
+
+COMPUTE, RAISE, UNASKED = _Compute(), _Raise(), _Unasked()
 Steps = Generator[Callable[[], Any] | _Compute | _Raise | Pause | Answer, Any, None]
 
 
-def steps(call: Call) -> Steps:
-    """What one caller does for all that wait; the last thing yielded is an Answer or RAISE."""
+def steps(call: Call, first: Answer | _Unasked | None = UNASKED) -> Steps:
+    """What one caller does for all that wait; the last thing yielded is an Answer or RAISE.
+
+    `first` is what the tiers below said, where they were asked already.
+    """
     options = call.cached.options
     stale: Answer | None = None
     if call.purpose in ("miss", "revalidate") and options.below:
         # Twice: after another process had its turn, what it computed may be there.
         for _ in range(2):
-            found: Answer | None = yield partial(below.find, call)
+            found: Answer | None
+            if isinstance(first, _Unasked):
+                found = yield partial(below.find, call)
+            else:
+                found, first = first, UNASKED
             if found is not None:
                 use = use_of(found.remaining_seconds, options.staleness)
                 if use == "fresh" or (use == "revalidate" and call.purpose == "miss"):
@@ -124,7 +135,14 @@ def held_answer(call: Call) -> Answer:
 
 def lead(call: Call, going: Steps | None = None) -> Answer:
     """Take the steps of a call to a function; returns the answer or raises what the function raised."""
-    going = steps(call) if going is None else going
+    if going is None:
+        found: Answer | _Unasked | None = UNASKED
+        if call.purpose == "miss" and call.cached.options.below:
+            found = below.find(call)
+            if found is not None and (found.remaining_seconds is None or found.remaining_seconds > 0):
+                # The short way of a hit: nothing of what follows is needed.
+                return found
+        going = steps(call, found)
     step: Any = next(going)
     try:
         while type(step) is not Answer:
