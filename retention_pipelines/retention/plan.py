@@ -201,10 +201,19 @@ def _digest(rows: pa.Table) -> str:
         if pa.types.is_string(column.type):
             column = column.fill_null("")
             digest.update(memoryview(pc.binary_length(column).to_numpy()).cast("B"))
-            digest.update("".join(column.to_pylist()).encode())
+            digest.update(_content(column))
         else:
             digest.update(memoryview(column.fill_null(0).to_numpy(zero_copy_only=False)).cast("B"))
     return digest.hexdigest()
+
+
+def _content(column: pa.StringArray) -> memoryview:
+    """The bytes of all texts, one after the other."""
+    _, offsets, content = column.buffers()
+    if content is None or not len(column):
+        return memoryview(b"")
+    ends = memoryview(offsets).cast("i")
+    return memoryview(content)[ends[column.offset] : ends[column.offset + len(column)]]
 
 
 def _bits(mask: pa.Array) -> bytes:
