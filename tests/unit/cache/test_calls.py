@@ -51,6 +51,16 @@ def test_every_argument_decides_s6_r6() -> None:
     assert [predict(1), predict(1, 2), predict(1, y=3)] == [(1, 0), (1, 2), (1, 3)]
 
 
+def test_reads_that_memory_does_not_answer_do_not_pile_up() -> None:
+    @cache_features("spatial", "occurrences")
+    def features(x: int) -> int:
+        return x
+
+    for number in range(5000):
+        features.cached.read(str(number))
+    assert len(features.cached._reads) < 500
+
+
 def test_functions_types_and_sources_never_share_s7() -> None:
     """S7: two functions of one feature type shared results."""
 
