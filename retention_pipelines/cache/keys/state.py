@@ -80,22 +80,26 @@ def counted_attributes(function: Any) -> frozenset[str]:
 def _counted_attributes(function: Any) -> frozenset[str]:
     """Attributes of `self` that a method only counts or logs its own calls in, read from its bytecode.
 
-    `self.calls += 1`, `self.seen[x] += 1` and `self.log.append(x)` change `self` with every call, but a function that
-    may be cached at all does not answer from them; kept in the key, they would make every call a new one.
+    `self.calls += 1`, `self.seen[x] += 1` and `self.log.append(x)` change `self` with every call; kept in the key, they
+    would make every call a new one. An attribute that the method also reads may decide what it gives, and so may all of
+    them where it hands `self` on or calls another of its methods: these stay in the key.
     """
     code = getattr(function, "__code__", None)
-    if code is None or not code.co_argcount:
+    if code is None or not code.co_argcount or code.co_varnames[0] in code.co_cellvars:
         return frozenset()
     steps = [step for step in dis.get_instructions(code) if step.opname not in _NO_STEPS]
-    found = set()
-    for place, step in enumerate(steps[:-2]):
+    counted, read = set(), set()
+    for place, step in enumerate(steps[:-1]):
         if not step.opname.startswith("LOAD_FAST") or step.argval != code.co_varnames[0]:
             continue
-        after = steps[place + 1 : place + 5]
-        name = _counted(after, steps[place + 3 :])
+        name = _counted(steps[place + 1 : place + 5], steps[place + 3 :])
         if name:
-            found.add(name)
-    return frozenset(found)
+            counted.add(name)
+        elif steps[place + 1].opname in ("LOAD_ATTR", "STORE_ATTR", "DELETE_ATTR"):
+            read.add(steps[place + 1].argval)
+        else:
+            return frozenset()
+    return frozenset(counted - read)
 
 
 def _counted(after: Sequence[dis.Instruction], rest: Sequence[dis.Instruction]) -> str:

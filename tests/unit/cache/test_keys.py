@@ -430,6 +430,42 @@ def test_a_method_that_counts_its_calls_still_hits() -> None:
     assert made.key((scaled, 1.0), {}, **HERE) == before
 
 
+class Answering:
+    """Counts its calls, and answers from the count."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.log: list[float] = []
+
+    def counted(self, value: float) -> float:
+        self.calls += 1
+        return value * self.calls
+
+    def logged(self, value: float) -> int:
+        self.log.append(value)
+        return len(self.log)
+
+    def handed_on(self, value: float) -> float:
+        self.calls += 1
+        return self.inner(value)
+
+    def inner(self, value: float) -> float:
+        return value * self.calls
+
+    def seen_from_inside(self, value: float) -> list[float]:
+        self.calls += 1
+        return [value * self.calls for _ in range(2)]
+
+
+@pytest.mark.parametrize("name", ["counted", "logged", "handed_on", "seen_from_inside"])
+def test_a_count_that_may_decide_the_answer_is_in_the_key(name: str) -> None:
+    made = keys.FunctionKeys(getattr(Answering, name), kind="features", name="x")
+    answering = Answering()
+    before = made.key((answering, 1.0), {}, **HERE)
+    getattr(answering, name)(1.0)
+    assert made.key((answering, 1.0), {}, **HERE) != before
+
+
 def test_a_method_of_an_object_that_knows_a_lock_is_unkeyable() -> None:
     scaled = Scaled(2.0)
     scaled.lock = threading.Lock()  # type: ignore[attr-defined]
