@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -130,9 +131,9 @@ def bench_lake(root: Path, count: int) -> None:
         for _ in range(ROUNDS):
             plan = plan_lake(lake, FEATURE_STORE, keeping, as_of=as_of, reads=reads, protections=[order])
             target = root / "bare"
-            bare.append(timed(lambda t=target: lake.con.execute(_BARE_REWRITE.format(rows=table.scan(), target=t))))
+            bare.append(timed(partial(lake.con.execute, _BARE_REWRITE.format(rows=table.scan(), target=target))))
             before = table.version()
-            ours.append(timed(lambda p=plan: remove_rows(lake, p, rules, reads, unchanged=True)))
+            ours.append(timed(partial(remove_rows, lake, plan, rules, reads, unchanged=True)))
             assert sum(file.rows for file in table.files()) == count - plan.removed_rows
             table.restore(before)
         compare(f"removing {plan.removed_rows:,} rows from every partition", 1.3, ours, bare)
@@ -231,8 +232,13 @@ def _use(server: Server, count: int, stop: threading.Event, waits: list[float]) 
         while not stop.is_set():
             number = (number * 7919 + 13) % count
             started = time.perf_counter()
-            con.execute("select payload from ml_inference_cache where cache_key = md5(%s::text)", (number,))
-            con.execute("update ml_inference_cache set writer = 'w' where cache_key = md5(%s::text)", (number,))
+            con.execute(
+                "select payload from ml_inference_cache where tenant = 'local' and cache_key = md5(%s::text)", (number,)
+            )
+            con.execute(
+                "update ml_inference_cache set writer = 'w' where tenant = 'local' and cache_key = md5(%s::text)",
+                (number,),
+            )
             waits.append(time.perf_counter() - started)
             time.sleep(0.005)
 

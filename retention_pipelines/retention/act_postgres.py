@@ -64,6 +64,11 @@ _COPY = (
     b" anchored_at) from stdin"
 )
 _BURY = text("select * from public.retention_bury_day_partition(:parent, :name, :plan, :most)")
+# A batch names its rows by their keys. How many it names the planner cannot know, and then reads the whole table.
+_BY_INDEX = text(
+    "select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),"
+    " set_config('enable_seqscan', 'off', true)"
+)
 T = TypeVar("T")
 Step = Callable[[str], None]
 
@@ -214,6 +219,7 @@ def delete_rows(
         for start in range(0, last, BATCH_ROWS):
 
             def batch(con: Connection, start: int = start) -> None:
+                con.execute(_BY_INDEX)
                 rows = con.execute(statement, {"first": start, "end": start + BATCH_ROWS}).all()
                 removed(con, [Removed(**row._mapping) for row in rows])
 
