@@ -77,7 +77,7 @@ def seen(value: Any, depth: int = 0) -> Any:
     if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
         names = list(getattr(value, "__dict__", None) or value.__dataclass_fields__)
         return kind, [(name, seen(getattr(value, name), below)) for name in names]
-    return kind, value if kind.__eq__ != object.__eq__ else repr(value).partition(" at 0x")[0]
+    return kind, value if vars(object)["__eq__"] is not kind.__eq__ else repr(value).partition(" at 0x")[0]
 
 
 def wrong(decorated: list[tuple[Any, Any, Any]], rounds: int, between: Callable[[], None] = lambda: None) -> list[str]:
