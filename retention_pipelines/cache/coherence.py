@@ -36,7 +36,8 @@ class Names:
             case "tag":
                 return target in self.tags
             case "source":
-                return target == self.source
+                # A table, or a study, which is known only where the entry's row is written: in doubt it is this one's.
+                return bool(self.source)
             case "model":
                 return target == self.model_id and (version is None or version != self.model_version)
             case _:

@@ -24,6 +24,7 @@ _OVERHEAD_BYTES = 600
 _LARGEST_SHARE = 64
 _MAINTENANCE_SHARE = 32
 _MARKS = 4096
+_ANY_STUDY = "*"  # stands for every study: no table has this name
 _LONG_SECONDS = 1e8
 # No value takes so many times the bytes of its encoding, not even dicts in lists in dicts.
 _MOST_EXPANSION = 48
@@ -114,6 +115,7 @@ class MemoryTier:
     def __init__(self, *, max_entries: int, max_bytes: int) -> None:
         self._lock = threading.Lock()
         self._marks: dict[tuple[str, str], int] = {}
+        self._tables: set[str] = set()
         self._removed: dict[str, int] = {}
         self._floor = 0
         self._number = 0
@@ -206,10 +208,13 @@ class MemoryTier:
         held.compute_seconds = compute_seconds
         held.size_bytes = size_bytes
         held.weight = weight
+        if source:
+            self._tables.add(source)
         held.scopes = (
             ("function", function),
             ("model", model),
             ("source", source),
+            *([("source", _ANY_STUDY)] if source else []),
             *[("tag", tag) for tag in tags],
         )
         now = self._number
@@ -255,6 +260,9 @@ class MemoryTier:
         if scope == "key":
             self.remove(target)
             return
+        if scope == "source" and target not in self._tables:
+            # A study, which only the rows below memory name: all that has a source may be of it.
+            target = _ANY_STUDY
         with self._lock:
             if len(self._marks) >= _MARKS:
                 self._forget_all()

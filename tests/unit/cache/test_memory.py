@@ -329,3 +329,14 @@ def test_no_answer_from_before_a_removal_is_given_after_it() -> None:
         stop.set()
         for future in futures:
             future.result(30)
+
+
+def test_a_source_that_is_no_known_table_is_a_study_and_takes_all_that_has_a_source() -> None:
+    """Memory does not know an answer's study; rows below it do. In doubt an answer goes, and is asked for below."""
+    tier = MemoryTier(max_entries=100, max_bytes=10**6)
+    for key, source in (("a", "occurrences"), ("b", "observations"), ("c", "")):
+        put(tier, key, source=source)
+    tier.remove_where("source", "occurrences")
+    assert [tier.get(key) is not None for key in "abc"] == [False, True, True]
+    tier.remove_where("source", "survey/haul-1")
+    assert [tier.get(key) is not None for key in "abc"] == [False, False, True]
