@@ -5,6 +5,7 @@ is over. Batches are short and step around rows that somebody holds, so nobody w
 here: guards, states, the audit (`run.py`), bringing back (`graveyard.py`), the files of training sets.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ from typing import Any, TypeVar
 
 import psycopg
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
+    DateTime,
     Engine,
     Float,
+    Integer,
+    Row,
     Select,
     Table,
     Text,
@@ -37,7 +42,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.exc import OperationalError
 
 from retention_pipelines.errors import PlanError
@@ -64,11 +69,6 @@ _COPY = (
     b" anchored_at) from stdin"
 )
 _BURY = text("select * from public.retention_bury_day_partition(:parent, :name, :plan, :most)")
-# A batch names its rows by their keys. How many it names the planner cannot know, and then reads the whole table.
-_BY_INDEX = text(
-    "select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),"
-    " set_config('enable_seqscan', 'off', true)"
-)
 T = TypeVar("T")
 Step = Callable[[str], None]
 
@@ -219,9 +219,10 @@ def delete_rows(
         for start in range(0, last, BATCH_ROWS):
 
             def batch(con: Connection, start: int = start) -> None:
-                con.execute(_BY_INDEX)
-                rows = con.execute(statement, {"first": start, "end": start + BATCH_ROWS}).all()
-                removed(con, [Removed(**row._mapping) for row in rows])
+                marked = con.execute(_marked(act, start)).all()
+                if marked:
+                    rows = con.execute(statement, _named(act, marked)).all()
+                    removed(con, [Removed(**row._mapping) for row in rows])
 
             _without_waiting(engine, batch)
             step("deleting")
@@ -275,26 +276,58 @@ def _keys(act: Act) -> dict[str, ColumnElement[Any]]:
     return {name: cast(named[place].astext, act.table.c[name].type) for place, name in enumerate(act.dataset.identity)}
 
 
+def _marked(act: Act, start: int) -> Select[Any]:
+    """The marked rows of a batch that nothing was done about yet."""
+    return select(
+        PLAN_ROWS.c.position,
+        PLAN_ROWS.c.target,
+        PLAN_ROWS.c.anchored_at,
+        PLAN_ROWS.c.policy_id,
+        PLAN_ROWS.c.policy_version,
+    ).where(
+        _mine(act),
+        PLAN_ROWS.c.position >= start,
+        PLAN_ROWS.c.position < start + BATCH_ROWS,
+        PLAN_ROWS.c.outcome.is_(None),
+    )
+
+
+def _named(act: Act, marked: Sequence[Row[Any]]) -> dict[str, list[Any]]:
+    """The values of a batch's statement."""
+    keys = [json.loads(row.target) for row in marked]
+    return {
+        "positions": [row.position for row in marked],
+        "targets": [row.target for row in marked],
+        "anchors": [row.anchored_at for row in marked],
+        "policies": [row.policy_id for row in marked],
+        "versions": [row.policy_version for row in marked],
+    } | {f"key_{name}": [str(key[place]) for key in keys] for place, name in enumerate(act.dataset.identity)}
+
+
 def _batch(act: Act, *, bury: bool) -> Select[Any]:
     """Decide, lock, delete, bury and note one batch of marked rows, in one statement."""
     rows, names = act.table, act.dataset.identity
-    batch = (
-        select(
-            PLAN_ROWS.c.position,
-            PLAN_ROWS.c.target,
-            PLAN_ROWS.c.anchored_at,
-            PLAN_ROWS.c.policy_id,
-            PLAN_ROWS.c.policy_version,
-            *(key.label(f"key_{name}") for name, key in _keys(act).items()),
-        )
-        .where(
-            _mine(act),
-            PLAN_ROWS.c.position >= bindparam("first"),
-            PLAN_ROWS.c.position < bindparam("end"),
-            PLAN_ROWS.c.outcome.is_(None),
-        )
-        .cte("batch")
+    # Rows are named in arrays: only of those does the planner know how many there are, and so that an index is best.
+    given = func.unnest(
+        bindparam("positions", type_=ARRAY(BigInteger)),
+        bindparam("targets", type_=ARRAY(Text)),
+        bindparam("anchors", type_=ARRAY(DateTime(timezone=True))),
+        bindparam("policies", type_=ARRAY(Text)),
+        bindparam("versions", type_=ARRAY(Integer)),
+        *(bindparam(f"key_{name}", type_=ARRAY(Text)) for name in names),
+    ).table_valued(
+        column("position", BigInteger),
+        column("target", Text),
+        column("anchored_at", DateTime(timezone=True)),
+        column("policy_id", Text),
+        column("policy_version", Integer),
+        *(column(f"key_{name}", Text) for name in names),
     )
+    given = given.render_derived(name="given")
+    batch = select(
+        *(given.c[name] for name in ("position", "target", "anchored_at", "policy_id", "policy_version")),
+        *(cast(given.c[f"key_{name}"], rows.c[name].type).label(f"key_{name}") for name in names),
+    ).cte("batch")
     decision = act.decided().join(batch, and_(*(rows.c[name] == batch.c[f"key_{name}"] for name in names)))
     columns = decision.selected_columns
     doomed = (
