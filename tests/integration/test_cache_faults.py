@@ -389,6 +389,7 @@ def test_a_server_that_takes_no_more_connections_is_not_left(own: tuple[Server, 
             place.connect(statement_seconds=1.0)
         # Longer than a server lingers that nobody holds.
         time.sleep(2.0)
+        held.ends = time.monotonic() + 2.0
         assert held.execute("select 1").fetchall() == [(1,)]
     held.close()
     place.close()

@@ -68,6 +68,8 @@ def ask(demo: Demo, question: str) -> list[tuple[Any, ...]]:
 
 def test_the_demo_fills_every_dataset_and_reports_it(demo: Demo) -> None:
     for name in DATASETS:
+        if name == "cached_features":
+            continue  # answers of decorated functions, of which the demo has none
         ((rows,),) = ask(demo, f'select count(*) from "{name}"')
         assert rows > 0, name
         assert any(line.startswith(name) and f"{rows:,}" in line for line in demo.printed.splitlines()), name
