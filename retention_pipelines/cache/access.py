@@ -74,6 +74,10 @@ class AccessCounter:
                     LOG.debug("Counts of reads wait: %s", error.reason)
                     self._keep(batch)
                     return False
+                except Exception:
+                    # A fault of ours, which sending the same again would meet again.
+                    self.dropped += sum(int(hits) for hits, _ in batch.values())
+                    raise
 
     def close(self, timeout_seconds: float = _EXIT_SECONDS) -> None:
         """Flush and end."""

@@ -171,6 +171,7 @@ class InvalidationLog:
             try:
                 apply(told)
             except Exception:
+                self._hot.counters.add("features", "error", "memory")
                 LOG.exception("A cache could not forget what it was told to: %s", told.scope)
 
     def _catch_up_quietly(self, seconds: float = _ASK_SECONDS) -> None:

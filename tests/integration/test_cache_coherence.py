@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
+import psycopg
 import pytest
 
 from retention_pipelines.cache.access import AccessCounter
@@ -487,3 +488,28 @@ def test_the_log_stays_short_and_every_old_value_it_named_is_named_still(
     assert heard == ["all"]
     log.catch_up()
     assert log.seq() == late.seq() == before[-1][0]
+
+
+def test_counts_of_reads_that_cannot_be_stored_at_all_are_counted_as_dropped(hot: HotTier) -> None:
+    counter = AccessCounter(hot, flush_seconds=60.0)
+    counter.count("ml_feature_store", "k0", hits=2**63)  # one more than the column holds
+    with pytest.raises(psycopg.Error):
+        counter.flush()
+    assert counter.dropped == 2**63
+    assert counter.flush()
+    counter.close()
+
+
+def test_an_observer_that_fails_is_counted_and_the_others_are_told(hot: HotTier) -> None:
+    log, heard = InvalidationLog(hot), []
+
+    def fail(told: object) -> None:
+        raise ValueError(told)
+
+    log.start(fail)
+    log.start(lambda told: heard.append(told.target))
+    log.record("tag", "t1")
+    log.catch_up()
+    log.close()
+    assert "t1" in heard
+    assert hot.counters.snapshot()["features", "error", "memory"] >= 1
