@@ -5,38 +5,31 @@ call again is one clean run. What does not belong here: what is decided (`decide
 store (`act_lake.py`, `act_postgres.py`), taking back (`restore.py`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection
-
-from retention_pipelines.cache.secret import load_secret
 from retention_pipelines.errors import PlanError, RetentionError, RunRefused
 from retention_pipelines.postgres.server import Server, open_server
-from retention_pipelines.retention import act_lake, act_postgres, act_training
-from retention_pipelines.retention.act_postgres import Act, Removed, Step
+from retention_pipelines.retention import run_lake, run_postgres
+from retention_pipelines.retention.act_postgres import Act, Step
 from retention_pipelines.retention.decide import in_order
 from retention_pipelines.retention.evidence import free_bytes, guarded_rows, is_unchanged, measure_facts, told
 from retention_pipelines.retention.governed import Governed, governed
-from retention_pipelines.retention.graveyard import let_go
 from retention_pipelines.retention.guard import Facts, Limits, refusals
 from retention_pipelines.retention.plan import Plan
 from retention_pipelines.retention.plan_store import FOLDER, PlanRecord, PlanStore, now
 from retention_pipelines.retention.planning import Planner, planner
 from retention_pipelines.retention.policy import Policy, PolicySet
-from retention_pipelines.retention.regret import Tombstone, place_tombstones
 from retention_pipelines.retention.run_lock import RunLock, run_lock, who_am_i
-from retention_pipelines.retention.select_lake import Rules
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.objects import open_objects
 
 RESUMABLE = ("marked", "archived")
 EXECUTED = ("published", "swept", "done")
-# Of the five actions: those that runs carry out, by store.
-SUPPORTED = {"lake": ("delete", "archive"), "postgres": ("delete",), "files": ("delete",)}
+# What carries out the actions of each store; `ACTIONS` of a module names those it can.
+TIERS = {"lake": run_lake, "postgres": run_postgres, "files": run_postgres}
 
 
 def _nothing(_: str) -> None:
@@ -125,7 +118,7 @@ class Runner:
             except RetentionError as error:
                 self._failed(record, who, error)
                 raise
-            if not self._grace(plan, policies):
+            if not self.grace(plan, policies):
                 self._sweep(self.store.record(plan.sha256), who)
         return self.outcome(plan.sha256)
 
@@ -179,7 +172,7 @@ class Runner:
             )
         facts = self._facts(plan, dataset, policies, confirmed=confirm is not None)
         said = [(one.guard, one.reason, one.hint) for one in refusals(facts, self.limits)]
-        if plan.action not in SUPPORTED[dataset.store]:
+        if plan.action not in TIERS[dataset.store].ACTIONS[dataset.store]:
             said.insert(0, ("action", f"Runs cannot {plan.action} rows of {dataset.name} yet.", "Nothing was removed."))
         if said:
             guard, reason, hint = said[0]
@@ -232,8 +225,8 @@ class Runner:
             unchanged=is_unchanged(self.planner.engine, plan, dataset, protections),
         )
         lock.check()
-        removed = self._act_on_lake(act, who) if dataset.store == "lake" else self._act_on_postgres(act, lock)
-        grace = self._grace(plan, policies)
+        removed = TIERS[dataset.store].act_on(self, act, lock, who)
+        grace = self.grace(plan, policies)
         started = self.store.record(plan.sha256)
         with self.store.change(
             plan.sha256,
@@ -251,117 +244,13 @@ class Runner:
             pass
         self.step("published")
 
-    def _act_on_lake(self, act: Act, who: str) -> dict[str, Any]:
-        plan, dataset, lake = act.plan, act.dataset, self.planner.lake
-        reads = self.planner.reads(dataset) if dataset.read_key else None
-        rules = Rules(
-            dataset=dataset,
-            policies=act.policies,
-            protections=act.protections,
-            as_of=plan.as_of,
-            action=plan.action,
-            only=plan.only,
-        )
-        archived = 0
-        if plan.action == "archive":
-            archived = act_lake.archive_rows(lake, plan, rules, reads, unchanged=act.unchanged)
-            with self.store.change(
-                plan.sha256,
-                actor=who,
-                action="retention.archived",
-                dataset=plan.dataset,
-                details={"rows": archived},
-                state="archived",
-            ):
-                pass
-            self.step("archived")
-        done = act_lake.remove_rows(lake, plan, rules, reads, unchanged=act.unchanged)
-        if plan.action == "archive" and archived != done.rows:
-            raise PlanError(
-                f"{archived:,} rows were archived and {done.rows:,} removed.",
-                hint=f"`retention restore --plan {plan.sha256[:12]}` takes it back. Please report this.",
-            )
-        self.step("committed")
-        lake.publish()
-        self.step("shown")
-        return {
-            "removed": done.rows,
-            "kept": plan.removed_rows - done.rows,
-            "missing": 0,
-            "archived": archived,
-            "version": done.version,
-            "logical_bytes": done.logical_bytes,
-            "file_bytes": done.file_bytes,
-        }
-
-    def _act_on_postgres(self, act: Act, lock: RunLock) -> dict[str, Any]:
-        engine, plan = self.planner.engine, act.plan
-
-        def step(name: str) -> None:
-            self.step(name)
-            lock.check()
-
-        act_postgres.mark_rows(engine, plan, step)
-        act_postgres.bury_partitions(engine, act, step)
-        keep_in_grave = act.dataset.store == "files" or bool(self._grace(plan, act.policies))
-        act_postgres.delete_rows(engine, act, step, bury=keep_in_grave, removed=self._tombstones(act))
-        if act.dataset.store == "files":
-            act_training.bury_files(engine, self.settings, plan.sha256, step)
-        done = act_postgres.measured(engine, plan)
-        files = act.dataset.store == "files"
-        return {
-            "removed": done.rows,
-            "kept": done.kept,
-            "missing": done.missing,
-            "archived": 0,
-            "partitions": done.partitions,
-            "logical_bytes": done.logical_bytes,
-            # A DELETE frees nothing until vacuum, and then only inside the relation.
-            "file_bytes": None if files else done.relation_bytes,
-        }
-
-    def _tombstones(self, act: Act) -> Callable[[Connection, Sequence[Removed]], None]:
-        secret = load_secret(self.settings)
-        own_expiry = {policy.policy_id for policy in act.policies.policies if policy.anchor == "expires_at"}
-        key = act.dataset.identity.index(act.dataset.read_key) if act.dataset.read_key else None
-
-        def place(con: Connection, rows: Sequence[Removed]) -> None:
-            if key is None:
-                return
-            place_tombstones(
-                con,
-                secret,
-                act.dataset.name,
-                act.plan.sha256,
-                [
-                    Tombstone(
-                        tenant=row.tenant,
-                        key=str(act_training.name_of(row.row_id)[key]),
-                        policy_id=row.policy_id,
-                        policy_version=row.policy_version,
-                        age_seconds=row.age_seconds,
-                        compute_seconds=row.compute_seconds,
-                        size_bytes=row.size_bytes,
-                    )
-                    for row in rows
-                    if row.policy_id not in own_expiry
-                ],
-            )
-
-        return place
-
     def _sweep(self, record: PlanRecord, who: str) -> None:
         dataset, disk = governed(record.dataset), None
         before = free_bytes(self.planner.lake)
         freed_files = record.freed_file_bytes
         if record.state == "published":
-            if dataset.store == "lake":
-                # Vacuum keeps what the last 7 days need, so the files of this plan may go with a later one.
-                self.planner.lake.vacuum(dataset.table)
-            else:
-                let_go(self.planner.engine, record.sha256, self.step)
-                if dataset.store == "files":
-                    freed_files = act_training.forget_files(self.settings, record.sha256)
+            freed = TIERS[dataset.store].let_go(self, record)
+            freed_files = freed_files if freed is None else freed
             after = free_bytes(self.planner.lake)
             disk = None if before is None or after is None or dataset.store == "postgres" else after - before
             with self.store.change(
@@ -398,7 +287,7 @@ class Runner:
         return PolicySet(plan.dataset, tuple(found))
 
     @staticmethod
-    def _grace(plan: Plan, policies: PolicySet) -> int:
+    def grace(plan: Plan, policies: PolicySet) -> int:
         """Seconds during which a plan can be taken back: the longest of the policies that let its rows go."""
         acted = {count.policy for count in plan.counts if count.verdict == "expire"}
         return max((one.grace_seconds for one in policies.policies if str(one) in acted), default=0)

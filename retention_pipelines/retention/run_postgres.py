@@ -1,0 +1,91 @@
+"""What a run does to a Postgres table or to training sets, action by action, and at the end of its grace.
+
+What belongs here: the order of the steps of each action. What does not: the statements (`act_postgres.py`), the files
+(`act_training.py`), guards, states and the audit around them (`run.py`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+from retention_pipelines.cache.secret import load_secret
+from retention_pipelines.retention import act_postgres, act_training, graveyard
+from retention_pipelines.retention.act_postgres import Act, Removed
+from retention_pipelines.retention.governed import governed
+from retention_pipelines.retention.plan_store import PlanRecord
+from retention_pipelines.retention.regret import Tombstone, place_tombstones
+from retention_pipelines.retention.run_lock import RunLock
+from retention_pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from retention_pipelines.retention.run import Runner
+
+ACTIONS = {"postgres": ("delete",), "files": ("delete",)}
+
+
+def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any]:
+    """Carry out a plan's action on its table or sets; returns what was done, for the plan's record and the audit."""
+    engine, plan = runner.planner.engine, act.plan
+
+    def step(name: str) -> None:
+        runner.step(name)
+        lock.check()
+
+    act_postgres.mark_rows(engine, plan, step)
+    act_postgres.bury_partitions(engine, act, step)
+    keep_in_grave = act.dataset.store == "files" or bool(runner.grace(plan, act.policies))
+    act_postgres.delete_rows(engine, act, step, bury=keep_in_grave, removed=_tombstones(runner.settings, act))
+    if act.dataset.store == "files":
+        act_training.bury_files(engine, runner.settings, plan.sha256, step)
+    done = act_postgres.measured(engine, plan)
+    files = act.dataset.store == "files"
+    return {
+        "removed": done.rows,
+        "kept": done.kept,
+        "missing": done.missing,
+        "archived": 0,
+        "partitions": done.partitions,
+        "logical_bytes": done.logical_bytes,
+        # A DELETE frees nothing until vacuum, and then only inside the relation.
+        "file_bytes": None if files else done.relation_bytes,
+    }
+
+
+def let_go(runner: "Runner", record: PlanRecord) -> int | None:
+    """Empty the graveyard of a plan; returns the bytes of training files that were freed, None without any."""
+    graveyard.let_go(runner.planner.engine, record.sha256, runner.step)
+    if governed(record.dataset).store == "files":
+        return act_training.forget_files(runner.settings, record.sha256)
+    return None
+
+
+def _tombstones(settings: Settings, act: Act) -> Callable[[Connection, Sequence[Removed]], None]:
+    secret = load_secret(settings)
+    own_expiry = {policy.policy_id for policy in act.policies.policies if policy.anchor == "expires_at"}
+    key = act.dataset.identity.index(act.dataset.read_key) if act.dataset.read_key else None
+
+    def place(con: Connection, rows: Sequence[Removed]) -> None:
+        if key is None:
+            return
+        place_tombstones(
+            con,
+            secret,
+            act.dataset.name,
+            act.plan.sha256,
+            [
+                Tombstone(
+                    tenant=row.tenant,
+                    key=str(act_training.name_of(row.row_id)[key]),
+                    policy_id=row.policy_id,
+                    policy_version=row.policy_version,
+                    age_seconds=row.age_seconds,
+                    compute_seconds=row.compute_seconds,
+                    size_bytes=row.size_bytes,
+                )
+                for row in rows
+                if row.policy_id not in own_expiry
+            ],
+        )
+
+    return place
