@@ -14,7 +14,14 @@ from retention_pipelines.postgres.tables.hot import (
     ML_TRAINING_CACHE,
 )
 from retention_pipelines.postgres.tables.online import ONLINE_FEATURES, ONLINE_LOADS
-from retention_pipelines.postgres.tables.policies import ML_RETENTION_POLICIES, PLAN_ROWS, PLANS, REGRETS, TOMBSTONES
+from retention_pipelines.postgres.tables.policies import (
+    DATASET_BUDGETS,
+    ML_RETENTION_POLICIES,
+    PLAN_ROWS,
+    PLANS,
+    REGRETS,
+    TOMBSTONES,
+)
 from retention_pipelines.postgres.tables.protection import ERASURE_ORDERS, HOLDS, LEASES, MODELS, PINS, ROOTS
 from retention_pipelines.postgres.tables.serving import (
     AGGREGATED_TIME_SERIES,
@@ -31,6 +38,7 @@ __all__ = [
     "API_KEYS",
     "AUDIT",
     "BURIED_PARTITIONS",
+    "DATASET_BUDGETS",
     "ERASURE_ORDERS",
     "GRAVEYARD",
     "HOLDS",

@@ -6,20 +6,17 @@ partitions. Reading a row never writes to it: hits are counted beside, in `acces
 
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
     CheckConstraint,
     Column,
     Date,
     Index,
     LargeBinary,
     PrimaryKeyConstraint,
-    Sequence,
     Text,
 )
 
 from retention_pipelines.catalog.features import PRIORITIES
 from retention_pipelines.postgres.tables.base import (
-    METADATA,
     choice,
     digest,
     document,
@@ -31,9 +28,6 @@ from retention_pipelines.postgres.tables.base import (
     text,
     whole,
 )
-
-READERS = ("user", "system")
-_ACCESS_LOG_SEQ = Sequence("access_log_seq", metadata=METADATA)
 
 
 def _key() -> tuple[Column, ...]:
@@ -177,21 +171,16 @@ ACCESS_COUNTS = table(
 
 ACCESS_LOG = table(
     "access_log",
-    "One row per bulk read of a partition; what-if runs replay it.",
-    # Not an identity column: partitioned tables have those only since Postgres 17.
-    Column(
-        "seq", BigInteger, _ACCESS_LOG_SEQ, server_default=_ACCESS_LOG_SEQ.next_value(), comment="Order of arrival."
-    ),
-    instant("accessed_at", "When."),
-    Column("accessed_on", Date, nullable=False, comment="Partition: UTC day of accessed_at."),
+    "Reads by users, by key and day; what-if runs replay it.",
+    Column("accessed_on", Date, nullable=False, comment="Partition: UTC day of the reads."),
+    text("tenant", "Whose entry."),
     text("dataset", "Table or lake dataset."),
-    text("partition", "Partition or key that was read.", required=False),
-    whole("version", "Version of the lake table.", required=False),
-    choice("reader", "user, or system: backfill, retention, dashboards.", READERS),
-    text("run_id", "Run that read.", required=False),
-    whole("rows_read", "Rows read.", required=False),
-    CheckConstraint("accessed_on = (accessed_at at time zone 'UTC')::date", name="accessed_on_is_day_of_accessed_at"),
-    PrimaryKeyConstraint("accessed_on", "seq"),
-    Index(None, "dataset", "accessed_at"),
+    text("key", "The entry or row."),
+    whole("hits", "Reads on that day.", low=1),
+    instant("last_accessed_at", "Last of them, by the database's clock."),
+    CheckConstraint(
+        "accessed_on = (last_accessed_at at time zone 'UTC')::date", name="accessed_on_is_day_of_last_accessed_at"
+    ),
+    PrimaryKeyConstraint("accessed_on", "tenant", "dataset", "key"),
     postgresql_partition_by="RANGE (accessed_on)",
 )

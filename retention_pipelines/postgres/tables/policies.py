@@ -157,3 +157,13 @@ REGRETS = table(
     in_order("removed_at", "requested_at"),
     Index(None, "policy_id", "requested_at"),
 )
+
+DATASET_BUDGETS = table(
+    "dataset_budgets",
+    "How many bytes a dataset may take before pressure brings expiry forward; none: no limit.",
+    text("dataset", "What it limits."),
+    whole("budget_bytes", "The limit.", low=1),
+    text("set_by", "Who set it."),
+    instant("set_at", "When.", server_default=fragment("now()")),
+    PrimaryKeyConstraint("dataset"),
+)
