@@ -214,38 +214,6 @@ def test_what_has_expired_stays_expired_as_time_goes_on(row: dict[str, Value], l
         assert decide(row, FEATURES, (), AS_OF + later).verdict == "expire"
 
 
-def test_the_trap_of_the_table_is_not_fallen_into() -> None:
-    """retention.md: 100,000 plausible rows; the right answer is what governing policies say, not either misreading.
-
-    One misreading deletes whatever the low rule's age matches; the other deletes only what a rule about good rows
-    matches. The rows are plausible, not the document's own, so the counts are worked out here and only their order is
-    the document's: careless > right > timid.
-    """
-    rows: list[dict[str, Value]] = []
-    for number in range(20_000):
-        quality = (number * 37 % 1000) / 1000
-        reads = (number * 13) % 11
-        rows.append({"quality_score": quality, "access_count": reads, "computed_at": AS_OF - (number * 7 % 900) * DAY})
-    right = sum(decide(row, FEATURES, (), AS_OF).verdict == "expire" for row in rows)
-
-    def age(row: dict[str, Value]) -> timedelta:
-        computed = row["computed_at"]
-        assert isinstance(computed, datetime)
-        return AS_OF - computed
-
-    def by_hand(row: dict[str, Value]) -> bool:
-        quality, reads = row["quality_score"], row["access_count"]
-        assert isinstance(quality, float)
-        assert isinstance(reads, int)
-        days = 730 if quality > 0.8 and reads > 5 else 365 if quality > 0.6 and reads > 2 else 90
-        return age(row) > days * DAY
-
-    careless = sum(age(row) > 90 * DAY for row in rows)
-    timid = sum(age(row) > 730 * DAY and (row["quality_score"] or 0) > 0.8 and row["access_count"] > 5 for row in rows)  # type: ignore[operator]
-    assert right == sum(map(by_hand, rows))
-    assert careless > right > timid > 0
-
-
 def test_a_policy_read_from_a_file_decides_like_one_made_in_code() -> None:
     read = read_policies("feature_store: [{id: a, priority: 1, match: everything, keep_seconds: 60, reason: R}]")
     made = Policy(
