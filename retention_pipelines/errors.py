@@ -122,7 +122,17 @@ class PlanError(RetentionError):
 
 
 class RunRefused(PlanError):
-    """A guard refused to execute a plan; nothing was removed, and the refusal is recorded."""
+    """A guard refused to execute a plan; nothing was removed, and the refusal is recorded.
+
+    `plan_sha256` is the plan's hash; `can_confirm` says whether a person who names it whole may overrule.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, plan_sha256: str | None = None, can_confirm: bool = False
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.plan_sha256 = plan_sha256
+        self.can_confirm = can_confirm
 
 
 class RunBusy(PlanError):

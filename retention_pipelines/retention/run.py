@@ -171,9 +171,12 @@ class Runner:
                 f"The hash given to confirm is not that of plan {plan.sha256}.", hint="Give all 64 characters of it."
             )
         facts = self._facts(plan, dataset, policies, confirmed=confirm is not None)
-        said = [(one.guard, one.reason, one.hint) for one in refusals(facts, self.limits)]
+        found = refusals(facts, self.limits)
+        can_confirm = all(one.can_confirm for one in found)
+        said = [(one.guard, one.reason, one.hint) for one in found]
         if plan.action not in TIERS[dataset.store].ACTIONS[dataset.store]:
             said.insert(0, ("action", f"Runs cannot {plan.action} rows of {dataset.name} yet.", "Nothing was removed."))
+            can_confirm = False
         if said:
             guard, reason, hint = said[0]
             with self.store.change(
@@ -186,7 +189,12 @@ class Runner:
                 refused_because=f"{guard}: {reason}",
             ):
                 pass
-            raise RunRefused(f"{guard}: {reason}", hint=f"{hint} Plan {plan.sha256}")
+            raise RunRefused(
+                f"{guard}: {reason}",
+                hint=f"{hint} Plan {plan.sha256}",
+                plan_sha256=plan.sha256,
+                can_confirm=can_confirm,
+            )
         with self.store.change(
             plan.sha256,
             actor=who,
