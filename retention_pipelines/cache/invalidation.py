@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import select
+import socket
 import threading
 import time
 import weakref
@@ -42,6 +43,9 @@ Apply = Callable[[Invalidation], None]
 class InvalidationLog:
     """One process's view of the log."""
 
+    # What `close` rings, so that it need not wait until the next look is due.
+    _bell: socket.socket | None = None
+
     def __init__(self, hot: HotTier) -> None:
         self._hot = hot
         self._observers: list[Apply] = []
@@ -58,6 +62,9 @@ class InvalidationLog:
         self._forgotten_to = 0
         self._asked_at = float("-inf")
         self._stop = threading.Event()
+        if self._bell is not None:
+            self._bell.close()  # a child's copy of its parent's
+        self._bell = None
         self._thread: threading.Thread | None = None
 
     def observe(self, apply: Apply) -> None:
@@ -71,7 +78,10 @@ class InvalidationLog:
         self._catch_up_quietly(self._hot.deadline_seconds)
         with self._applying:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._follow, name="retention-invalidation", daemon=True)
+                self._bell, rung = socket.socketpair()
+                self._thread = threading.Thread(
+                    target=self._follow, args=(rung,), name="retention-invalidation", daemon=True
+                )
                 self._thread.start()
 
     def seq(self) -> int | None:
@@ -157,6 +167,8 @@ class InvalidationLog:
     def close(self, timeout_seconds: float = POLL_SECONDS + _ASK_SECONDS) -> None:
         """Follow no longer; waits for the thread that does."""
         self._stop.set()
+        if self._bell is not None:
+            self._bell.close()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_seconds)
@@ -180,8 +192,8 @@ class InvalidationLog:
         except Unavailable as error:
             LOG.debug("The invalidation log cannot be read now: %s", error.reason)
 
-    def _follow(self) -> None:
-        line = _Line(self._hot)
+    def _follow(self, rung: socket.socket) -> None:
+        line = _Line(self._hot, rung)
         stop = self._stop
         while not stop.is_set():
             try:
@@ -196,13 +208,15 @@ class InvalidationLog:
                 line.close()
                 stop.wait(POLL_SECONDS)
         line.close()
+        rung.close()
 
 
 class _Line:
     """The connection notifications come in on; without one the wait is just a wait."""
 
-    def __init__(self, hot: HotTier) -> None:
+    def __init__(self, hot: HotTier, rung: socket.socket) -> None:
         self._hot = hot
+        self._rung = rung
         self._con: BoundedConnection | None = None
         self._tried_at = float("-inf")
 
@@ -221,13 +235,14 @@ class _Line:
             self.close()
 
     def wait(self, seconds: float, stop: threading.Event) -> None:
-        """Until a notification comes, or time is over."""
+        """Until a notification comes, the bell rings, or time is over."""
         if self._con is None:
             stop.wait(seconds)
             return
         poll = select.poll()
         poll.register(self._con.pgconn.socket, select.POLLIN)
-        if not poll.poll(seconds * 1000):
+        poll.register(self._rung, select.POLLIN)
+        if not poll.poll(seconds * 1000) or stop.is_set():
             return
         try:
             self._con.pgconn.consume_input()
