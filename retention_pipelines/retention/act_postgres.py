@@ -68,7 +68,7 @@ _COPY = (
     b"copy plan_rows (plan_sha256, position, target_kind, target, verdict, reason, policy_id, policy_version,"
     b" anchored_at) from stdin"
 )
-_BURY = text("select * from public.retention_bury_day_partition(:parent, :name, :plan, :most)")
+_BURY = text("select * from public.retention_bury_day_partition(:parent, :name, :plan, :most, null, null)")
 T = TypeVar("T")
 Step = Callable[[str], None]
 

@@ -5,7 +5,7 @@ A change here needs a migration (`docs/database.md` says how); a test compares t
 
 from retention_pipelines.postgres.tables.base import METADATA
 from retention_pipelines.postgres.tables.control import API_KEYS, AUDIT, INVALIDATION_LOG
-from retention_pipelines.postgres.tables.graveyard import BURIED_PARTITIONS, GRAVEYARD
+from retention_pipelines.postgres.tables.graveyard import BURIED_PARTITIONS, COLD_FILES, GRAVEYARD, PLAN_STEPS
 from retention_pipelines.postgres.tables.hot import (
     ACCESS_COUNTS,
     ACCESS_LOG,
@@ -38,6 +38,7 @@ __all__ = [
     "API_KEYS",
     "AUDIT",
     "BURIED_PARTITIONS",
+    "COLD_FILES",
     "DATASET_BUDGETS",
     "ERASURE_ORDERS",
     "GRAVEYARD",
@@ -57,6 +58,7 @@ __all__ = [
     "PINS",
     "PLANS",
     "PLAN_ROWS",
+    "PLAN_STEPS",
     "REGRETS",
     "ROOTS",
     "SERVING_LOADS",

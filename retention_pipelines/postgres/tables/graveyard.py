@@ -1,4 +1,4 @@
-"""What a run took out of Postgres and can still be brought back: rows, and day partitions that went whole.
+"""What a run took out of Postgres: rows, day partitions that went whole, copies in files, and how far a run came.
 
 A DELETE and a DROP have no undo, so until its grace is over a row lies here as a document and a partition lies detached
 in the schema `retention_graveyard`.
@@ -6,8 +6,9 @@ in the schema `retention_graveyard`.
 
 from sqlalchemy import Column, ForeignKeyConstraint, PrimaryKeyConstraint, Text
 from sqlalchemy import text as fragment
+from sqlalchemy.dialects.postgresql import INT8MULTIRANGE
 
-from retention_pipelines.postgres.tables.base import document, instant, table, text, whole
+from retention_pipelines.postgres.tables.base import digest, document, instant, table, text, whole
 
 
 def _plan() -> Column[str]:
@@ -45,5 +46,36 @@ BURIED_PARTITIONS = table(
     whole("size_bytes", "Bytes of its files."),
     instant("buried_at", "When it was taken out.", server_default=fragment("now()")),
     PrimaryKeyConstraint("plan_sha256", "partition"),
+    ForeignKeyConstraint(["plan_sha256"], ["plans.plan_sha256"]),
+)
+
+PLAN_STEPS = table(
+    "plan_steps",
+    "Batches of a plan's rows that a run took out, so that a second run goes on where the first ended.",
+    _plan(),
+    whole("step", "Number of the batch."),
+    Column("positions", INT8MULTIRANGE, nullable=False, comment="Places in the plan of the rows that went."),
+    whole("n_rows", "How many they are."),
+    whole("size_bytes", "Their bytes."),
+    instant("done_at", "When.", server_default=fragment("now()")),
+    PrimaryKeyConstraint("plan_sha256", "step"),
+    ForeignKeyConstraint(["plan_sha256"], ["plans.plan_sha256"], ondelete="CASCADE"),
+)
+
+COLD_FILES = table(
+    "cold_files",
+    "Files of rows and training sets that were archived or migrated out of Postgres and the training-set folder.",
+    _plan(),
+    text("name", "Its name under the root."),
+    text("root", "Folder or bucket it is in."),
+    text("dataset", "Whose rows it holds."),
+    text("relation", "Table they were in."),
+    text("row_id", "The training set it holds; null: a file of rows.", required=False),
+    whole("n_rows", "Rows it holds."),
+    whole("size_bytes", "Bytes of the file."),
+    whole("raw_bytes", "Bytes of what it holds, before compression."),
+    digest("content_sha256", "Digest of the file."),
+    instant("archived_at", "When it was written and read back.", server_default=fragment("now()")),
+    PrimaryKeyConstraint("plan_sha256", "name"),
     ForeignKeyConstraint(["plan_sha256"], ["plans.plan_sha256"]),
 )

@@ -147,6 +147,8 @@ ML_TRAINING_CACHE = table(
     whole("size_bytes", "Bytes of the files."),
     score("quality_score", "Quality; null is unknown."),
     instant("computed_at", "When it was prepared."),
+    instant("compressed_at", "When its files were compressed; null: they are not.", required=False),
+    whole("stored_bytes", "Bytes of the compressed files.", required=False),
     instant("expires_at", "From when on it is not fresh any more; null: never by time.", required=False),
     instant("invalidated_at", "When its sources changed; null while valid.", required=False),
     number("compute_seconds", "Time it took to prepare, measured.", low=0),

@@ -1,6 +1,6 @@
 """Tables the API and BI tools read: current windows of the series, and measurements of the platform itself."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Date, Index, PrimaryKeyConstraint, Sequence
+from sqlalchemy import BigInteger, CheckConstraint, Column, Date, Index, Numeric, PrimaryKeyConstraint, Sequence
 
 from retention_pipelines.catalog.dataset import Column as CatalogColumn
 from retention_pipelines.catalog.dataset import ColumnType
@@ -94,7 +94,10 @@ ML_PERFORMANCE_ROLLUPS = table(
     number("min", "The smallest.", required=True),
     number("max", "The largest.", required=True),
     instant("rolled_up_at", "When the rollup was written: raw is deletable only if it is not younger."),
+    whole("gone_n", "Those of them whose raw rows are gone.", server_default="0"),
+    Column("gone_sum", Numeric, nullable=False, server_default="0", comment="Their exact sum."),
     CheckConstraint("min <= max", name="min_below_max"),
+    CheckConstraint("gone_n <= n", name="gone_n_within_n"),
     in_order("window_start", "rolled_up_at"),
     PrimaryKeyConstraint("metric", "resolution", "labels", "window_start"),
 )
