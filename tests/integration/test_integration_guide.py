@@ -279,7 +279,7 @@ class TestCloudflareMode:
         assert monitor.flush() == 0
         assert not monitor.is_running
         runtimes.current().flush()
-        for _ in range(100):
+        for _ in range(500):
             left = {thread for thread in threading.enumerate() if thread not in threads}
             if not left:
                 break
