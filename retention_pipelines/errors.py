@@ -49,6 +49,10 @@ class StorageFull(LakeError):
     """The file system has no space left; what was committed before stays readable."""
 
 
+class WritesStopped(StorageFull):
+    """The disk is so full that nobody writes any more; deleting goes on."""
+
+
 class OutsideRestoreWindow(LakeError):
     """The files an undo or a time travel needs were vacuumed."""
 

@@ -9,9 +9,9 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from retention_pipelines.errors import ReadOnly, SettingsError
 
@@ -112,6 +112,42 @@ class Settings(BaseModel):
         default=None,
         description="YAML that says which functions and methods of existing code to cache. Unset: the packaged list.",
     )
+    disk_low_share: float = Field(
+        default=0.80, gt=0.0, lt=1.0, description="Used share of the disk below which pressure ends."
+    )
+    disk_high_share: float = Field(
+        default=0.85, gt=0.0, lt=1.0, description="Used share of the disk at which pressure begins."
+    )
+    disk_stop_share: float = Field(
+        default=0.92, gt=0.0, le=1.0, description="Used share of the disk at which writing stops; 1: never."
+    )
+    reserve_mb: int = Field(
+        default=64, ge=0, description="Megabytes kept aside on the lake's disk so that retention runs on a full one."
+    )
+    pressure_forward_share: float = Field(
+        default=0.1, ge=0.0, le=0.5, description="Share of its time to keep that a row may go early by, under pressure."
+    )
+    full_disk_grace_hours: float = Field(
+        default=24.0, ge=0.0, description="Longest grace, in hours, while the disk is so full that writing stopped."
+    )
+    access_log_days: int = Field(
+        default=90, ge=1, le=3650, description="Days for which reads are kept by key and day; `simulate` replays them."
+    )
+    storage_price_gb_month: float = Field(
+        default=0.025, gt=0.0, description="What keeping a gigabyte (10^9 bytes) for 30 days costs, in any currency."
+    )
+    compute_price_cpu_second: float = Field(
+        default=0.000014, gt=0.0, description="What a second of computing costs, in the same currency."
+    )
+    dagster_log_days: int = Field(
+        default=30, ge=1, le=3650, description="Days Dagster keeps log lines, what steps printed, and ticks."
+    )
+    dagster_run_days: int = Field(
+        default=365,
+        ge=1,
+        le=3650,
+        description="Days Dagster keeps runs and superseded materializations; the latest of each stays.",
+    )
     log_file: Path | None = Field(
         default=None,
         description="File for structured logs, such as logs/ml_retention.log. Unset: none is written.",
@@ -138,6 +174,12 @@ class Settings(BaseModel):
         if abs(round(180 / value) - 180 / value) > 1e-9:
             raise ValueError("must divide 180 degrees without remainder, for example 0.1, 0.25, 0.5, 1 or 5")
         return value
+
+    @model_validator(mode="after")
+    def _watermarks_rise(self) -> Self:
+        if not self.disk_low_share < self.disk_high_share < self.disk_stop_share:
+            raise ValueError("RETENTION_DISK_LOW_SHARE, _HIGH_SHARE and _STOP_SHARE must rise")
+        return self
 
     def require_full(self, what: str) -> None:
         """Raise unless this mode may write; `what` is what would have written."""
@@ -213,7 +255,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         return Settings.model_validate(values | overrides)
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][0])
+        field = str(first["loc"][0]) if first["loc"] else "disk_stop_share"
         raise SettingsError(
             f"{PREFIX}{field.upper()}: {first['msg']}.",
             hint=Settings.model_fields[field].description if field in Settings.model_fields else None,

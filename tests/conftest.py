@@ -1,6 +1,15 @@
 """Fixtures every test may use; each file in `fixtures/` holds one kind."""
 
+import os
+from collections.abc import Iterator
+from types import SimpleNamespace
+
 import pytest
+
+from retention_pipelines import disk
+
+# What a test starts inherits it: whether writing stops must not hang on how full the disk of this machine is.
+os.environ["RETENTION_DISK_STOP_SHARE"] = "1"
 
 pytest_plugins = [
     "tests.fixtures.lake",
@@ -9,6 +18,17 @@ pytest_plugins = [
     "tests.fixtures.real_data",
     "tests.fixtures.retention",
 ]
+
+
+@pytest.fixture(autouse=True)
+def roomy_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A disk that is a tenth full, whatever this machine's is; tests marked `real_disk` see what there is."""
+    if "real_disk" not in request.keywords:
+        roomy = SimpleNamespace(f_blocks=10**9, f_bfree=9 * 10**8, f_bavail=9 * 10**8, f_frsize=4096)
+        monkeypatch.setattr(disk, "_statvfs", lambda _: roomy)
+    disk._measured.clear()
+    yield
+    disk._measured.clear()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -166,7 +166,7 @@ class Planner:
 @contextmanager
 def planner(settings: Settings) -> Iterator[Planner]:
     """Open the stores of these settings for planning; policies that were never there are loaded."""
-    with open_server(settings) as server, Lake(settings) as lake:
+    with open_server(settings) as server, Lake(settings, frees_space=True) as lake:
         engine = open_engine(server, tenant=EVERY_TENANT)
         try:
             registry = PolicyRegistry(engine)

@@ -1,101 +1,208 @@
-"""Pressure: when storage runs short, which entries that policy would let go later go earlier.
+"""Pressure: how full the disks are and how large the datasets, and which of them must give something back.
 
-Pure decisions over measured facts. Pressure never touches what is protected or what no policy lets go, and the newest
-partition stays. What does not belong here: measuring the disk, making the plan.
+What belongs here: measuring and saying so. What does not: what goes (`pressure_plan.py` makes the plan, `relief.py`
+chooses), refusing writes (`disk.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from pathlib import Path
 
+from sqlalchemy import Engine, func, select, text
 
-class Level(StrEnum):
-    """How short storage is; deleting is never stopped."""
-
-    EASY = "easy"
-    LOW = "low"
-    HIGH = "high"
-    FULL = "full"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Watermarks:
-    """Shares of the disk in use: below `low` all is easy, from `high` on entries go, from `stop` on nobody writes."""
-
-    low: float = 0.80
-    high: float = 0.85
-    stop: float = 0.92
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low < self.high < self.stop <= 1:
-            raise ValueError(f"watermarks must rise: {self.low}, {self.high}, {self.stop}")
-
-    def level(self, *, used_bytes: int, total_bytes: int) -> Level:
-        """How short a disk is."""
-        used = used_bytes / total_bytes
-        if used >= self.stop:
-            return Level.FULL
-        if used >= self.high:
-            return Level.HIGH
-        return Level.LOW if used >= self.low else Level.EASY
-
-    def bytes_to_free(self, *, used_bytes: int, total_bytes: int) -> int:
-        """What must go for the disk to be below `low` again; nothing while it is below `high`."""
-        if used_bytes / total_bytes < self.high:
-            return 0
-        return max(0, used_bytes - int(self.low * total_bytes) + 1)
-
-    @staticmethod
-    def over_budget(*, used_bytes: int, budget_bytes: int) -> int:
-        """What must go for a dataset to fit its size budget."""
-        return max(0, used_bytes - budget_bytes)
+from retention_pipelines.disk import measure_disk
+from retention_pipelines.postgres.address import EVERY_TENANT
+from retention_pipelines.postgres.engine import open_engine
+from retention_pipelines.postgres.server import open_server
+from retention_pipelines.postgres.tables import ML_TRAINING_CACHE
+from retention_pipelines.retention.budgets import limits_of
+from retention_pipelines.retention.governed import GOVERNED, Governed
+from retention_pipelines.retention.relief import Level, Watermarks
+from retention_pipelines.settings import Settings
+from retention_pipelines.warehouse import Lake
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
-    """Something that may go early: governed by a policy that would let it go, not protected, not the newest.
+class DiskState:
+    """A disk that datasets lie on.
 
     Attributes:
-        target: partition or row.
-        value_per_byte: what keeping it is worth; None where it was never measured.
-        expires_in_seconds: until its policy lets it go, negative when it already does.
+        bytes_to_free: what must go for it to be below the low mark; 0 while it is below the high one.
+        datasets: those that lie on it.
     """
 
-    target: str
-    size_bytes: int
-    value_per_byte: float | None
-    expires_in_seconds: float
+    folder: str
+    used_bytes: int
+    total_bytes: int
+    free_bytes: int
+    used_share: float
+    level: Level
+    bytes_to_free: int
+    datasets: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Relief:
-    """What goes early, in order, and the bytes that still lack when all of it has gone."""
+class DatasetState:
+    """A dataset's size against its budget; `budget_bytes` None: it has none, `over_bytes` then 0."""
 
-    targets: tuple[str, ...]
-    freed_bytes: int
-    lacking_bytes: int
+    dataset: str
+    size_bytes: int
+    budget_bytes: int | None
+    over_bytes: int
 
 
-def relieve(candidates: Iterable[Candidate], bytes_to_free: int) -> Relief:
-    """Choose by lowest value per byte until enough goes; what has expired anyway goes first.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PressureState:
+    """How short storage is.
 
-    An unknown value is not a low one: such candidates go last. Equal values go in the order in which they expire.
+    Attributes:
+        level: of the fullest disk; budgets say nothing about it.
+        used_share: of the fullest disk; None where no disk can be measured (a lake on S3, Postgres elsewhere).
+        marks: shares at which pressure ends, begins, and writing stops.
+        datasets: those that have to give something back, those over their budget first, then by size.
+        bytes_to_free: by dataset of those, what must go at least.
+        reason: a sentence for people.
     """
-    ordered = sorted(
-        (one for one in candidates if one.size_bytes > 0),
-        key=lambda one: (
-            one.expires_in_seconds >= 0,
-            one.value_per_byte is None,
-            one.value_per_byte or 0.0,
-            one.expires_in_seconds,
-            one.target,
-        ),
+
+    level: Level
+    used_share: float | None
+    used_bytes: int | None
+    total_bytes: int | None
+    marks: Watermarks
+    disks: tuple[DiskState, ...]
+    sizes: tuple[DatasetState, ...]
+    datasets: tuple[str, ...]
+    bytes_to_free: Mapping[str, int]
+    writes_stopped: bool
+    reason: str
+
+    @property
+    def is_acting(self) -> bool:
+        """Whether any dataset has to give something back."""
+        return bool(self.datasets)
+
+
+def measure(settings: Settings) -> PressureState:
+    """Measure disks and datasets; nothing is changed."""
+    with open_server(settings) as server, Lake(settings, frees_space=True) as lake:
+        engine = open_engine(server, tenant=EVERY_TENANT)
+        try:
+            return measure_with(engine, lake, settings)
+        finally:
+            engine.dispose()
+
+
+def measure_with(engine: Engine, lake: Lake, settings: Settings) -> PressureState:
+    """The same over stores that are open."""
+    budgets = limits_of(engine)
+    sizes = {name: _size(engine, lake, dataset) for name, dataset in GOVERNED.items()}
+    marks = marks_of(settings)
+    return judge(marks, _disks(settings, marks), sizes, budgets)
+
+
+def marks_of(settings: Settings) -> Watermarks:
+    """The watermarks of these settings."""
+    return Watermarks(low=settings.disk_low_share, high=settings.disk_high_share, stop=settings.disk_stop_share)
+
+
+def judge(
+    marks: Watermarks, disks: tuple[DiskState, ...], sizes: Mapping[str, int], budgets: Mapping[str, int]
+) -> PressureState:
+    """What follows from what was measured. Pure."""
+    states = tuple(
+        DatasetState(
+            dataset=name,
+            size_bytes=size,
+            budget_bytes=budgets.get(name),
+            over_bytes=Watermarks.over_budget(used_bytes=size, budget_bytes=budgets[name]) if name in budgets else 0,
+        )
+        for name, size in sizes.items()
     )
-    chosen: list[str] = []
-    freed = 0
-    for one in ordered:
-        if freed >= bytes_to_free:
-            break
-        chosen.append(one.target)
-        freed += one.size_bytes
-    return Relief(targets=tuple(chosen), freed_bytes=freed, lacking_bytes=max(0, bytes_to_free - freed))
+    wanted = {one.dataset: one.over_bytes for one in states if one.over_bytes}
+    for disk in disks:
+        if disk.bytes_to_free:
+            for name in disk.datasets:
+                # Which of the datasets gives how much is for the plans to say: none of them gives more than is asked.
+                if sizes.get(name):
+                    wanted[name] = max(wanted.get(name, 0), disk.bytes_to_free)
+    over = {one.dataset: one.over_bytes for one in states}
+    acting = sorted(wanted, key=lambda name: (not over[name], -sizes[name], name))
+    fullest = max(disks, key=lambda disk: disk.used_share, default=None)
+    level = max((disk.level for disk in disks), key=list(Level).index, default=Level.EASY)
+    return PressureState(
+        level=level,
+        used_share=fullest.used_share if fullest else None,
+        used_bytes=fullest.used_bytes if fullest else None,
+        total_bytes=fullest.total_bytes if fullest else None,
+        marks=marks,
+        disks=disks,
+        sizes=states,
+        datasets=tuple(acting),
+        bytes_to_free={name: wanted[name] for name in acting},
+        writes_stopped=level is Level.FULL,
+        reason=_reason(marks, fullest, level, states),
+    )
+
+
+def _reason(marks: Watermarks, fullest: DiskState | None, level: Level, sizes: tuple[DatasetState, ...]) -> str:
+    said = []
+    if fullest is None:
+        said.append("No disk of this machine holds the data.")
+    else:
+        place = f"{fullest.used_share:.1%} of the disk of {fullest.folder} are in use"
+        said.append(
+            {
+                Level.EASY: f"{place}, below {marks.low:.0%}.",
+                Level.LOW: f"{place}; pressure begins at {marks.high:.0%}.",
+                Level.HIGH: f"{place}, {marks.high:.0%} or more: {fullest.bytes_to_free:,} bytes must go to be "
+                f"below {marks.low:.0%}.",
+                Level.FULL: f"{place}, {marks.stop:.0%} or more: writing has stopped, and {fullest.bytes_to_free:,} "
+                f"bytes must go to be below {marks.low:.0%}.",
+            }[level]
+        )
+    said += [
+        f"{one.dataset} has {one.size_bytes:,} bytes, {one.over_bytes:,} over its budget of {one.budget_bytes:,}."
+        for one in sizes
+        if one.over_bytes
+    ]
+    return " ".join(said)
+
+
+def _disks(settings: Settings, marks: Watermarks) -> tuple[DiskState, ...]:
+    """Every disk that datasets lie on, once."""
+    folders: dict[str, Path] = {}
+    if settings.lake_is_local:
+        folders |= {name: Path(settings.lake_root) for name, one in GOVERNED.items() if one.store == "lake"}
+    folders |= {name: settings.training_sets_dir for name, one in GOVERNED.items() if one.store == "files"}
+    if settings.database_url is None:
+        folders |= {name: settings.state_dir for name, one in GOVERNED.items() if one.store == "postgres"}
+    states: dict[int, DiskState] = {}
+    for name, folder in folders.items():
+        disk = measure_disk(folder)
+        known = states.get(disk.device)
+        states[disk.device] = DiskState(
+            folder=known.folder if known else str(folder.absolute()),
+            used_bytes=disk.used_bytes,
+            total_bytes=disk.total_bytes,
+            free_bytes=disk.free_bytes,
+            used_share=disk.used_share,
+            level=marks.level(used_bytes=disk.used_bytes, total_bytes=disk.total_bytes),
+            bytes_to_free=marks.bytes_to_free(used_bytes=disk.used_bytes, total_bytes=disk.total_bytes),
+            datasets=(*(known.datasets if known else ()), name),
+        )
+    return tuple(states.values())
+
+
+def _size(engine: Engine, lake: Lake, dataset: Governed) -> int:
+    if dataset.store == "lake":
+        return sum(file.bytes for file in lake.table(dataset.table).files())
+    with engine.connect() as con:
+        if dataset.store == "files":
+            return int(con.scalar(select(func.coalesce(func.sum(ML_TRAINING_CACHE.c.size_bytes), 0))) or 0)
+        return int(con.scalar(text(_RELATION_BYTES), {"name": dataset.table}) or 0)
+
+
+# Of a table and, where it has some, its partitions.
+_RELATION_BYTES = """
+select sum(pg_total_relation_size(relid)) from pg_partition_tree(cast(:name as regclass)) where isleaf
+"""

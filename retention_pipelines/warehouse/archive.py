@@ -48,7 +48,8 @@ def _remove(source: Table, identity: str, keys: str, run: str) -> Commit:
         files = source.files_with(keys, identity, source.files(version=delta.version()))
         kept = f"from {source.scan_files(files)} anti join {keys} using ({identity})"
         try:
-            return source.commit(delta, source.write_files(kept) if files else [], files, op=run, transactions=[run])
+            adds = source.write_files(kept, frees=True) if files else []
+            return source.commit(delta, adds, files, op=run, transactions=[run])
         except CommitConflict:
             pause(attempt, 0.05)
     raise CommitConflict(f"{source.name}: gave up after {TRIES} tries ({run}).", hint="Run it again with the same run.")

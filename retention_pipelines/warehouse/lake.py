@@ -12,6 +12,7 @@ import duckdb
 from obstore.fsspec import FsspecStore
 
 from retention_pipelines.catalog import DATASETS, dataset
+from retention_pipelines.disk import require_space
 from retention_pipelines.errors import CommitConflict, LakeError
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.archive import move_rows
@@ -40,11 +41,13 @@ class Lake:
     """All datasets under one root; `con` is the DuckDB connection its tables write and read with.
 
     Not for several threads at once: open one per thread. Opening takes back what a process that died in a transaction
-    left; in the mode read_only nothing is written.
+    left; in the mode read_only nothing is written. On a disk that is too full nobody writes but who frees space, which
+    `frees_space` says of all that is done with this one.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, frees_space: bool = False) -> None:
         self.settings = settings
+        self._stop_share = 1.0 if frees_space else settings.disk_stop_share
         self.root = self.address(settings)
         spill_dir = _spill_dir(settings)
         remove_spill_of_the_dead(spill_dir)
@@ -86,6 +89,7 @@ class Lake:
                 self.settings.storage_options,
                 transactions=self._transactions if key == name else None,
                 read_only=self.settings.mode == "read_only",
+                stop_share=self._stop_share,
             )
         return self._tables[key]
 
@@ -99,6 +103,7 @@ class Lake:
         others wait: read and parse before it, look for duplicates inside it.
         """
         self.settings.require_full("A transaction")
+        require_space(self.root, self._stop_share)
         return self._transactions.run(name, self.publish)
 
     def _roll_back(self, table: str, transaction: str, version: int) -> None:

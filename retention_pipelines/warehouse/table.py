@@ -18,6 +18,7 @@ from deltalake.schema import Schema
 from deltalake.transaction import AddAction
 
 from retention_pipelines.catalog import Dataset
+from retention_pipelines.disk import require_space
 from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow, ReadOnly
 from retention_pipelines.warehouse.commit import COMPACT, TRIES, Change, Commit, pause, sync_log, try_commit
 from retention_pipelines.warehouse.duck import beside, quote_name
@@ -59,6 +60,7 @@ class Table:
         *,
         transactions: Bystanders | None = None,
         read_only: bool = False,
+        stop_share: float = 1.0,
     ) -> None:
         self.dataset = dataset
         self.name = dataset.name
@@ -67,6 +69,7 @@ class Table:
         self._storage_options = storage_options
         self._transactions = transactions
         self._read_only = read_only
+        self._stop_share = stop_share
         self._local = "://" not in self.root
         self._objects = open_objects(self.root, storage_options)
         self.log = DeltaLog(self._objects)
@@ -219,12 +222,16 @@ class Table:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def write_files(self, select: str, *, partitions: Collection[str] | None = None) -> list[AddAction]:
+    def write_files(
+        self, select: str, *, partitions: Collection[str] | None = None, frees: bool = False
+    ) -> list[AddAction]:
         """Write rows as files that nobody sees until they are committed; a crash leaves orphans for vacuum.
 
-        `partitions`: see `append`.
+        `partitions`: see `append`. `frees` says that less remains than was there, so that no full disk refuses it.
         """
         self._require_writable()
+        if not frees:
+            require_space(self.root, self._stop_share)
         if self._local:
             os.makedirs(self.root, exist_ok=True)
         return write_parquet(self.con, self.dataset, self.root, select, partitions=partitions)
@@ -412,7 +419,7 @@ class Table:
             delta = self.delta()
             files = self.matching_files(where, [file for file in self.live(delta) if keep(file)])
             kept = f"select * from {self.scan_files(files)} where not coalesce({where}, false)"
-            return self.commit(delta, self.write_files(kept) if files else [], files, op=op)
+            return self.commit(delta, self.write_files(kept, frees=True) if files else [], files, op=op)
 
         return self.redo(once)
 

@@ -122,7 +122,7 @@ def _without_rows_of(
         ]
         if not files:
             return [], []
-        return table.write_files(f"select * from {table.scan_files(files)} as r where not {held}"), files
+        return table.write_files(f"select * from {table.scan_files(files)} as r where not {held}", frees=True), files
     finally:
         table.con.execute(f"drop table {undone}")
 

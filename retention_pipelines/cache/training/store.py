@@ -43,6 +43,7 @@ from retention_pipelines.cache.training.marks import Marks
 from retention_pipelines.cache.training.matrices import pack, unpack
 from retention_pipelines.cache.training.sources import LakeVersions
 from retention_pipelines.cache.training.turn import clean_turns
+from retention_pipelines.disk import require_space
 from retention_pipelines.errors import CacheError, CorruptEntry, StorageFull, Unstorable
 from retention_pipelines.postgres.seal import Seal
 from retention_pipelines.settings import Settings
@@ -223,6 +224,7 @@ class TrainingSets:
         StorageFull, and CacheError where the folder cannot be written to.
         """
         self.settings.require_full("Storing a training set")
+        require_space(self.root, self.settings.disk_stop_share)
         computed_ns = self.clock_ns()
         with storage_faults(str(self.root)), locked(self.root / "lock", shared=True):
             packed = pack(value, self.folder, trusted=preparation.trusted)

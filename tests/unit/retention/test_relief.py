@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retention_pipelines.retention.pressure import Candidate, Level, Watermarks, relieve
+from retention_pipelines.retention.relief import Candidate, Level, Watermarks, relieve
 
 MARKS = Watermarks()
 GIGABYTE = 10**9
