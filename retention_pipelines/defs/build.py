@@ -6,7 +6,20 @@ file per station beside this module.
 
 import dagster as dg
 
-from retention_pipelines.defs import background, checks, features, jobs, schedules, sensors, series, serving, sources
+from retention_pipelines.defs import (
+    background,
+    checks,
+    cleanup,
+    features,
+    history,
+    jobs,
+    previews,
+    schedules,
+    sensors,
+    series,
+    serving,
+    sources,
+)
 from retention_pipelines.defs.progress import progress_logger
 from retention_pipelines.defs.resources import LakeResource
 from retention_pipelines.settings import Settings
@@ -15,11 +28,20 @@ from retention_pipelines.settings import Settings
 def build(settings: Settings) -> dg.Definitions:
     """Everything Dagster knows of this project; nothing is opened, started or read."""
     return dg.Definitions(
-        assets=[*sources.ASSETS, *features.ASSETS, *background.ASSETS, *series.ASSETS, *serving.ASSETS],
+        assets=[
+            *sources.ASSETS,
+            *features.ASSETS,
+            *background.ASSETS,
+            *series.ASSETS,
+            *serving.ASSETS,
+            *cleanup.ASSETS,
+            *previews.ASSETS,
+            *history.ASSETS,
+        ],
         asset_checks=checks.build_checks(),
-        jobs=[*jobs.JOBS, *background.JOBS],
+        jobs=[*jobs.JOBS, *background.JOBS, *cleanup.JOBS, *previews.JOBS, *history.JOBS],
         schedules=schedules.SCHEDULES,
-        sensors=[*sensors.SENSORS, *background.SENSORS],
+        sensors=[*sensors.SENSORS, *background.SENSORS, *previews.SENSORS],
         resources={"lake": LakeResource(settings)},
         # A process per step would import everything again for each; runs are what is spread over machines.
         executor=dg.in_process_executor,

@@ -10,6 +10,10 @@
 | weekly_compaction | Sunday 03:20 | small files of a week's deliveries are merged when the machine is quiet |
 | monthly_climatology | day 1, 04:30 | a new month enters the climatology, the trends and the upwelling frequency |
 | monthly_vacuum | day 2, 04:30 | frees the space of files that no version within the undo window needs |
+| daily_cleanup | 06:20 | what expired goes when the day's recomputing and loading is done |
+| weekly_cleanup | Sunday 07:10 | aggregations, and features kept for a year or more, once the day's cleanup is done |
+| monthly_cleanup | day 3, 07:40 | metrics |
+| weekly_history | Monday 07:20 | Dagster's own log lines, ticks and old runs |
 """
 
 from collections.abc import Iterator
@@ -19,6 +23,8 @@ import dagster as dg
 from dagster import DefaultScheduleStatus
 
 from retention_pipelines.defs.background import fold_job, online_job, training_sets_job
+from retention_pipelines.defs.cleanup import daily_job, monthly_job, weekly_job
+from retention_pipelines.defs.history import history_job
 from retention_pipelines.defs.jobs import climatology_job, compaction_job, ingest_job, months_job, vacuum_job
 from retention_pipelines.defs.partitions import all_keys, key_ranges
 from retention_pipelines.defs.resources import LakeResource
@@ -62,6 +68,17 @@ monthly_vacuum = _schedule(
     vacuum_job, "monthly_vacuum", "30 4 2 * *", "Frees the space of files nothing within the undo window needs."
 )
 
+daily_cleanup = _schedule(
+    daily_job, "daily_cleanup", "20 6 * * *", "Expired caches, training sets and low quality; what crashed or is due."
+)
+weekly_cleanup = _schedule(
+    weekly_job, "weekly_cleanup", "10 7 * * 0", "Aggregations, and features that are kept for a year or more."
+)
+monthly_cleanup = _schedule(monthly_job, "monthly_cleanup", "40 7 3 * *", "Metrics.")
+weekly_history = _schedule(
+    history_job, "weekly_history", "20 7 * * 1", "Keeps Dagster's own history within the ages of the settings."
+)
+
 
 @dg.schedule(
     job=months_job,
@@ -90,4 +107,8 @@ SCHEDULES = (
     weekly_compaction,
     monthly_climatology,
     monthly_vacuum,
+    daily_cleanup,
+    weekly_cleanup,
+    monthly_cleanup,
+    weekly_history,
 )

@@ -1,0 +1,150 @@
+"""Dagster forgets partitions whose rows retention has removed, and remembers those that were brought back.
+
+Otherwise its page shows months as there that are gone, and "materialize missing" never offers them again. Dagster has
+no way of its own to forget single partitions on these storages; what it keeps of them are rows of its event log, so
+this is the one module that changes those (tests/integration/test_dagster_cleanup.py holds it to the installed version).
+The page of an old run still shows what it materialized then.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import dagster as dg
+import sqlalchemy as db
+from dagster._core.events import AssetWipedData, DagsterEvent, DagsterEventType
+from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
+from dagster._core.storage.event_log.schema import AssetEventTagsTable, AssetKeyTable
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+
+from retention_pipelines.catalog import DATASETS
+from retention_pipelines.defs.described import rows_by_key
+from retention_pipelines.defs.partitions import key_of
+from retention_pipelines.defs.resources import partition_keys
+from retention_pipelines.retention.governed import GOVERNED
+from retention_pipelines.retention.removals import Removal, removals
+from retention_pipelines.retention.run import Runner
+from retention_pipelines.warehouse import Lake
+
+# Datasets whose assets have a partition per month.
+BY_MONTH = ("occurrences", "observations", "feature_store", "aggregated_time_series", "biodiversity_statistics")
+FORGOTTEN, RETURNED = "retention/forgotten_after_plan", "retention/returned_after_plan"
+_KINDS = (DagsterEventType.ASSET_MATERIALIZATION.value, DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value)
+_AT_ONCE = 500
+
+
+def settle_partitions(instance: dg.DagsterInstance, runner: Runner, dataset: str) -> tuple[str, ...]:
+    """Make Dagster's partitions of a governed dataset agree with the lake after retention; returns those forgotten.
+
+    Looks at plans on record and at the lake as it is, so it makes up for a crash between a removal and this, and for
+    runs and restores of the command line. A month without rows that no plan touched is left alone.
+    """
+    table = GOVERNED[dataset].table
+    if GOVERNED[dataset].store != "lake" or table not in BY_MONTH:
+        return ()
+    key, lake = dg.AssetKey(table), runner.planner.lake
+    plans = {name: plan for plan in removals(runner.planner.engine, dataset) for name in _keys_of(plan)}
+    if not plans:
+        return ()
+    held = set(instance.get_materialized_partitions(key))
+    rows = rows_by_key(lake, table, sorted(plans)) if _is_there(lake, table) else dict.fromkeys(plans, 0)
+    empty = [name for name in plans if name in held and not rows[name] and not plans[name].is_restored]
+    gone = [name for name in empty if not _made_since(instance, key, name, plans[name].began_at)]
+    for plan in {plans[name].plan_sha256: plans[name] for name in gone}.values():
+        forget_partitions(instance, key, [name for name in gone if plans[name] == plan], plan_sha256=plan.plan_sha256)
+    _remember(instance, key, [name for name in plans if name not in held and rows[name]])
+    return tuple(sorted(gone))
+
+
+def forget_partitions(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str], *, plan_sha256: str
+) -> int:
+    """Take materializations of partitions out of an asset's history; returns how many events that were.
+
+    All in one transaction, the cached state of the asset included: a crash leaves either all of it or nothing.
+    """
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        raise TypeError("Dagster's events are kept in a database")
+    changed = 0
+    with storage.index_transaction() as con:
+        for start in range(0, len(partitions), _AT_ONCE):
+            where = db.and_(
+                Events.c.asset_key == key.to_string(),
+                Events.c.partition.in_(partitions[start : start + _AT_ONCE]),
+                Events.c.dagster_event_type.in_(_KINDS),
+            )
+            numbers = db.select(Events.c.id).where(where)
+            con.execute(db.delete(AssetEventTagsTable).where(AssetEventTagsTable.c.event_id.in_(numbers)))
+            changed += con.execute(db.update(Events).where(where).values(asset_key=None, partition=None)).rowcount
+        con.execute(
+            db.update(AssetKeyTable).where(AssetKeyTable.c.asset_key == key.to_string()).values(cached_status_data=None)
+        )
+    instance.report_dagster_event(
+        DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_WIPED.value,
+            event_specific_data=AssetWipedData(asset_key=key, partition_keys=list(partitions)),
+            job_name=RUNLESS_JOB_NAME,
+        ),
+        run_id=RUNLESS_RUN_ID,
+    )
+    for name in partitions:
+        # Seen among the events of the partition; an observation does not make it look materialized again.
+        instance.report_runless_asset_event(
+            dg.AssetObservation(
+                key,
+                partition=name,
+                description="Retention removed its rows.",
+                metadata={FORGOTTEN: plan_sha256, "restore": f"retention restore --plan {plan_sha256}"},
+            )
+        )
+    return changed
+
+
+def _remember(instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str]) -> None:
+    """Partitions that were forgotten and have rows again, because somebody brought them back, are there again."""
+    if not partitions:
+        return
+    found = instance.fetch_observations(
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=list(partitions)), limit=10 * len(partitions)
+    )
+    for record in found.records:
+        observation = record.event_log_entry.asset_observation
+        name = record.partition_key
+        if observation is None or name not in partitions or FORGOTTEN not in observation.metadata:
+            continue
+        partitions = [other for other in partitions if other != name]
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                key,
+                partition=name,
+                description="Its rows were brought back.",
+                metadata={RETURNED: observation.metadata[FORGOTTEN]},
+            )
+        )
+
+
+def _keys_of(plan: Removal) -> set[str]:
+    """Partition keys of the months a plan took rows from; of a year, all its months: the rows say which are empty."""
+    every = partition_keys()
+    months: set[str] = set()
+    for name in plan.partitions:
+        place = dict(part.partition("=")[::2] for part in name.split("/"))
+        if "month" in place:
+            months.add(place["month"])
+        elif "year" in place:
+            months |= {f"{place['year']}-{number:02d}" for number in range(1, 13)}
+    return {key_of(month, every) for month in months}
+
+
+def _is_there(lake: Lake, table: str) -> bool:
+    return lake.table(DATASETS[table].name).version() >= 0
+
+
+def _made_since(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str, began_at: datetime) -> bool:
+    """Whether a partition was materialized after a removal began: then it is as that run left it."""
+    found = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition], after_timestamp=began_at.timestamp()),
+        limit=1,
+    )
+    return bool(found.records)

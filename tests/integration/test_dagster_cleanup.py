@@ -1,0 +1,227 @@
+"""Retention as Dagster carries it out, against a real instance on Postgres: what it shows, refuses, forgets, purges."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
+
+from retention_pipelines.definitions import build_definitions
+from retention_pipelines.defs.partitions import MONTHS
+from retention_pipelines.defs.previews import policy_edits
+from retention_pipelines.defs.resources import LakeResource
+from retention_pipelines.postgres.server import Server
+from retention_pipelines.retention.filter.parse import parse
+from retention_pipelines.retention.governed import GOVERNED
+from retention_pipelines.retention.policy import Policy
+from retention_pipelines.retention.restore import restore_plan
+from retention_pipelines.retention.run import Runner
+from retention_pipelines.retention.run_lock import run_lock
+from retention_pipelines.settings import Settings, load_settings
+from tests.fixtures.retention import add_features, add_predictions, feature_rows
+
+pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
+FEATURES = dg.AssetKey("feature_store")
+# `add_features` gives this month only rows that have expired.
+GONE = "2026-03"
+MONTHS_OF_ROWS = [f"2026-{number:02d}" for number in range(1, 11)]
+
+
+@pytest.fixture(scope="module")
+def shared_instance(embedded_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    name = f"dagster_{secrets.token_hex(4)}"
+    embedded_server.ensure_database(name)
+    storage = {"storage": {"postgres": {"postgres_url": embedded_server.url(name, driver="psycopg2")}}}
+    with dg.instance_for_test(overrides=storage, temp_dir=str(tmp_path_factory.mktemp("home"))) as made:
+        yield made
+
+
+@pytest.fixture
+def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    shared_instance.wipe()
+    return shared_instance
+
+
+def run(settings: Settings, job: str, instance: dg.DagsterInstance, *only: str, **more: Any) -> Any:
+    return (
+        build_definitions(settings)
+        .resolve_job_def(job)
+        .execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(name) for name in only] or None,
+            raise_on_error=False,
+            **more,
+        )
+    )
+
+
+def shown(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    assert event is not None
+    assert event.asset_materialization is not None
+    return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+
+def failed(result: Any, step: str) -> Any:
+    (event,) = [e for e in result.all_events if e.is_step_failure and e.step_key == step]
+    return event.step_failure_data.user_failure_data
+
+
+def materialized(instance: dg.DagsterInstance, months: list[str]) -> None:
+    """Say that months of features were materialized a while ago, as runs of this pipeline say it."""
+    for month in months:
+        instance.report_runless_asset_event(dg.AssetMaterialization(FEATURES, partition=month))
+
+
+def months_shown(instance: dg.DagsterInstance) -> set[str]:
+    """Months the page shows as materialized, by the status that it keeps."""
+    cached = get_and_update_asset_status_cache_value(instance, FEATURES, MONTHS)
+    assert cached is not None
+    subset = cached.deserialize_materialized_partition_subsets(MONTHS)
+    assert set(subset.get_partition_keys()) == set(instance.get_materialized_partitions(FEATURES))
+    return set(subset.get_partition_keys())
+
+
+def test_a_guard_that_refuses_fails_the_run_with_the_reason_and_how_to_confirm(
+    retention: Runner, instance: dg.DagsterInstance
+) -> None:
+    add_features(retention)
+    before = feature_rows(retention)
+    result = run(retention.settings, "daily_cleanup", instance, "fs_low_quality")
+    assert not result.success
+    failure = failed(result, "fs_low_quality")
+    assert failure.description.startswith("Refused, nothing was removed: max_fraction: ")
+    sha256 = failure.metadata["plan_sha256"].value
+    assert f"`retention run {sha256} --confirm {sha256}`" in failure.metadata["confirm"].value
+    assert feature_rows(retention) == before
+    assert retention.store.record(sha256).state == "refused"
+    # What a person confirms can be executed, and then the next run has nothing left to be refused for.
+    assert retention.execute(sha256, confirm=sha256).removed > 0
+    assert run(retention.settings, "daily_cleanup", instance, "fs_low_quality").success
+
+
+def test_a_run_shows_counts_bytes_reasons_and_the_plan(
+    retention: Runner, everyone: psycopg.Connection[Any], instance: dg.DagsterInstance
+) -> None:
+    add_predictions(everyone)
+    assert run(retention.settings, "daily_cleanup", instance, "ic_expired", "retention_sweep").success
+    told = shown(instance, "ic_expired")
+    record = retention.store.record(told["plan_sha256"])
+    assert told["removed_rows"] == record.measured["removed"] > 0
+    assert told["disk_bytes"] == "unknown"
+    assert told["policy"] == "ic_expired v1"
+    rows = {row.data["verdict"] for row in told["reasons"]}
+    assert "expire" in rows
+    assert "Dagster run" in everyone.execute("select actor from audit limit 1").fetchone()[0]  # type: ignore[index,operator]
+    assert shown(instance, "retention_sweep")["plans"] == 0
+
+
+def test_a_busy_dataset_and_no_database_are_said_and_the_other_policies_run(
+    retention: Runner, instance: dg.DagsterInstance
+) -> None:
+    with run_lock(retention.server, "inference_cache", "0" * 64):
+        result = run(retention.settings, "daily_cleanup", instance, "ic_expired", "tc_rare")
+    assert failed(result, "ic_expired").description.startswith(
+        "Busy, nothing was done: inference_cache is in the hands"
+    )
+    assert shown(instance, "tc_rare")["removed_rows"] == 0
+    nowhere = retention.settings.model_copy(
+        update={"database_url": load_settings({}, database_url="postgresql://x@127.0.0.1:9/x").database_url}
+    )
+    lost = failed(run(nowhere, "daily_cleanup", instance, "ic_expired"), "ic_expired")
+    assert lost.metadata["what_to_do"].value
+
+
+def test_a_policy_that_is_switched_off_says_so_and_counts_as_no_materialization(
+    retention: Runner, instance: dg.DagsterInstance
+) -> None:
+    registry = retention.planner.registry
+    registry.set(replace(registry.get("tc_occasional"), enabled=False), created_by="ana")
+    assert run(retention.settings, "daily_cleanup", instance, "tc_occasional").success
+    assert instance.get_latest_materialization_event(dg.AssetKey("tc_occasional")) is None
+    (seen,) = instance.fetch_observations(dg.AssetKey("tc_occasional"), limit=1).records
+    assert "switched off" in str(seen.event_log_entry.asset_observation.description)  # type: ignore[union-attr]
+
+
+def test_policies_that_somebody_added_are_carried_out_and_shown_before(
+    retention: Runner, everyone: psycopg.Connection[Any], instance: dg.DagsterInstance
+) -> None:
+    add_predictions(everyone)
+
+    def tick(cursor: str | None) -> Any:
+        context = dg.build_sensor_context(
+            instance=instance, cursor=cursor, resources={"lake": LakeResource(retention.settings)}
+        )
+        return policy_edits.evaluate_tick(context)
+
+    first = tick(None)
+    assert not first.run_requests
+    added = Policy(
+        policy_id="ic_mine",
+        version=1,
+        dataset="inference_cache",
+        match=parse("model_type = 't'", GOVERNED["inference_cache"].fields),
+        keep_seconds=86_400,
+        priority=900,
+        reason="A trial.",
+    )
+    retention.planner.registry.set(added, created_by="ana")
+    second = tick(first.cursor)
+    (request,) = second.run_requests
+    assert tick(second.cursor).skip_message == "No policy was edited."
+    before = everyone.execute("select count(*) from ml_inference_cache").fetchone()
+    assert run(retention.settings, "preview_policies", instance, run_config=request.run_config).success
+    (preview,) = shown(instance, "policy_previews")["previews"]
+    assert "more rows of inference_cache" in preview.data["effect"]
+    assert everyone.execute("select count(*) from ml_inference_cache").fetchone() == before
+    # A guard refuses it: so many rows need a person. Both are there to be read.
+    result = run(retention.settings, "daily_cleanup", instance, "other_policies")
+    assert "ic_mine v1: Refused, nothing was removed: max_fraction" in failed(result, "other_policies").description
+
+
+def confirmed(retention: Runner) -> str:
+    plan = retention.plan(retention.planner.registry.get("fs_low_quality"))
+    retention.execute(plan.sha256, confirm=plan.sha256)
+    return plan.sha256
+
+
+def test_months_that_went_are_forgotten_and_those_brought_back_are_there_again(
+    retention: Runner, instance: dg.DagsterInstance
+) -> None:
+    add_features(retention)
+    materialized(instance, [*MONTHS_OF_ROWS, "2026-11"])
+    assert months_shown(instance) == {*MONTHS_OF_ROWS, "2026-11"}
+    # As by the command line, or a run that was killed after it published: Dagster knows nothing of it.
+    sha256 = confirmed(retention)
+    assert GONE not in {row[retention_place(retention)] for row in feature_rows(retention).values()}
+    assert GONE in months_shown(instance)
+    for _ in range(2):
+        assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
+        # 2026-11 never had rows: that run found none, and nothing was removed.
+        assert months_shown(instance) == {*MONTHS_OF_ROWS, "2026-11"} - {GONE}
+    observations = instance.fetch_observations(
+        dg.AssetRecordsFilter(asset_key=FEATURES, asset_partitions=[GONE]), limit=9
+    )
+    assert len(observations.records) == 1
+    restore_plan(retention, sha256)
+    assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
+    assert months_shown(instance) == {*MONTHS_OF_ROWS, "2026-11"}
+
+
+def retention_place(retention: Runner) -> int:
+    return retention.planner.lake.table("feature_store").dataset.column_names.index("month")
+
+
+def test_a_month_that_was_made_anew_after_it_went_stays_as_that_run_left_it(
+    retention: Runner, instance: dg.DagsterInstance
+) -> None:
+    add_features(retention)
+    materialized(instance, MONTHS_OF_ROWS)
+    confirmed(retention)
+    materialized(instance, [GONE])
+    assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
+    assert GONE in months_shown(instance)
