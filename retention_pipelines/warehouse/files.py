@@ -19,6 +19,7 @@ from retention_pipelines.catalog import Dataset
 from retention_pipelines.errors import PartitionValueError
 from retention_pipelines.warehouse.duck import beside, quote_name, quote_text, quote_texts
 from retention_pipelines.warehouse.faults import storage_faults
+from retention_pipelines.warehouse.layout import PACKED, Layout
 from retention_pipelines.warehouse.listing import LakeFile
 from retention_pipelines.warehouse.objects import sync_path
 from retention_pipelines.warehouse.schema import check_statistics, select_list
@@ -87,6 +88,7 @@ def write_parquet(
     select: str,
     *,
     partitions: Collection[str] | None = None,
+    layout: Layout | None = None,
 ) -> list[AddAction]:
     """Write the rows of a query as Parquet files under `root`, one or few per partition, sorted, durably.
 
@@ -94,7 +96,8 @@ def write_parquet(
     on a full disk it would take the space that is needed to get out of there. `partitions` names the values
     of the only partition column of all rows, where the caller knows them and the query reads tables in memory that
     every connection sees (no temporary ones, no variables): then each is written by a query of its own, several at a
-    time, unsorted and lightly packed, for a quarter of the work. Compaction sorts.
+    time, unsorted and lightly packed, for a quarter of the work. Compaction sorts. With `layout` the rows are written
+    as it says, and the files are named packed.
     """
     relation = con.sql(f"select * from ({select})")
     found = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
@@ -105,7 +108,7 @@ def write_parquet(
     call = str(uuid.uuid4())  # in the name of each of its files
     with storage_faults(root):
         try:
-            copies = list(_copies(dataset, root, call, select, columns, partitions))
+            copies = list(_copies(dataset, root, call, select, columns, partitions, layout))
             for target, _, _, keys in copies:
                 if local and keys:
                     os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -163,10 +166,17 @@ def _run_side_by_side(con: duckdb.DuckDBPyConnection, texts: Sequence[str]) -> l
 
 
 def _copies(
-    dataset: Dataset, root: str, call: str, select: str, columns: Mapping[str, str], partitions: Collection[str] | None
+    dataset: Dataset,
+    root: str,
+    call: str,
+    select: str,
+    columns: Mapping[str, str],
+    partitions: Collection[str] | None,
+    layout: Layout | None,
 ) -> Iterator[tuple[str, str, str, dict[str, str | None]]]:
     """What to copy: target, query, options, and the partition where it is one."""
-    options = f"{_FORMAT}, COMPRESSION zstd"
+    options = f"{_FORMAT}, {layout.options if layout else 'COMPRESSION zstd'}"
+    prefix = PACKED if layout else "part-"
     if partitions is not None and len(partitions) <= _MOST_SINGLE_PARTITIONS:
         (key,) = dataset.partition_by
         kept = ", ".join(text for name, text in columns.items() if name != key)
@@ -177,13 +187,14 @@ def _copies(
             yield target, query, f"{options}, COMPRESSION_LEVEL 1", {key: value}
         return
     # Partition first: each partition's rows come together, so few files are open at a time and few are written.
-    order = ", ".join(quote_name(name) for name in (*dataset.partition_by, *dataset.order))
+    inside = layout.order if layout else dataset.order
+    order = ", ".join(quote_name(name) for name in (*dataset.partition_by, *inside))
     query = f"select {', '.join(columns.values())} from ({select})" + (f" order by {order}" if order else "")
     if dataset.partition_by:
         by = ", ".join(quote_name(key) for key in dataset.partition_by)
-        yield root, query, f"{options}, PARTITION_BY ({by}), APPEND, FILENAME_PATTERN 'part-{{uuidv7}}-{call}'", {}
+        yield root, query, f"{options}, PARTITION_BY ({by}), APPEND, FILENAME_PATTERN '{prefix}{{uuidv7}}-{call}'", {}
     else:
-        yield f"{root}/part-{call}.parquet", query, options, {}
+        yield f"{root}/{prefix}{call}.parquet", query, options, {}
 
 
 def _remove_files_of(root: str, call: str) -> None:

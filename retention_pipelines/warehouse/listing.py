@@ -12,13 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
+from deltalake.transaction import AddAction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LakeFile:
     """A Parquet file of a table; `minimum` and `maximum` hold what its statistics say per column.
 
-    `written_at` is when it was committed or put back by an undo; None where the log does not say.
+    `written_at` is when its rows were written, the youngest of them where files were merged; None where the log does
+    not say.
     """
 
     path: str
@@ -55,6 +57,26 @@ def live_files(delta: DeltaTable, partition_by: Sequence[str]) -> list[LakeFile]
         )
         for number, (path, size, records, written) in enumerate(rows)
     ]
+
+
+def keep_age(adds: Sequence[AddAction], replaced: Sequence[LakeFile]) -> None:
+    """Let files that only hold rows of others be as old as the youngest of those in their partition.
+
+    Otherwise data whose age is that of its file would be young again whenever it is merged or packed.
+    """
+    youngest: dict[tuple[str, ...], datetime] = {}
+    unknown: set[tuple[str, ...]] = set()
+    for file in replaced:
+        place = tuple(file.partition.values())
+        if file.written_at is None:
+            unknown.add(place)
+        elif place not in youngest or file.written_at > youngest[place]:
+            youngest[place] = file.written_at
+    for add in adds:
+        keys = next((tuple(file.partition) for file in replaced), ())
+        place = tuple(str(add.partition_values.get(key)) for key in keys)
+        if place in youngest and place not in unknown:
+            add.modification_time = int(youngest[place].timestamp() * 1000)
 
 
 class _Columns:
