@@ -46,7 +46,9 @@ def _find(call: "Call") -> Answer | None:
     stored, tier = None, "postgres"
     if "postgres" in options.tiers:
         try:
-            stored = hot.get(options.kind, call.key, stale_seconds=cached.stale_seconds)
+            stored = hot.get(
+                options.kind, call.key, stale_seconds=cached.stale_seconds, within_days=cached.within_days(runtime)
+            )
         except CacheError as error:
             _degraded(call, error)
             # Nobody knows whether it is there, so the lake is not asked: it is only for what Postgres has let go.
@@ -112,7 +114,12 @@ def take_turn(call: "Call") -> Generator[float, None, bool]:
     try:
         # An entry of a class this process has not loaded would be found again and again.
         looks = "postgres" in call.cached.options.tiers and not call.unreadable
-        standing = yield from lock.attempts(call.key, TURN_SECONDS, kind=call.cached.options.kind if looks else None)
+        standing = yield from lock.attempts(
+            call.key,
+            TURN_SECONDS,
+            kind=call.cached.options.kind if looks else None,
+            within_days=call.cached.within_days(call.runtime),
+        )
     except Exception as error:  # noqa: BLE001 - fails open: two processes may compute
         _degraded(call, error)
         return False

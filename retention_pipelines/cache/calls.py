@@ -7,6 +7,7 @@ the model version and key callables a function was decorated with.
 """
 
 import logging
+import math
 import random
 import re
 import time
@@ -33,6 +34,9 @@ from retention_pipelines.errors import Unkeyable
 LOG = logging.getLogger("retention_pipelines.cache")
 SCHEMA_VERSION = "1"
 _READS_BEFORE_A_BATCH = 256
+_DAY_SECONDS = 86_400.0
+# Longer lives lie in the partition of all other days, where asking for fewer days helps nobody.
+_LONG_SECONDS = 7 * _DAY_SECONDS
 
 Purpose = Literal["miss", "early", "revalidate", "refresh"]
 
@@ -214,6 +218,7 @@ class CachedFunction:
         self.stale_seconds = options.staleness.longest
         self._reads: list[str] = []
         self._runtime: runtimes.CacheRuntime | None = None
+        self._longest_ttl = 0.0
         with runtimes.BINDING:
             _REGISTRY.add(self)
 
@@ -411,6 +416,15 @@ class CachedFunction:
             return None
         fixed = self.options.ttl_seconds
         return runtime.config.ttl_seconds(self.options.kind) if fixed is None else fixed
+
+    def within_days(self, runtime: "runtimes.CacheRuntime") -> int | None:
+        """Days in which what this function stored expires, by the longest life it had in this process; None: any."""
+        ttl = self.ttl_seconds(runtime)
+        if ttl is None or ttl > _LONG_SECONDS:
+            return None
+        if ttl > self._longest_ttl:
+            self._longest_ttl = ttl
+        return math.ceil(self._longest_ttl / _DAY_SECONDS)
 
     def same_model(self, call: Call) -> bool:
         """Whether the model still has the version that was read when the call began."""

@@ -44,11 +44,13 @@ class ProcessLock:
                 standing: Standing = ended.value
                 return standing
 
-    def attempts(self, key: str, wait_seconds: float, *, kind: Kind | None = None) -> Generator[float, None, Standing]:
+    def attempts(
+        self, key: str, wait_seconds: float, *, kind: Kind | None = None, within_days: int | None = None
+    ) -> Generator[float, None, Standing]:
         """The same for whoever waits in his own way: asks when resumed, yields the seconds until it should ask again.
 
         With a `kind`, the key's entry is looked for in the round trip that locks: whoever had the lock may have been
-        done between the caller's own look and now, and then nobody need compute.
+        done between the caller's own look and now, and then nobody need compute. `within_days` as for `HotTier.get`.
         """
         if self._hot.read_only:
             # It could not store what the others would wait for.
@@ -58,7 +60,7 @@ class ProcessLock:
         pause, waited = _SHORTEST_PAUSE, False
         try:
             while True:
-                locked, stored = self._try(number, key, kind)
+                locked, stored = self._try(number, key, kind, within_days)
                 if locked and not waited and not stored:
                     return "leader"
                 if locked:
@@ -91,7 +93,7 @@ class ProcessLock:
         """Release everything."""
         self._connections.close()
 
-    def _try(self, number: bytes, key: str, kind: Kind | None) -> tuple[bool, bool]:
+    def _try(self, number: bytes, key: str, kind: Kind | None, within_days: int | None) -> tuple[bool, bool]:
         """Whether it is locked now, and whether a fresh entry is there: looked for after the lock, by its snapshot."""
 
         def work(con: BoundedConnection) -> tuple[bool, bool]:
@@ -99,7 +101,9 @@ class ProcessLock:
             if kind is None:
                 return con.answer(_TRY, (number,)).get_value(0, 0) == b"\1", False
             try:
-                tried, found = con.answers([(_TRY, (number,), ()), self._hot.lookup(kind, key)])
+                tried, found = con.answers(
+                    [(_TRY, (number,), ()), self._hot.lookup(kind, key, within_days=within_days)]
+                )
                 return tried.get_value(0, 0) == b"\1", self._hot.holds(kind, key, found)
             except BaseException:
                 # Perhaps it is locked: that ends with the connection.

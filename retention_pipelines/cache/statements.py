@@ -87,10 +87,15 @@ def plain(name: str) -> sql.SQL:
 
 
 @cache
-def prepare_get(name: str, kind: Kind) -> sql.Composed:
-    """Prepare, under a name, the lookup of one entry: tenant, key, seconds it may have expired ago."""
-    lookup = _sql("get").format(table=sql.Identifier(HOT_TABLES[kind].name))
-    return sql.SQL("prepare {} (text, text, float8) as {}").format(sql.Identifier(name), lookup)
+def prepare_get(name: str, kind: Kind, *, bounded: bool) -> sql.Composed:
+    """Prepare, under a name, the lookup of one entry: tenant, key, days it may have expired ago.
+
+    Where it is bounded, also the days from now on which it expires at the latest.
+    """
+    until = sql.SQL("and expires_on <= current_date + $4" if bounded else "")
+    lookup = _sql("get").format(table=sql.Identifier(HOT_TABLES[kind].name), until=until)
+    types = sql.SQL("text, text, int, int" if bounded else "text, text, int")
+    return sql.SQL("prepare {} ({}) as {}").format(sql.Identifier(name), types, lookup)
 
 
 @cache

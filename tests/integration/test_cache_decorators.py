@@ -233,6 +233,23 @@ def test_a_value_read_from_postgres_keeps_its_remaining_life(caches: CacheRuntim
     assert len(ran) == 2
 
 
+def test_what_was_stored_before_a_life_was_shortened_is_still_found(caches: CacheRuntime) -> None:
+    runs: list[int] = []
+
+    @cache_features("spatial", "studies", version=secrets.token_hex(8))
+    def feature(study_id: int) -> dict[str, int]:
+        runs.append(study_id)
+        return {"study_id": study_id}
+
+    caches.config["feature_ttl_hours"] = 100
+    assert feature(1) == {"study_id": 1}
+    assert caches.flush()
+    caches.config["feature_ttl_hours"] = 24
+    caches.memory.clear()
+    assert feature(1) == {"study_id": 1}
+    assert runs == [1]
+
+
 def test_the_row_says_what_call_and_result_said(
     caches: CacheRuntime, migrated_server: Server, cache_settings: Settings
 ) -> None:

@@ -272,6 +272,41 @@ def test_stale_entries_are_answered_only_to_those_who_ask_and_only_within_their_
     assert list(hot.get_many("features", ["k"], stale_seconds=3600.0)) == ["k"]
 
 
+def test_an_entry_is_found_within_the_days_in_which_it_expires(hot: HotTier) -> None:
+    lives = {"hour": 3600.0, "day": DAY, "most of three": 2.9 * DAY, "ever": None}
+    for key, ttl in lives.items():
+        hot.put_many([entry(key, ttl_seconds=ttl), entry(key, kind="predictions", ttl_seconds=ttl)])
+    for kind in ("features", "predictions"):
+        for within, there in ((1, ["hour", "day"]), (3, ["hour", "day", "most of three"]), (None, list(lives))):
+            assert [key for key in lives if hot.get(kind, key, within_days=within) is not None] == there  # type: ignore[arg-type]
+
+
+def test_a_lookup_within_days_asks_their_partitions_alone(hot: HotTier) -> None:
+    """A lookup in every partition from today on took twice the time of one in those of today and tomorrow."""
+    hot.make_days()
+    hot.put_many([entry("k", ttl_seconds=DAY)])
+
+    def asked(within: int | None) -> int:
+        name, values, _ = hot.lookup("features", "k", within_days=within)
+        given = ", ".join("'" + (value or b"").decode() + "'" for value in values)
+        plan = hot.ask(f"explain (analyze, costs off) execute {name.decode()} ({given})")
+        return sum("Scan using" in line for (line,) in plan)
+
+    assert asked(None) >= 4
+    assert asked(1) == 2
+
+
+def test_of_several_rows_of_a_key_the_newest_that_is_fresh_is_answered(hot: HotTier, sql: Sql) -> None:
+    """Stores leave one row; rows written by other ways, such as taking back a removal, may lie beside it."""
+    hot.put_many([entry("k", b"old", ttl_seconds=4 * DAY, age=100.0), entry("twin", b"new", ttl_seconds=DAY)])
+    sql("update ml_feature_store set cache_key = 'k' where cache_key = 'twin'")
+    assert len(hot.ask(f"execute retention_get_features ('{hot.tenant}', 'k', 0)")) == 2
+    # The seal of the newer one is of another key, so that it shows which was taken.
+    assert hot.get("features", "k") is None
+    sql("delete from ml_feature_store where payload = %s", b"new")
+    assert data(hot, "k") == b"old"
+
+
 def test_tenants_never_see_each_others_entries(tier: Callable[..., HotTier], sql: Sql) -> None:
     north, south = tier(tenant="north"), tier(tenant="south")
     for n in range(200):

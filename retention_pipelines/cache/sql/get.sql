@@ -1,15 +1,14 @@
--- The newest fresh entry of a key; with $3 > 0 also one that expired so many seconds ago at most. The bound on the day
--- lets the planner leave out the partitions of days gone by.
+-- What there is under a key among the days on which an entry may expire: not before $3 days ago, and where a last day is
+-- asked for, by then. Both bounds together leave two partitions to be opened instead of all. Instants go out as they are:
+-- the process that asked tells the ages, by the instant of the statement, and takes the newest; that costs the server as
+-- much as finding the row.
 select
     payload,
     payload_codec,
     payload_mac,
-    date_part('epoch', statement_timestamp() - computed_at) as age_seconds,
-    date_part('epoch', expires_at - statement_timestamp()) as remaining_seconds,
+    computed_at,
+    expires_at,
+    statement_timestamp() as now,
     compute_seconds
 from public.{table}
-where tenant = $1 and cache_key = $2
-    and expires_on >= ((statement_timestamp() - make_interval(secs => $3)) at time zone 'UTC')::date
-    and (expires_at is null or expires_at > statement_timestamp() - make_interval(secs => $3))
-order by computed_at desc
-limit 1
+where tenant = $1 and cache_key = $2 and expires_on >= current_date - $3 {until}
