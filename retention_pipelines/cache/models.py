@@ -1,15 +1,15 @@
 """Versions of models: which one is current, known in every process within a second of its registration.
 
-What belongs here: registering a version and asking for the current one. What does not: what a model needs kept (roots)
-and for how long (`retention`). The version is read once per call and is part of the key, so that a prediction is never
-served for another version than that which made it.
+What belongs here: registering a version with the training sets it comes from, and asking for the current one. What does
+not: what else a model needs kept (roots) and for how long (`retention`). The version is read once per call and is part
+of the key, so that a prediction is never served for another version than that which made it.
 """
 
 import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,8 +83,12 @@ class ModelVersions:
         details: Mapping[str, Any] | None = None,
         reproducibility_seconds: int = REPRODUCIBLE_SECONDS,
         retire_former: bool = True,
+        trained_on: Sequence[str] = (),
     ) -> str:
         """Make a version the current one of its model, in every process within a second; returns what `current` says.
+
+        `trained_on` are keys of training sets: while the model lives and for its window after, retention keeps them,
+        and the features of the studies they name in their provenance.
 
         Registering the version that is current already, with no other artifact, means that the model was trained again
         under its old name: all its predictions are removed. Raises `Unavailable` when it was not done.
@@ -107,6 +111,9 @@ class ModelVersions:
             row = con.execute(statements.plain("current_model"), (values["model_id"],)).fetchone()
             is_same = row is not None and _token(*row) == _token(str(values["version"]), artifact)
             con.execute(statements.plain("register_model"), values)
+            if trained_on:
+                named = {**values, "tenant": self._hot.tenant, "keys": [fit.text(key) for key in trained_on]}
+                con.execute(statements.plain("register_roots"), named)
             self._log.record_in(
                 con, "model", str(values["model_id"]), None if is_same else str(values["version"]), every_tenant=True
             )

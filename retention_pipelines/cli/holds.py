@@ -1,4 +1,4 @@
-"""`retention hold`, `release` and `holds`: what nothing may remove; and `retention audit verify`.
+"""`retention hold`, `release`, `holds`, `pin`, `unpin`, `pins`: what stays; and `retention audit verify`.
 
 Thin: each command opens the database, calls one function and prints.
 """
@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
+from retention_pipelines.cli.models import instant
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres import audit
 from retention_pipelines.postgres.engine import connect, open_engine
 from retention_pipelines.postgres.server import open_server
 from retention_pipelines.retention.holds import list_holds, place_hold, release_hold
+from retention_pipelines.retention.pins import list_pins, place_pin, release_pin
 from retention_pipelines.retention.run_lock import who_am_i
 from retention_pipelines.settings import load_settings
 
@@ -72,6 +74,47 @@ def holds(
         table.add_row(
             str(one.hold_id), one.dataset, one.match, one.reason, one.placed_by, f"{one.placed_at:%Y-%m-%d}", released
         )
+    Console().print(table)
+
+
+def pin(
+    dataset: Annotated[str, typer.Argument(help="Dataset, for example feature_store.")],
+    match: Annotated[str, typer.Argument(help="Filter of what to keep, for example \"dataset_id = 'x'\"; everything.")],
+    reason: Annotated[str, typer.Option(help="What for, a sentence.")],
+    until: Annotated[str | None, typer.Option(help="When it ends by itself, for example 2027-01-01T00:00:00Z.")] = None,
+) -> None:
+    """Keep what matches until a date, or until it is unpinned: policies pass it over, erasure orders do not."""
+    load_settings().require_full("Placing a pin")
+    end = None if until is None else instant(until)
+    with _engine() as engine:
+        placed = place_pin(engine, dataset=dataset, match=match, reason=reason, placed_by=who_am_i(), until=end)
+    ends = "" if placed.pinned_until is None else f" until {placed.pinned_until:%Y-%m-%d %H:%M} UTC"
+    sys.stdout.write(f"Pin {placed.pin_id} keeps {placed.dataset} where {placed.match}{ends}.\n")
+
+
+def unpin(number: Annotated[int, typer.Argument(help="Number of the pin.")]) -> None:
+    """Take a pin away; what it kept follows its policy again."""
+    load_settings().require_full("Taking a pin away")
+    with _engine() as engine:
+        ended = release_pin(engine, number, released_by=who_am_i())
+    sys.stdout.write(f"Pin {ended.pin_id} on {ended.dataset} is taken away.\n")
+
+
+def pins(
+    every: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the pins in force."""
+    with _engine() as engine:
+        found = list_pins(engine, ended=every)
+    if as_json:
+        sys.stdout.write(json.dumps([asdict(one) for one in found], indent=1, default=str) + "\n")
+        return
+    table = Table("pin", "dataset", "match", "reason", "by", "until", "taken away")
+    for one in found:
+        until = f"{one.pinned_until:%Y-%m-%d %H:%M}" if one.pinned_until else ""
+        released = f"{one.released_at:%Y-%m-%d}" if one.released_at else ""
+        table.add_row(str(one.pin_id), one.dataset, one.match, one.reason, one.placed_by, until, released)
     Console().print(table)
 
 

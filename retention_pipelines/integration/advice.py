@@ -19,6 +19,7 @@ from retention_pipelines.cache.decorators import cache_features, cache_predictio
 from retention_pipelines.cache.info import read
 from retention_pipelines.cache.logs import kind_and_place
 from retention_pipelines.cache.spatial import Grid
+from retention_pipelines.cache.training.used import UsedSets
 from retention_pipelines.errors import IntegrationError, RetentionError
 from retention_pipelines.integration.hooks import Happening, Hooks, Moment
 from retention_pipelines.integration.places import ABSENT
@@ -210,6 +211,7 @@ class Advice:
     def _around(self, function: Function, inner: Function) -> Function:
         moments = _AROUND.get(self.target.kind)
         after = {"retraining": self._retrained, "study": self._studied}.get(self.target.kind)
+        trains = self.target.kind == "retraining"
 
         def begin(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> "_Told | None":
             next(self._tally.calls)
@@ -221,36 +223,46 @@ class Advice:
 
         def run(*args: Any, **kwargs: Any) -> Any:
             told = begin(args, kwargs)
+            sets = UsedSets() if trains else None
+            used: tuple[str, ...] = ()
             try:
                 result = inner(*args, **kwargs)
             except BaseException as error:
                 if told is not None:
                     told.after(self._hooks, error=error)
                 raise
+            finally:
+                if sets is not None:
+                    used = sets.end()
             if after is not None:
-                after(args, kwargs, result)
+                after(args, kwargs, result, used)
             if told is not None:
                 told.after(self._hooks, result=result)
             return result
 
         async def run_async(*args: Any, **kwargs: Any) -> Any:
             told = begin(args, kwargs)
+            sets = UsedSets() if trains else None
+            used: tuple[str, ...] = ()
             try:
                 result = await inner(*args, **kwargs)
             except BaseException as error:
                 if told is not None:
                     told.after(self._hooks, error=error)
                 raise
+            finally:
+                if sets is not None:
+                    used = sets.end()
             if after is not None:
-                await runtimes.current().in_thread(lambda: after(args, kwargs, result))
+                await runtimes.current().in_thread(lambda: after(args, kwargs, result, used))
             if told is not None:
                 told.after(self._hooks, result=result)
             return result
 
         return run_async if is_async(function) else run
 
-    def _retrained(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-        """Register a new version, which no prediction of the former one is served for."""
+    def _retrained(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, used: tuple[str, ...]) -> None:
+        """Register a new version, for which no prediction of the former is served and the sets it used are kept."""
         if result is False:
             return  # how platforms say that a training failed
         runtime = runtimes.current()
@@ -262,7 +274,7 @@ class Advice:
                 version = self._text_at(self.target.version, bound)
             if runtime.models is None or runtime.read_only:
                 raise IntegrationError("There is no database to register it in.")
-            runtime.models.register(model, version, model_type=self.target.model_type or model)
+            runtime.models.register(model, version, model_type=self.target.model_type or model, trained_on=used)
             self._unregistered.forget(model)
             next(self._tally.retrained)
         except Exception as error:  # noqa: BLE001 - counted; the training itself is done and must be returned
@@ -278,7 +290,7 @@ class Advice:
                 self._unregistered.note(model, f"{version}-{uuid.uuid4().hex[:8]}")
                 runtime.invalidate("model", model)
 
-    def _studied(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+    def _studied(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, _: tuple[str, ...]) -> None:
         try:
             study = value_at(self.target.study, {**self.bind(args, kwargs), "result": result})
             if study is ABSENT or study is None:

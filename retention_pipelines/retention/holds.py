@@ -46,7 +46,8 @@ def place_hold(engine: Engine, *, dataset: str, match: str, reason: str, placed_
             actor=placed_by,
             action="hold.placed",
             subject=f"hold {number}",
-            details={"dataset": chosen.name, "match": written, "reason": reason},
+            # What matches may name a person or a study, and the audit is for ever: it says where to look.
+            details={"dataset": chosen.name},
         )
     return next(hold for hold in list_holds(engine) if hold.hold_id == number)
 

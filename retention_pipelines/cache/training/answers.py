@@ -21,6 +21,7 @@ from retention_pipelines.cache.keep import Answer
 from retention_pipelines.cache.memory import Scope
 from retention_pipelines.cache.runtime import CacheRuntime
 from retention_pipelines.cache.steps import COMPUTE, RAISE, Failed, Steps, lead, lead_async
+from retention_pipelines.cache.training.used import note_set
 from retention_pipelines.errors import CacheError, RetentionError, StorageFull, Unstorable
 
 if TYPE_CHECKING:
@@ -306,6 +307,8 @@ class TrainingAnswers:
     @staticmethod
     def _served(call: Call, found: Answer) -> Any:
         value = answers.served(call, found)
+        if found.shareable:
+            note_set(call.key)
         if not call.computed:
             call.cached.drain(call.runtime)
         return value
@@ -313,6 +316,7 @@ class TrainingAnswers:
     @staticmethod
     def _shared(call: Call, again: _Found) -> Any:
         found = again.used()
+        note_set(call.key)
         elapsed = time.perf_counter() - call.started
         call.cached.count("shared", key=call.key, elapsed_seconds=elapsed, size_bytes=found.size_bytes)
         return found.value

@@ -1,0 +1,28 @@
+"""Which training sets a piece of code used: what a model that it trains is trained on.
+
+What belongs here: noting keys in the context of the code. What does not: what is done with them (`integration`).
+"""
+
+from contextvars import ContextVar
+
+_USED: ContextVar[dict[str, None] | None] = ContextVar("retention_training_used", default=None)
+
+
+class UsedSets:
+    """Collects the keys of the sets that are served or kept from its making until its end, in their order."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, None] = {}
+        self._token = _USED.set(self._keys)
+
+    def end(self) -> tuple[str, ...]:
+        """Stop collecting, in the context it was made in; returns the keys."""
+        _USED.reset(self._token)
+        return tuple(self._keys)
+
+
+def note_set(key: str) -> None:
+    """Note that a set was used, if anybody wants to know."""
+    used = _USED.get()
+    if used is not None:
+        used[key] = None
