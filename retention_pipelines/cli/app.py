@@ -32,6 +32,7 @@ _COMMANDS: Commands = {
     "explain": (f"{_CLI}.plan:explain", "Say why a row is kept or goes, and what would change that."),
     "run": (f"{_CLI}.run:run", "Execute a plan, or plan and execute a policy."),
     "sweep": (f"{_CLI}.run:sweep", "Let go for good of what runs removed, where the grace is over."),
+    "pressure": (f"{_CLI}.pressure:pressure", "Say how short storage is, and what would go early because of it."),
     "restore": (f"{_CLI}.run:restore", "Bring back what a run removed, while its grace lasts."),
     "history": (f"{_CLI}.run:history", "List plans and what became of each."),
     "hold": (f"{_CLI}.holds:hold", "Keep what matches until it is released."),
@@ -70,6 +71,13 @@ _GROUPS: Mapping[str, tuple[str, Commands]] = {
             "set": (f"{_CLI}.policies:set_policy", "Change a policy; its effect is shown first."),
             "lint": (f"{_CLI}.policies:lint_policies", "Say what is wrong or surprising in the policies."),
             "diff": (f"{_CLI}.policies:diff", "Say in what two versions of a policy differ."),
+        },
+    ),
+    "budgets": (
+        "How many bytes a dataset may take before pressure acts on it.",
+        {
+            "list": (f"{_CLI}.pressure:list_budgets", "List datasets with their sizes and budgets."),
+            "set": (f"{_CLI}.pressure:set_size_budget", "Set or remove the budget of a dataset."),
         },
     ),
     "audit": (

@@ -5,17 +5,18 @@ less than it says, never more. What does not belong here: how rows are found (`s
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import rfc8785
 
 from retention_pipelines.retention.decide import Verdict
-from retention_pipelines.retention.policy import Action
+from retention_pipelines.retention.policy import Action, PolicySet
 
 Fate = Literal["keep", "drop", "rewrite", "leave"]
 # Of the rows of a partition: from here on rewriting it is worth it.
@@ -67,6 +68,23 @@ class VerdictCount:
     size_bytes: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Haste:
+    """What pressure changed in a plan: it is decided as if policies kept rows for a shorter time.
+
+    Attributes:
+        level: how full the disk was: easy, low, high or full.
+        forward_share: share of the time its policy keeps it that a row may go early by.
+        bytes_to_free: what was wanted; no more than that is chosen.
+        grace_seconds: longest grace of what goes; None: as the policies say.
+    """
+
+    level: str
+    forward_share: float
+    bytes_to_free: int
+    grace_seconds: int | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A sealed plan over one dataset.
@@ -76,6 +94,7 @@ class Plan:
         policies: `id vN` of the policies it was made with, in their order.
         protections: labels of the holds, pins, roots, leases and erasure orders that were in force.
         store_version: version of the lake table that was read; None for Postgres.
+        haste: what pressure changed; None in a plan made without.
         rows: the rows that go where a partition does not go whole, sorted; columns of `ROW_SCHEMA`.
         sha256: seal over all of it.
     """
@@ -91,6 +110,7 @@ class Plan:
     counts: tuple[VerdictCount, ...]
     rows: pa.Table
     sha256: str
+    haste: Haste | None = None
 
     @property
     def total_rows(self) -> int:
@@ -134,6 +154,7 @@ def seal(
     partitions: Sequence[PartitionPlan],
     counts: Sequence[VerdictCount],
     rows: pa.Table,
+    haste: Haste | None = None,
 ) -> Plan:
     """Sort and seal a plan: the same content in any order has the same hash (RFC 8785, then SHA-256)."""
     rows = rows.select(ROW_SCHEMA.names).cast(ROW_SCHEMA).sort_by([("partition", "ascending"), ("row_id", "ascending")])
@@ -141,7 +162,7 @@ def seal(
     counted = tuple(
         sorted(counts, key=lambda one: (one.policy or "", one.verdict, one.ruled_by or "", one.anomaly or ""))
     )
-    content = {
+    content: dict[str, Any] = {
         "dataset": dataset,
         "action": action,
         "only": only,
@@ -153,6 +174,8 @@ def seal(
         "counts": [_fields(count) for count in counted],
         "rows": _digest(rows),
     }
+    if haste is not None:
+        content["haste"] = asdict(haste)
     return Plan(
         dataset=dataset,
         action=action,
@@ -165,6 +188,23 @@ def seal(
         counts=counted,
         rows=rows,
         sha256=hashlib.sha256(rfc8785.dumps(content)).hexdigest(),
+        haste=haste,
+    )
+
+
+def hastened(policies: PolicySet, haste: Haste | None) -> PolicySet:
+    """The policies as pressure has them decide: an entry's own end is no time to keep it for, and never moves."""
+    if haste is None or not haste.forward_share:
+        return policies
+    share = 1 - haste.forward_share
+    return PolicySet(
+        policies.dataset,
+        tuple(
+            one
+            if one.anchor == "expires_at"
+            else replace(one, keep_seconds=max(1, math.ceil(one.keep_seconds * share)))
+            for one in policies.policies
+        ),
     )
 
 
@@ -181,6 +221,7 @@ def is_intact(plan: Plan) -> bool:
         partitions=plan.partitions,
         counts=plan.counts,
         rows=plan.rows,
+        haste=plan.haste,
     )
     return again.sha256 == plan.sha256
 

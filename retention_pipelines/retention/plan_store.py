@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from retention_pipelines.errors import PlanError
 from retention_pipelines.postgres import audit
 from retention_pipelines.postgres.tables import PLANS
-from retention_pipelines.retention.plan import ROW_SCHEMA, PartitionPlan, Plan, VerdictCount, is_intact
+from retention_pipelines.retention.plan import ROW_SCHEMA, Haste, PartitionPlan, Plan, VerdictCount, is_intact
 from retention_pipelines.warehouse.objects import Objects
 
 FOLDER = "_plans"
@@ -71,6 +71,7 @@ class PlanStore:
     def save(self, plan: Plan, *, created_by: str) -> None:
         """Put a plan on record; a second time changes nothing."""
         buffer = io.BytesIO()
+        haste = {"haste": asdict(plan.haste)} if plan.haste else {}
         pq.write_table(plan.rows, buffer, compression="zstd")
         self._objects.write(_name(plan.sha256), buffer.getvalue())
         content = {
@@ -79,6 +80,7 @@ class PlanStore:
             "store_version": plan.store_version,
             "partitions": [asdict(one) for one in plan.partitions],
             "verdicts": [asdict(one) for one in plan.counts],
+            **haste,
         }
         with self.engine.begin() as con:
             con.execute(
@@ -115,6 +117,7 @@ class PlanStore:
                 counts=tuple(VerdictCount(**one) for one in row.counts["verdicts"]),
                 rows=pq.read_table(io.BytesIO(content)).cast(ROW_SCHEMA),
                 sha256=row.plan_sha256,
+                haste=Haste(**row.counts["haste"]) if "haste" in row.counts else None,
             )
             intact = is_intact(plan)
         except (KeyError, TypeError, ValueError, pa.ArrowException):

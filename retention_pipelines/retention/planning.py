@@ -71,9 +71,12 @@ class Planner:
         dataset = governed(policy.dataset)
         policies = self.registry.policy_set(dataset.name)
         instant = as_of or self.as_of()
-        return self._plan(dataset, policies, instant, policy.action, policy.policy_id)
+        return self.plan_with(dataset, policies, instant, policy.action, policy.policy_id)
 
-    def _plan(self, dataset: Governed, policies: PolicySet, as_of: datetime, action: Action, only: str | None) -> Plan:
+    def plan_with(
+        self, dataset: Governed, policies: PolicySet, as_of: datetime, action: Action, only: str | None
+    ) -> Plan:
+        """The plan of what an action under any policies would do."""
         protections = self.protections(dataset, as_of)
         if dataset.store == "lake":
             reads = self.reads(dataset) if dataset.read_key else None
@@ -106,7 +109,7 @@ class Planner:
 
     def _expired(self, dataset: Governed, policies: PolicySet, as_of: datetime) -> int:
         return sum(
-            self._plan(dataset, policies, as_of, action, None).expired_rows
+            self.plan_with(dataset, policies, as_of, action, None).expired_rows
             for action in sorted({policy.action for policy in policies.policies})
         )
 

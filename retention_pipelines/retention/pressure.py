@@ -8,18 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, literal_column, select, text
 
 from retention_pipelines.disk import measure_disk
 from retention_pipelines.postgres.address import EVERY_TENANT
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
-from retention_pipelines.postgres.tables import ML_TRAINING_CACHE
+from retention_pipelines.postgres.tables import METADATA
 from retention_pipelines.retention.budgets import limits_of
 from retention_pipelines.retention.governed import GOVERNED, Governed
 from retention_pipelines.retention.relief import Level, Watermarks
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
+from retention_pipelines.warehouse.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +96,7 @@ def measure(settings: Settings) -> PressureState:
 def measure_with(engine: Engine, lake: Lake, settings: Settings) -> PressureState:
     """The same over stores that are open."""
     budgets = limits_of(engine)
-    sizes = {name: _size(engine, lake, dataset) for name, dataset in GOVERNED.items()}
+    sizes = {name: _size(engine, lake, dataset, is_limited=name in budgets) for name, dataset in GOVERNED.items()}
     marks = marks_of(settings)
     return judge(marks, _disks(settings, marks), sizes, budgets)
 
@@ -193,13 +194,23 @@ def _disks(settings: Settings, marks: Watermarks) -> tuple[DiskState, ...]:
     return tuple(states.values())
 
 
-def _size(engine: Engine, lake: Lake, dataset: Governed) -> int:
+def _size(engine: Engine, lake: Lake, dataset: Governed, *, is_limited: bool) -> int:
+    """Bytes of a dataset; of a limited one in Postgres those of its rows, as freed space stays inside a relation."""
     if dataset.store == "lake":
-        return sum(file.bytes for file in lake.table(dataset.table).files())
+        return sum(file.bytes for file in lake_table(lake, dataset).files())
+    table = METADATA.tables[dataset.table]
     with engine.connect() as con:
         if dataset.store == "files":
-            return int(con.scalar(select(func.coalesce(func.sum(ML_TRAINING_CACHE.c.size_bytes), 0))) or 0)
+            return int(con.scalar(select(func.coalesce(func.sum(table.c.size_bytes), 0))) or 0)
+        if is_limited:
+            each = func.pg_column_size(literal_column(f"{table.name}.*"))
+            return int(con.scalar(select(func.coalesce(func.sum(each), 0)).select_from(table)) or 0)
         return int(con.scalar(text(_RELATION_BYTES), {"name": dataset.table}) or 0)
+
+
+def lake_table(lake: Lake, dataset: Governed) -> Table:
+    """The lake table of a dataset, or of its archive."""
+    return lake.archive_table(dataset.table) if getattr(dataset, "archived", False) else lake.table(dataset.table)
 
 
 # Of a table and, where it has some, its partitions.

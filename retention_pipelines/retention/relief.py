@@ -58,6 +58,7 @@ class Candidate:
     Attributes:
         target: partition or row.
         value_per_byte: what keeping it is worth; None where it was never measured.
+        reads: by users; what decides where no value was measured.
         expires_in_seconds: until its policy lets it go, negative when it already does.
     """
 
@@ -65,6 +66,7 @@ class Candidate:
     size_bytes: int
     value_per_byte: float | None
     expires_in_seconds: float
+    reads: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +81,8 @@ class Relief:
 def relieve(candidates: Iterable[Candidate], bytes_to_free: int) -> Relief:
     """Choose by lowest value per byte until enough goes; what has expired anyway goes first.
 
-    An unknown value is not a low one: such candidates go last. Equal values go in the order in which they expire.
+    An unknown value is not a low one: such candidates go last, those that were read least for their size before others.
+    Equal values go in the order in which they expire.
     """
     ordered = sorted(
         (one for one in candidates if one.size_bytes > 0),
@@ -87,6 +90,7 @@ def relieve(candidates: Iterable[Candidate], bytes_to_free: int) -> Relief:
             one.expires_in_seconds >= 0,
             one.value_per_byte is None,
             one.value_per_byte or 0.0,
+            one.reads / one.size_bytes if one.value_per_byte is None else 0.0,
             one.expires_in_seconds,
             one.target,
         ),

@@ -18,7 +18,7 @@ from retention_pipelines.retention.decide import in_order
 from retention_pipelines.retention.evidence import free_bytes, guarded_rows, is_unchanged, measure_facts, told
 from retention_pipelines.retention.governed import Governed, governed
 from retention_pipelines.retention.guard import Facts, Limits, refusals
-from retention_pipelines.retention.plan import Plan
+from retention_pipelines.retention.plan import Plan, hastened
 from retention_pipelines.retention.plan_store import FOLDER, PlanRecord, PlanStore, now
 from retention_pipelines.retention.planning import Planner, planner
 from retention_pipelines.retention.policy import Policy, PolicySet
@@ -292,13 +292,15 @@ class Runner:
         for written in plan.policies:
             policy_id, _, version = written.rpartition(" v")
             found.append(self.planner.registry.get(policy_id, int(version)))
-        return PolicySet(plan.dataset, tuple(found))
+        return hastened(PolicySet(plan.dataset, tuple(found)), plan.haste)
 
     @staticmethod
     def grace(plan: Plan, policies: PolicySet) -> int:
         """Seconds during which a plan can be taken back: the longest of the policies that let its rows go."""
         acted = {count.policy for count in plan.counts if count.verdict == "expire"}
-        return max((one.grace_seconds for one in policies.policies if str(one) in acted), default=0)
+        longest = max((one.grace_seconds for one in policies.policies if str(one) in acted), default=0)
+        capped = None if plan.haste is None else plan.haste.grace_seconds
+        return longest if capped is None else min(longest, capped)
 
     def _failed(self, record: PlanRecord, who: str, error: RetentionError) -> None:
         """Leave a trace of a run that ended badly (P10); its state stays, so that it can go on."""

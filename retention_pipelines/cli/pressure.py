@@ -1,0 +1,131 @@
+"""`retention pressure` and `retention budgets …`: how short storage is, and what would go because of it.
+
+Thin: each command opens a runner, calls one function and prints.
+"""
+
+import json
+import re
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from retention_pipelines.errors import PolicyError
+from retention_pipelines.retention.budgets import set_budget
+from retention_pipelines.retention.plan import Plan
+from retention_pipelines.retention.pressure import PressureState, measure_with
+from retention_pipelines.retention.pressure_plan import plan_relief, relieved_bytes
+from retention_pipelines.retention.run import runner
+from retention_pipelines.retention.run_lock import who_am_i
+from retention_pipelines.settings import load_settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?B?)\s*", re.IGNORECASE)
+
+
+def pressure(as_json: AsJson = False) -> None:
+    """Say how short storage is, and plan what would go early because of it; `retention run HASH` carries it out."""
+    settings = load_settings()
+    with runner(settings) as opened:
+        state = measure_with(opened.planner.engine, opened.planner.lake, settings)
+        plans = {name: plan_relief(opened.planner, settings, state, name) for name in state.datasets}
+        if settings.mode == "full":
+            for made in filter(None, plans.values()):
+                opened.store.save(made, created_by=who_am_i())
+        waiting = [
+            (record.sha256, record.freed_file_bytes or 0, record.grace_until)
+            for record in opened.store.open()
+            if record.state == "published" and record.grace_until is not None
+        ]
+    if as_json:
+        _print_json(
+            _plain(state)
+            | {
+                "plans": [_planned(name, plan, state) for name, plan in plans.items()],
+                "in_grace": [
+                    {"plan": sha256, "file_bytes": size, "grace_until": until} for sha256, size, until in waiting
+                ],
+            }
+        )
+        return
+    sys.stdout.write(f"{state.reason}\n")
+    for sha256, size, until in waiting:
+        sys.stdout.write(f"In grace until {until:%Y-%m-%dT%H:%M:%SZ}: {size:,} bytes of plan {sha256[:12]}.\n")
+    if not plans:
+        return
+    table = Table("dataset", "wanted", "would go", "rows", "early by at most", "grace", "plan")
+    for name, plan in plans.items():
+        if plan is None or plan.haste is None:
+            table.add_row(name, f"{state.bytes_to_free[name]:,}", "nothing may go", "", "", "", "")
+            continue
+        haste = plan.haste
+        grace = "by policy" if haste.grace_seconds is None else f"{haste.grace_seconds / 3600:g} h"
+        early = f"{haste.forward_share:.0%} of its time" if haste.forward_share else "not early"
+        going = f"{relieved_bytes(plan):,}"
+        table.add_row(name, f"{haste.bytes_to_free:,}", going, f"{plan.removed_rows:,}", early, grace, plan.sha256[:12])
+    Console().print(table)
+
+
+def list_budgets(as_json: AsJson = False) -> None:
+    """List every governed dataset with its size, its budget, and how much it is over it."""
+    settings = load_settings()
+    with runner(settings) as opened:
+        state = measure_with(opened.planner.engine, opened.planner.lake, settings)
+    if as_json:
+        _print_json([asdict(one) for one in state.sizes])
+        return
+    table = Table("dataset", "bytes", "budget", "over")
+    for one in state.sizes:
+        budget = "none" if one.budget_bytes is None else f"{one.budget_bytes:,}"
+        table.add_row(one.dataset, f"{one.size_bytes:,}", budget, f"{one.over_bytes:,}" if one.over_bytes else "")
+    Console().print(table)
+
+
+def set_size_budget(
+    dataset: Annotated[str, typer.Argument(help="Dataset, for example feature_store.")],
+    size: Annotated[str, typer.Argument(help="Bytes, or with a unit: 500MB, 20GB (powers of 1000); none removes it.")],
+) -> None:
+    """Set how many bytes a dataset may take before pressure acts on it, or remove that."""
+    settings = load_settings()
+    settings.require_full("Setting a budget")
+    budget = None if size.strip().lower() == "none" else _bytes(size)
+    with runner(settings) as opened:
+        set_budget(opened.planner.engine, dataset, budget, actor=who_am_i())
+    said = "has no budget now" if budget is None else f"may take {budget:,} bytes"
+    sys.stdout.write(f"{dataset} {said}.\n")
+
+
+def _bytes(written: str) -> int:
+    found = _SIZE.fullmatch(written)
+    if found is None:
+        raise PolicyError(f"{written!r} is no size.", hint="For example 500MB, 20GB, 1000000 or none.")
+    number, unit = found.groups()
+    unit = unit.upper()
+    return round(float(number) * _UNITS[unit if unit in _UNITS else unit + "B"])
+
+
+def _plain(state: PressureState) -> dict[str, Any]:
+    return asdict(state)
+
+
+def _planned(name: str, plan: Plan | None, state: PressureState) -> dict[str, Any]:
+    if plan is None or plan.haste is None:
+        return {"dataset": name, "wanted_bytes": state.bytes_to_free[name], "plan": None}
+    return {
+        "dataset": name,
+        "wanted_bytes": plan.haste.bytes_to_free,
+        "freed_bytes": relieved_bytes(plan),
+        "rows": plan.removed_rows,
+        "forward_share": plan.haste.forward_share,
+        "grace_seconds": plan.haste.grace_seconds,
+        "plan": plan.sha256,
+        "partitions": [asdict(one) for one in plan.partitions if one.fate in ("drop", "rewrite")],
+    }
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")

@@ -1,0 +1,274 @@
+"""Plans made under pressure: of what policy lets go anyway, the least valuable, and no more than is wanted.
+
+A plan like any other, sealed, guarded and re-checked when it runs; `Plan.haste` says what pressure changed. What does
+not belong here: how short storage is (`pressure.py`), the order of what goes (`relief.py`), executing (`run.py`).
+
+What pressure may do, on the side of keeping:
+- a row goes early by at most `RETENTION_PRESSURE_FORWARD_SHARE` of the time its policy keeps it; an entry with an end
+  of its own never goes before it; rows of policies that do something else than delete stay;
+- what has expired goes first, and where that is enough nothing goes early;
+- while writing has stopped only expired rows go, with a grace of at most `RETENTION_FULL_DISK_GRACE_HOURS`, so that
+  space comes back; only when none are left may others go early, and those have the whole grace of their policy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from duckdb import ColumnExpression
+from sqlalchemy import BigInteger, Float, cast, extract, func, literal, literal_column
+
+from retention_pipelines.postgres.tables import METADATA
+from retention_pipelines.retention.decide import Protection, in_order
+from retention_pipelines.retention.governed import Governed, governed
+from retention_pipelines.retention.lake_rows import counted_reads
+from retention_pipelines.retention.plan import Haste, Plan, hastened, seal
+from retention_pipelines.retention.planning import Planner
+from retention_pipelines.retention.policy import PolicySet
+from retention_pipelines.retention.pressure import PressureState, lake_table
+from retention_pipelines.retention.relief import Candidate, Level, relieve
+from retention_pipelines.retention.select_lake import Rules, decided, folder, partition_name
+from retention_pipelines.retention.select_postgres import decided as decided_in_postgres
+from retention_pipelines.retention.select_postgres import with_reads
+from retention_pipelines.retention.value import Measured, value_per_byte
+from retention_pipelines.settings import Settings
+from retention_pipelines.warehouse.duck import statement
+
+# Rows looked at one by one, those that expire first: this many take some hundred megabytes.
+MOST_ROWS = 500_000
+_DAYS = "retention_partitions."
+
+
+def plan_relief(
+    planner: Planner, settings: Settings, state: PressureState, name: str, *, as_of: datetime | None = None
+) -> Plan | None:
+    """The plan by which a dataset gives back what it has to; None where nothing of it may go."""
+    wanted = state.bytes_to_free.get(name, 0)
+    if wanted <= 0:
+        return None
+    dataset, instant = governed(name), as_of or planner.as_of()
+    forward = Haste(
+        level=state.level, forward_share=settings.pressure_forward_share, bytes_to_free=wanted, grace_seconds=None
+    )
+    # A DELETE in Postgres gives the disk nothing back, so only a budget asks for single rows there.
+    by_row = dataset.store == "files" or any(one.dataset == name and one.over_bytes for one in state.sizes)
+    if state.level is Level.FULL and _lies_on_a_full_disk(state, name):
+        now_only = replace(forward, forward_share=0.0, grace_seconds=round(settings.full_disk_grace_hours * 3600))
+        plan = _plan(planner, dataset, now_only, instant, by_row=by_row)
+        if plan is not None:
+            return plan
+    return _plan(planner, dataset, forward, instant, by_row=by_row)
+
+
+def _lies_on_a_full_disk(state: PressureState, name: str) -> bool:
+    return any(disk.level is Level.FULL and name in disk.datasets for disk in state.disks)
+
+
+def _plan(planner: Planner, dataset: Governed, haste: Haste, as_of: datetime, *, by_row: bool) -> Plan | None:
+    policies = planner.registry.policy_set(dataset.name)
+    if not policies.places("delete"):
+        return None
+    early = hastened(policies, haste)
+    whole = planner.plan_with(dataset, early, as_of, "delete", None)
+    protections = in_order(planner.protections(dataset, as_of))
+    newest = _newest(planner, dataset, whole)
+    if dataset.store == "lake":
+        candidates = _lake_candidates(planner, dataset, policies, early, protections, whole, newest)
+    else:
+        candidates = _dropped(whole, newest)
+        if by_row:
+            candidates += _row_candidates(planner, dataset, policies, early, protections, whole, newest)
+    chosen = set(relieve(candidates, haste.bytes_to_free).targets)
+    if not chosen:
+        return None
+    return _restricted(whole, haste, chosen)
+
+
+def _restricted(whole: Plan, haste: Haste, chosen: set[str]) -> Plan:
+    """The plan of only those partitions and rows."""
+    by_row = pc.is_in(whole.rows["row_id"], pa.array(sorted(chosen), pa.string()))
+    by_partition = pc.is_in(whole.rows["partition"], pa.array(sorted(chosen), pa.string()))
+    rows = whole.rows.filter(pc.or_(by_row, by_partition))
+    left = {name: count.as_py() for name, count in _count_by_partition(rows)}
+    partitions = []
+    for one in whole.partitions:
+        if one.fate == "drop" and one.partition not in chosen:
+            partitions.append(replace(one, fate="leave"))
+        elif one.fate == "rewrite":
+            count = left.get(one.partition, 0)
+            partitions.append(replace(one, expired=count, fate="rewrite" if count else "keep"))
+        else:
+            partitions.append(one)
+    return seal(
+        dataset=whole.dataset,
+        action=whole.action,
+        only=None,
+        as_of=whole.as_of,
+        policies=whole.policies,
+        protections=whole.protections,
+        store_version=whole.store_version,
+        partitions=partitions,
+        counts=whole.counts,
+        rows=rows,
+        haste=haste,
+    )
+
+
+def _count_by_partition(rows: pa.Table) -> list[tuple[str, Any]]:
+    counted = rows.group_by("partition").aggregate([("row_id", "count")])
+    return list(zip(counted["partition"].to_pylist(), counted["row_id_count"], strict=True))
+
+
+def _newest(planner: Planner, dataset: Governed, plan: Plan) -> frozenset[str]:
+    """Partitions of time that pressure leaves alone: the newest of each series of them."""
+    names = [one.partition for one in plan.partitions]
+    if dataset.store == "lake":
+        parted = lake_table(planner.lake, dataset).dataset.partition_by
+        if not parted:
+            return frozenset()
+        heads = sorted((name.rpartition("/")[0], name) for name in names)
+        return frozenset(max(name for _, name in group) for _, group in groupby(heads, key=lambda pair: pair[0]))
+    days = [name for name in names if name.startswith(_DAYS) and not name.endswith("_default")]
+    return frozenset([max(days)] if days else [])
+
+
+def _lake_candidates(
+    planner: Planner,
+    dataset: Governed,
+    policies: PolicySet,
+    early: PolicySet,
+    protections: Sequence[Protection],
+    whole: Plan,
+    newest: frozenset[str],
+) -> list[Candidate]:
+    """Partitions, with how often what goes of them was read; what computing features took is not measured by row."""
+    lake = planner.lake
+    table, con = lake_table(lake, dataset), lake.con
+    parted = table.dataset.partition_by
+    plans = {one.partition: one for one in whole.partitions if one.fate in ("drop", "rewrite")}
+    plans = {name: one for name, one in plans.items() if name not in newest}
+    files = [file for file in table.files(version=whole.store_version) if folder(file, parted) in plans]
+    if not files:
+        return []
+    key = dataset.read_key or dataset.identity[0]
+    rules = Rules(
+        dataset=dataset, policies=early, protections=tuple(protections), as_of=whole.as_of, action="delete", only=None
+    )
+    keeps = pa.table(
+        {
+            "place": pa.array(range(len(policies.policies)), pa.int32()),
+            "keep_seconds": pa.array([one.keep_seconds for one in policies.policies], pa.int64()),
+        }
+    )
+    reads = planner.reads(dataset) if dataset.read_key else None
+    with counted_reads(con, reads):
+        con.register("_retention_keeps", keeps)
+        going = decided(con, table, files, rules, [key])
+        going.filter(ColumnExpression("decided_expired")).select(
+            partition_name(parted).alias("partition"),
+            ColumnExpression(key).cast("VARCHAR").alias("read_key"),
+            ColumnExpression("decided_policy").alias("policy"),
+            ColumnExpression("decided_anchored_at").alias("anchored_at"),
+        ).create_view("_retention_pressed", replace=True)
+        found = con.execute(statement("retention_pipelines.retention", "pressed_lake")).fetchall()
+        con.unregister("_retention_keeps")
+    at = whole.as_of.timestamp()
+    return [
+        Candidate(
+            target=name,
+            size_bytes=round(plans[name].size_bytes * count / plans[name].rows),
+            value_per_byte=None,
+            reads=int(hits),
+            expires_in_seconds=(expires or at) - at,
+        )
+        for name, count, hits, expires in found
+    ]
+
+
+def _dropped(whole: Plan, newest: frozenset[str]) -> list[Candidate]:
+    """Day partitions that go whole, the oldest first."""
+    names = sorted(one.partition for one in whole.partitions if one.fate == "drop" and one.partition not in newest)
+    sizes = {one.partition: one.size_bytes for one in whole.partitions}
+    return [
+        Candidate(
+            target=name, size_bytes=sizes[name], value_per_byte=None, expires_in_seconds=float(place - len(names))
+        )
+        for place, name in enumerate(names)
+    ]
+
+
+def _row_candidates(
+    planner: Planner,
+    dataset: Governed,
+    policies: PolicySet,
+    early: PolicySet,
+    protections: Sequence[Protection],
+    whole: Plan,
+    newest: frozenset[str],
+) -> list[Candidate]:
+    """Single rows outside of partitions that go whole, with what they took to compute and how often they were read."""
+    dropped, candidates = {one.target for one in _dropped(whole, newest)}, []
+    table = METADATA.tables[dataset.table]
+    _, fields = with_reads(dataset)
+    size = table.c.size_bytes if "size_bytes" in table.c else func.pg_column_size(literal_column(f"{table.name}.*"))
+    query = decided_in_postgres(dataset, early, protections, whole.as_of, "delete", None)
+    known = query.selected_columns
+    hits = fields.get("hit_count", fields.get("access_count", literal(0)))
+    computed = fields.get("computed_at", literal(None))
+    rows = (
+        query.with_only_columns(
+            known["partition"],
+            known["row_id"],
+            known["policy"],
+            cast(extract("epoch", known["anchored_at"]), Float).label("anchored"),
+            cast(size, BigInteger).label("size"),
+            cast(fields.get("compute_seconds", literal(None)), Float).label("compute_seconds"),
+            cast(hits, BigInteger).label("hits"),
+            cast(extract("epoch", literal(whole.as_of) - computed), Float).label("age"),
+            cast(
+                extract("epoch", literal(whole.as_of) - func.greatest(computed, fields.get("last_accessed_at"))), Float
+            ).label("idle"),
+            maintain_column_froms=True,
+        )
+        .where(known["expired"])
+        .order_by(known["anchored_at"])
+        .limit(MOST_ROWS)
+    )
+    at = whole.as_of.timestamp()
+    with planner.engine.connect() as con:
+        found = con.execute(rows).all()
+    for row in found:
+        if row.partition in dropped or row.partition in newest or row.policy is None:
+            continue
+        measured = Measured(
+            compute_seconds=row.compute_seconds,
+            hits=int(row.hits or 0),
+            age_seconds=max(0.0, row.age or 0.0),
+            idle_seconds=max(0.0, row.idle or 0.0),
+            size_bytes=row.size,
+        )
+        candidates.append(
+            Candidate(
+                target=row.row_id,
+                size_bytes=row.size,
+                value_per_byte=value_per_byte(measured),
+                reads=measured.hits,
+                expires_in_seconds=row.anchored + policies.policies[row.policy].keep_seconds - at,
+            )
+        )
+    return candidates
+
+
+def relieved_bytes(plan: Plan) -> int:
+    """What executing a plan gives back in the end: the share of the rows that go of their partitions' bytes."""
+    return round(
+        sum(
+            one.size_bytes * one.expired / one.rows
+            for one in plan.partitions
+            if one.rows and one.fate in ("drop", "rewrite")
+        )
+    )
