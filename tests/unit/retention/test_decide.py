@@ -220,3 +220,14 @@ def test_a_policy_read_from_a_file_decides_like_one_made_in_code() -> None:
         policy_id="a", version=1, dataset="feature_store", match=Everything(), keep_seconds=60, priority=1, reason="R"
     )
     assert read == (made,)
+
+
+def test_an_anchor_that_is_no_instant_is_none() -> None:
+    decision = decide({"quality_score": 0.1, "access_count": 0, "computed_at": "2020-01-01"}, FEATURES, (), AS_OF)
+    assert (decision.anchored_at, decision.anomaly, decision.verdict) == (None, "no_anchor", "keep")
+
+
+def test_a_row_that_lives_past_the_calendar_has_no_last_instant() -> None:
+    far = datetime(9999, 12, 1, tzinfo=UTC)
+    decision = decide({"quality_score": 0.9, "access_count": 9, "computed_at": far}, FEATURES, (), AS_OF)
+    assert (decision.expires_at, decision.anomaly) == (None, "in_future")

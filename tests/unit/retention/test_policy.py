@@ -129,3 +129,68 @@ def test_a_rule_is_described_in_one_line() -> None:
         "fs_high_quality v1: keep 730 d from computed_at if quality_score > 0.8 and access_count > 5, then delete"
     )
     assert describe(policy(keep_seconds=90)) == "p v1: keep 90 s from computed_at if everything, then delete"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "hint"),
+    [
+        (
+            {"anchor": "created_at"},
+            "p: anchor is 'created_at'.",
+            "One of computed_at, last_used, expires_at.",
+        ),
+        (
+            {"action": "shred"},
+            "p: action is 'shred'.",
+            "One of delete, archive, compress, downsample, migrate.",
+        ),
+        (
+            {"keep_seconds": -1},
+            "p: keep_seconds is -1.",
+            f"Whole seconds from 0 to {MAX_SECONDS} (100 years of 365 days).",
+        ),
+        (
+            {"grace_seconds": True},
+            "p: grace_seconds is True.",
+            f"Whole seconds from 0 to {MAX_SECONDS} (100 years of 365 days).",
+        ),
+        (
+            {"keep_seconds": 0},
+            "p: keeping for 0 seconds lets every row go at once.",
+            "Only a policy anchored at expires_at may keep for 0 seconds.",
+        ),
+        ({"reason": " "}, "p: no reason is given.", "Say in a sentence why this number."),
+    ],
+)
+def test_a_refusal_of_a_policy_says_what_would_do(changes: dict[str, object], said: str, hint: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        policy(**changes)
+    assert (caught.value.message, caught.value.hint) == (said, hint)
+
+
+def test_the_longest_and_the_shortest_times_are_allowed() -> None:
+    assert MAX_SECONDS == 100 * 365 * 86_400
+    assert policy(keep_seconds=MAX_SECONDS, grace_seconds=MAX_SECONDS).keep_seconds == MAX_SECONDS
+    assert (policy(keep_seconds=1, grace_seconds=0).grace_seconds, policy().grace_seconds) == (0, 7 * 86_400)
+    assert str(policy(version=3)) == "p v3"
+
+
+def test_two_policies_of_one_priority_are_refused_by_name() -> None:
+    with pytest.raises(PolicyError) as caught:
+        PolicySet.of("feature_store", [policy(policy_id="a"), policy(policy_id="b")])
+    assert caught.value.message == "a and b both have the priority 1 in feature_store."
+    assert caught.value.hint == "Give each its own priority, so that one of them governs."
+    assert PolicySet.of("feature_store", [policy()]).dataset == "feature_store"
+
+
+def test_places_are_those_of_the_policies_with_an_action() -> None:
+    first = policy(policy_id="first", priority=3, action="archive")
+    second, third = policy(policy_id="second", priority=2), policy(policy_id="third", priority=1, action="archive")
+    policies = PolicySet.of("feature_store", [third, second, first])
+    assert policies.places("archive") == [0, 2]
+    assert policies.places("delete") == [1]
+    assert policies.places("compress") == []
+    assert policies.places("archive", "third") == [2]
+    assert policies.places("delete", "third") == []
+    with pytest.raises(PolicyError, match=r"^'fourth' is no enabled policy of feature_store\.$"):
+        policies.places("archive", "fourth")

@@ -175,3 +175,105 @@ def test_any_text_is_a_tree_that_prints_back_or_an_error_that_points(written: st
         assert parse(text(node), FIELDS) == node
         assert fields(node) <= set(FIELDS)
     assert at is None or 0 <= at <= len(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "message", "hint"),
+    [
+        (
+            "score",
+            "The end is out of place at character 6 of the filter.\n  score\n       ^",
+            "=, !=, <, <=, >, >=, in or is",
+        ),
+        (
+            "scores > 1",
+            "'scores' is not a field here at character 1 of the filter.\n  scores > 1\n  ^",
+            "score",
+        ),
+        (
+            "elephant > 1",
+            "'elephant' is not a field here at character 1 of the filter.\n  elephant > 1\n  ^",
+            "one of at, name, reads, score, used",
+        ),
+        (
+            "score\n>\t'x'",
+            "'x' cannot be compared with score at character 9 of the filter.\n  score > 'x'\n          ^",
+            "a number",
+        ),
+        ("score in (1, 'b')", "'b' cannot be compared with score at character 14 of the filter.", "a number"),
+        ("score in ('b')", "'b' cannot be compared with score at character 11 of the filter.", "a number"),
+        ("name > 'a'", "'>' does not order a text field at character 6 of the filter.", "=, != or in"),
+        ("used < true", "'<' does not order a boolean field at character 6 of the filter.", "=, != or in"),
+        ("used = 'true'", "'true' cannot be compared with used at character 8", "true or false"),
+        ("name = 'a", '"\'" opens a text that does not end at character 8', "a closing quote"),
+        ("score ; 1", "';' is out of place at character 7", "a field, a number, a 'text' or a sign"),
+        ("score = 1e999", "'1e999' is out of place at character 9", "a finite number"),
+        ("at = 'soon'", "'soon' is out of place at character 6", "an instant such as '2026-01-01T00:00:00Z'"),
+        (
+            "at = '2026-01-01'",
+            "'2026-01-01' is out of place at character 6",
+            "an instant with a zone, such as '2026-01-01T00:00:00Z'",
+        ),
+        (
+            "at > '0001-01-01T00:00:00+14:00'",
+            "'0001-01-01T00:00:00+14:00' is out of place at character 6",
+            "an instant between the years 1 and 9999",
+        ),
+        ("at = 5", "'5' cannot be compared with at at character 6", "an instant such as '2026-01-01T00:00:00Z'"),
+        ("name = 5", "'5' cannot be compared with name at character 8", "a text in single quotes"),
+        ("and", "'and' is out of place at character 1", "a field, not or ("),
+        ("score > 1 score", "'score' is out of place at character 11", "and, or, or the end"),
+        ("name not = 'a'", "'=' is out of place at character 10", "in"),
+        ("score is", "The end is out of place at character 9", "unknown or known"),
+        ("name = 'a\x00b'", "a zero byte is out of place at character 8", "a text without it"),
+        ("(score > 1", "The end is out of place at character 11", ")"),
+        ("name in 'a'", "'a' is out of place at character 9", "("),
+        ("not " * 33 + "score > 1", "'not' is out of place at character 129", "at most 8 levels"),
+    ],
+)
+def test_an_error_is_said_in_full(written: str, message: str, hint: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        parse(written, FIELDS)
+    assert caught.value.message.startswith(message)
+    assert caught.value.hint == f"Expected {hint}."
+
+
+def test_the_bounds_of_a_filter_are_said_with_what_it_has() -> None:
+    for written, said in (
+        ("x" * 4_001, "A filter has at most 4000 characters; this one has 4001."),
+        (" and ".join(["score > 1"] * 50), "A filter has at most 50 parts; this one has 51."),
+        ("not " * 8 + "score > 1", "A filter is nested at most 8 deep; this one is 9 deep."),
+    ):
+        with pytest.raises(FilterError) as caught:
+            parse(written, FIELDS)
+        assert caught.value.message == said
+    assert parse("score > 1" + " " * (4_000 - 9), FIELDS) == Compare("score", ">", 1.0)
+
+
+def test_brackets_are_counted_while_they_are_open_only() -> None:
+    beside = " and ".join(["(score > 1)"] * 40)
+    assert nodes(parse(beside, FIELDS)) == 41
+    assert parse("(" * 31 + "score > 1" + ")" * 31, FIELDS) == Compare("score", ">", 1.0)
+    with pytest.raises(FilterError, match="is out of place"):
+        parse("(" * 32 + "score > 1" + ")" * 32, FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [("1", 1.0), ("+1.5", 1.5), ("-.5", -0.5), ("2.", 2.0), ("1e3", 1000.0), ("1E-3", 0.001), ("1.5e+2", 150.0)],
+)
+def test_numbers_are_read_in_every_usual_form(written: str, number: float) -> None:
+    assert parse(f"score = {written}", FIELDS) == Compare("score", "=", number)
+
+
+@pytest.mark.parametrize(
+    "written", ["score = 1x", "score = 1.2.3", "score = 0x1", "Score = 1", "score = 1 AND reads = 2"]
+)
+def test_what_only_looks_like_a_number_or_a_word_is_refused(written: str) -> None:
+    with pytest.raises(FilterError):
+        parse(written, FIELDS)
+
+
+def test_the_fields_of_a_filter_are_those_of_all_its_terms() -> None:
+    assert fields(parse("everything", FIELDS)) == frozenset()
+    assert fields(parse("not (score > 1 and name in ('a')) or at is known", FIELDS)) == {"score", "name", "at"}
