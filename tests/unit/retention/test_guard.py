@@ -189,8 +189,8 @@ SAID: list[tuple[dict[str, Any], Refusal]] = [
         {"last_evidence": replace(LIVE, keys_read=3_000), "evidence": replace(LIVE, keys_read=1_499)},
         Refusal(
             guard="evidence",
-            reason="Counted reads fell from 3,000 entries to 1,499 since the last run. Policies decide by reads: either "
-            "nobody reads, or counting broke.",
+            reason="Counted reads fell from 3,000 entries to 1,499 since the last run. Policies decide by reads: "
+            "either nobody reads, or counting broke.",
             hint=f"See whether reads are counted (`retention doctor`); if nobody reads, {_BY_HASH}",
             can_confirm=True,
         ),
