@@ -5,19 +5,21 @@ What belongs here: outcomes and errors in, Dagster's words out. What does not: e
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster import MetadataValue, TableRecord
 
 from retention_pipelines.errors import RetentionError, RunBusy, RunRefused
-from retention_pipelines.retention.plan_store import PlanRecord
-from retention_pipelines.retention.run import Outcome
+
+if TYPE_CHECKING:
+    from retention_pipelines.retention.plan_store import PlanRecord
+    from retention_pipelines.retention.run import Outcome
 
 UNKNOWN = "unknown"
 
 
-def outcome_metadata(done: Outcome, record: PlanRecord, policy: str) -> dict[str, Any]:
+def outcome_metadata(done: "Outcome", record: "PlanRecord", policy: str) -> dict[str, Any]:
     """What an executed plan did, how much of it, why, and how to look into it or take it back."""
     return {
         "policy": policy,
@@ -41,7 +43,7 @@ def outcome_metadata(done: Outcome, record: PlanRecord, policy: str) -> dict[str
     }
 
 
-def outcomes_table(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+def outcomes_table(outcomes: Mapping[str, "Outcome"]) -> dict[str, Any]:
     """Several outcomes, a line each, and their sums; unknown is not 0, so a sum over an unknown figure is unknown."""
     rows = [
         TableRecord(
@@ -109,7 +111,7 @@ def _known(count: int | None) -> int | str:
     return UNKNOWN if count is None else count
 
 
-def _reasons(record: PlanRecord) -> MetadataValue:
+def _reasons(record: "PlanRecord") -> MetadataValue:
     """Rows of the whole dataset by verdict and what decided, as the plan counted them."""
     rows = [
         TableRecord(

@@ -4,8 +4,11 @@ import dagster as dg
 
 from retention_pipelines.defs import plots
 from retention_pipelines.defs.described import Result, catalog_asset, result
+from retention_pipelines.defs.lacking import left_alone
+from retention_pipelines.defs.outcomes import failing_visibly
 from retention_pipelines.defs.partitions import meant
 from retention_pipelines.defs.resources import LakeResource, months_of
+from retention_pipelines.warehouse.removed import removed_months
 
 Lakes = dg.ResourceParam[LakeResource]
 _SERIES = ("aggregated_time_series",)
@@ -16,10 +19,17 @@ def aggregated_time_series(context: dg.AssetExecutionContext, lake: Lakes) -> Re
     """Statistics of every quantity per cell, in the windows the months touch."""
     from retention_pipelines.series.aggregate import update_series
 
-    with lake.open() as opened:
-        update_series(opened, months=months_of(opened, meant(context.partition_keys, context.run.tags)))
+    with failing_visibly(), lake.open() as opened:
+        months = months_of(opened, meant(context.partition_keys, context.run.tags))
+        update_series(opened, months=months)
+        left = left_alone(context, months, removed_months(opened, "observations"))
         return result(
-            context, opened, "aggregated_time_series", upstream=("observations",), plot=plots.map_of_observations
+            context,
+            opened,
+            "aggregated_time_series",
+            upstream=("observations",),
+            plot=plots.map_of_observations,
+            extra=left,
         )
 
 
@@ -28,10 +38,17 @@ def biodiversity_statistics(context: dg.AssetExecutionContext, lake: Lakes) -> R
     """Diversity per cell, in the windows the months touch."""
     from retention_pipelines.series.diversity import update_biodiversity
 
-    with lake.open() as opened:
-        update_biodiversity(opened, months=months_of(opened, meant(context.partition_keys, context.run.tags)))
+    with failing_visibly(), lake.open() as opened:
+        months = months_of(opened, meant(context.partition_keys, context.run.tags))
+        update_biodiversity(opened, months=months)
+        left = left_alone(context, months, removed_months(opened, "occurrences"))
         return result(
-            context, opened, "biodiversity_statistics", upstream=("occurrences",), plot=plots.richness_over_time
+            context,
+            opened,
+            "biodiversity_statistics",
+            upstream=("occurrences",),
+            plot=plots.richness_over_time,
+            extra=left,
         )
 
 

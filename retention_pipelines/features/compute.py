@@ -24,6 +24,7 @@ from retention_pipelines.features.traits import load_traits
 from retention_pipelines.features.values import FeatureValues
 from retention_pipelines.features.zones import load_zones
 from retention_pipelines.warehouse import Commit, Lake
+from retention_pipelines.warehouse.removed import RAW, removed_months
 
 # Raise it when a formula changes: rows then say which one they were computed by.
 SCHEMA_VERSION = 1
@@ -33,13 +34,17 @@ STUDIES_AT_ONCE = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureRun:
-    """What one run did: `rows_computed` by feature type, `rows_added` after leaving out unchanged content."""
+    """What one run did: `rows_computed` by feature type, `rows_added` after leaving out unchanged content.
+
+    `lacking` are months that were left alone because retention has removed raw rows of them.
+    """
 
     months: tuple[str, ...]
     studies: int
     rows_computed: dict[str, int]
     rows_added: int
     commits: tuple[Commit, ...]
+    lacking: tuple[str, ...] = ()
 
 
 def code_version() -> str:
@@ -61,6 +66,8 @@ def compute_features(
 
     Running it again on unchanged data adds nothing; changed or late data adds a version with computed_at `now`.
     Months are computed and committed together up to `studies_at_once` studies; the rows do not depend on that number.
+    Months that retention has removed raw rows of keep the features they have: new ones would be of part of a study.
+    Raises FeatureError when that is all that was asked for.
     """
     unknown = sorted(set(feature_types) - set(FEATURE_TYPES))
     if unknown:
@@ -77,7 +84,16 @@ def compute_features(
     writer = RowWriter(lake=lake, now=now, code_version=code_version(), options=options)
     computed = dict.fromkeys(feature_types, 0)
     n_studies = 0
-    chosen = reader.months_to_compute(months)
+    removed = removed_months(lake, *RAW)
+    if months and removed.keys() >= set(months):
+        first = min(months)
+        raise FeatureError(
+            f"Retention removed raw rows of {first}: features computed from what is left would be of part of a study. "
+            "They were left as they are.",
+            hint=f"`retention restore --plan {removed[first]}` brings the rows back while their grace lasts.",
+        )
+    asked = reader.months_to_compute(months)
+    chosen = [month for month in asked if month not in removed]
     for batch in reader.batches(chosen, studies_at_once):
         studies = reader.load(batch)
         n_studies += studies.num_rows
@@ -105,4 +121,5 @@ def compute_features(
         rows_computed=computed,
         rows_added=sum(commit.rows_added for commit in writer.commits),
         commits=tuple(writer.commits),
+        lacking=tuple(sorted(removed.keys() & {*asked, *(months or ())})),
     )

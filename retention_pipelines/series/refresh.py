@@ -4,17 +4,18 @@ What belongs here: what every windowed series shares: which windows, which raw f
 replaced, what happens when two updates meet. What does not: what is computed (`aggregate.py`, `diversity.py`).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from retention_pipelines.errors import CommitConflict
+from retention_pipelines.errors import CommitConflict, SeriesError
 from retention_pipelines.period import Period, TimeWindow
 from retention_pipelines.series.windows import TouchedWindow, chunks, touched_period, touched_windows
 from retention_pipelines.warehouse import Commit, Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, statement, threads_for
+from retention_pipelines.warehouse.removed import removed_months
 
 ROWS_PER_CHUNK = 8_000_000
 _TRIES = 8
@@ -60,6 +61,8 @@ def refresh(
     """Recompute the windows that overlap `months` (None: all) from the newest raw rows, as a full run would.
 
     Two updates at once: the later one sees the conflict and computes again, so no older state overwrites a newer one.
+    Windows over months that retention has removed raw rows of are left as they are: computed again they would be
+    incomplete. Raises SeriesError when that is all that was asked for.
     """
     for _ in range(_TRIES):
         try:
@@ -88,8 +91,16 @@ def _refresh_once(
         rows_per_month[file.partition["month"]] = rows_per_month.get(file.partition["month"], 0) + file.rows
 
     everything = months is None or not live or not all(_computed_with(file, series.settings) for file in live)
+    lacking = removed_months(lake, series.source)
+    if lacking:
+        months = _still_whole(series, live, set(rows_per_month) if everything or months is None else months, lacking)
+        everything = False
     keys = rows_per_month if everything or months is None else months
-    wanted = touched_windows(keys, windows)
+    wanted = [
+        window
+        for window in touched_windows(keys, windows)
+        if not any(window.period.overlaps(touched_period(month)) for month in lacking)
+    ]
     replaced = live if everything else [file for file in live if _may_hold(file, wanted)]
 
     # In files of their own: tomorrow's update then replaces this month's rows and not those of the whole year.
@@ -108,6 +119,28 @@ def _refresh_once(
     if not adds and not replaced:
         return Commit(version=delta.version())
     return table.commit(delta, adds, replaced, op=f"update:{series.target}", transactions=[f"update:{series.target}"])
+
+
+def _still_whole(
+    series: WindowedSeries, live: Sequence[LakeFile], asked: Collection[str], lacking: Mapping[str, str]
+) -> set[str]:
+    """Of the months asked for, those that have all their raw rows; raises SeriesError where there are none."""
+    one = min(lacking)
+    if not all(_computed_with(file, series.settings) for file in live):
+        raise SeriesError(
+            f"{series.target} cannot be computed anew with other settings: retention removed {series.source} of "
+            f"{len(lacking)} months, such as {one} (plan {lacking[one]}).",
+            hint="Set cell_deg and surface_limit_m back to what its rows have, or restore those months first.",
+        )
+    whole = {key for key in asked if key[:7] not in lacking}
+    if asked and not whole:
+        first = min(asked)[:7]
+        raise SeriesError(
+            f"Retention removed rows of {series.source} of {first}: computed again, {series.target} would be "
+            "incomplete. It was left as it is.",
+            hint=f"`retention restore --plan {lacking[first]}` brings the rows back while their grace lasts.",
+        )
+    return whole
 
 
 def _bind_windows(lake: Lake, windows: Sequence[TouchedWindow]) -> None:

@@ -1,0 +1,47 @@
+"""Which months of a raw table retention has taken rows out of: what is computed from them must not be computed again.
+
+A note per executed plan lies beside the lake, written before the plan's commit. It counts while that commit stands,
+by the id the table remembers for good: a plan that never landed, or was taken back, leaves nothing incomplete. The
+table's log tells the same, but for 30 days only. What does not belong here: removing (`retention`), refusing (whoever
+computes).
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from retention_pipelines.warehouse.lake import Lake
+from retention_pipelines.warehouse.objects import Objects, open_objects
+
+FOLDER = "_removed"
+# Datasets that others are computed from, so that a removal makes those incomplete.
+RAW = ("occurrences", "observations")
+
+
+def note_removal(lake: Lake, name: str, *, transaction: str, partitions: Collection[str]) -> None:
+    """Note that the commit with this id takes rows out of partitions; for raw tables only, and before it lands."""
+    if name not in RAW:
+        return
+    parts = {part for one in partitions for part in one.split("/")}
+    months = sorted(part.removeprefix("month=") for part in parts if part.startswith("month="))
+    content = {"transaction": transaction, "months": months}
+    _objects(lake).write(f"{name}/{transaction.replace(':', '-')}.json", json.dumps(content).encode())
+
+
+def removed_months(lake: Lake, *names: str) -> Mapping[str, str]:
+    """Months of raw tables that lack rows retention took out, each with the plan of a commit that did."""
+    objects = _objects(lake)
+    found: dict[str, str] = {}
+    for name in names:
+        table = lake.table(name)
+        notes = [note for note in sorted(objects.names(name)) if note.endswith(".json")]
+        delta = table.delta() if notes and table.version() >= 0 else None
+        for content in (objects.read(f"{name}/{note}") for note in notes if delta is not None):
+            said: dict[str, Any] = json.loads(content or b"{}")
+            if said and table.has_done(said["transaction"], delta):
+                found |= dict.fromkeys(said["months"], str(said["transaction"]).partition(":")[2])
+    return found
+
+
+def _objects(lake: Lake) -> Objects:
+    return open_objects(f"{lake.root}/{FOLDER}", lake.settings.storage_options)
