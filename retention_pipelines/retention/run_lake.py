@@ -15,6 +15,7 @@ from retention_pipelines.retention.governed import Governed, governed
 from retention_pipelines.retention.plan_store import PlanRecord
 from retention_pipelines.retention.run_lock import RunLock
 from retention_pipelines.retention.select_lake import Rules, table_of
+from retention_pipelines.warehouse.removed import note_removal
 from retention_pipelines.warehouse.table import Table
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ def _remove(runner: "Runner", act: Act, who: str) -> dict[str, Any]:
         ):
             pass
         runner.step("archived")
+    # What is computed from a raw table must know which of its months lack rows, also when the log has forgotten.
+    gone_from = [one.partition for one in plan.partitions if one.fate in ("drop", "rewrite")]
+    note_removal(lake, dataset.table, transaction=act_lake.transaction(plan.sha256), partitions=gone_from)
     done = act_lake.remove_rows(lake, plan, rules, reads, unchanged=act.unchanged)
     if copy is not None and archived != done.rows:
         raise PlanError(
