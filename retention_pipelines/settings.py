@@ -32,6 +32,11 @@ class Settings(BaseModel):
         min_length=1,
         description="Folder or s3://bucket/prefix that holds the data.",
     )
+    cold_root: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder or s3://bucket/prefix that rows migrate to, by policy. Unset: such policies cannot run.",
+    )
     state_dir: Path = Field(
         default=Path(".retention"),
         description="Folder of this machine's state: embedded Postgres, Dagster home, files kept aside.",
@@ -156,9 +161,11 @@ class Settings(BaseModel):
         default="INFO", description="Least severe messages that are logged: DEBUG, INFO, WARNING or ERROR."
     )
 
-    @field_validator("lake_root")
+    @field_validator("lake_root", "cold_root")
     @classmethod
-    def _lake_root_is_a_folder_or_s3(cls, value: str) -> str:
+    def _lake_root_is_a_folder_or_s3(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         if "://" in value and not value.startswith("s3://"):
             raise ValueError("must be a folder or start with s3://")
         return os.path.expanduser(value.rstrip("/") or "/")
@@ -209,8 +216,14 @@ class Settings(BaseModel):
     @property
     def storage_options(self) -> dict[str, str] | None:
         """Options of the object store, None for a local lake."""
-        if self.lake_is_local:
-            return None
+        return None if self.lake_is_local else self._store_options()
+
+    @property
+    def cold_storage_options(self) -> dict[str, str] | None:
+        """Options of the object store that rows migrate to, None for a folder."""
+        return self._store_options() if self.cold_root and "://" in self.cold_root else None
+
+    def _store_options(self) -> dict[str, str]:
         options = {
             name: os.environ[name]
             for name in (

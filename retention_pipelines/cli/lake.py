@@ -57,6 +57,10 @@ def size(as_json: AsJson = False) -> None:
             files = lake.table(name).files()
             total = [sum(file.rows for file in files), len(files), sum(file.bytes for file in files)]
             rows.append([name, *total, lake.table(name).version(), shown.get(name)])
+        for name, table in lake.tiers().items():
+            files = table.files()
+            total = [sum(file.rows for file in files), len(files), sum(file.bytes for file in files)]
+            rows.append([name, *total, table.version(), None])
         _print(["dataset", "rows", "files", "bytes", "version", "published"], rows, as_json)
 
 

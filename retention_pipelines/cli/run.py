@@ -60,11 +60,15 @@ def run(
 
 
 def sweep(
-    dataset: Annotated[str | None, typer.Argument(help="Only of this dataset.")] = None, as_json: AsJson = False
+    dataset: Annotated[str | None, typer.Argument(help="Only of this dataset.")] = None,
+    early: Annotated[
+        str | None, typer.Option(help="A plan's whole hash: end its grace now; it cannot be taken back then.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Let go for good of what runs removed, where the grace is over."""
     with _running("Sweeping") as opened:
-        swept = opened.sweep(governed(dataset).name if dataset else None, actor=who_am_i())
+        swept = opened.sweep(governed(dataset).name if dataset else None, early=early, actor=who_am_i())
     _tell(list(swept), as_json)
 
 
@@ -138,6 +142,10 @@ def _tell(outcomes: list[Outcome], as_json: bool) -> None:
         return
     for one in outcomes:
         said = [f"{one.dataset}: plan {one.plan_sha256[:12]} is {one.state}; {one.removed:,} rows were removed."]
+        if one.rewritten:
+            said.append(f"  packed       {one.rewritten:,} rows, none of which went")
+        if one.said:
+            said.append(f"  note         {one.said}")
         if one.archived:
             said.append(f"  archived     {one.archived:,} rows, copied before")
         if one.kept or one.missing:

@@ -4,8 +4,8 @@ Every row is decided again before it goes: by the plan's policies, at its instan
 now. So less may go than was planned, never more. What does not belong here: guards, states, the audit (`run.py`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import pyarrow as pa
@@ -14,14 +14,17 @@ from duckdb import ColumnExpression
 
 from retention_pipelines.errors import CommitConflict, OutsideRestoreWindow, PlanError
 from retention_pipelines.retention.governed import Governed
+from retention_pipelines.retention.lake_rollup import keep_unproven
 from retention_pipelines.retention.lake_rows import counted_reads
 from retention_pipelines.retention.plan import Plan
-from retention_pipelines.retention.select_lake import Rules, decided, folder, partition_name, row_id
+from retention_pipelines.retention.select_lake import Rules, decided, folder, partition_name, row_id, table_of
 from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.commit import TRIES, pause
-from retention_pipelines.warehouse.duck import bind, statement
+from retention_pipelines.warehouse.duck import bind, quote_name, statement
 from retention_pipelines.warehouse.files import scan_text
+from retention_pipelines.warehouse.listing import keep_age
 from retention_pipelines.warehouse.log import LogEntry
+from retention_pipelines.warehouse.removed import note_removal
 from retention_pipelines.warehouse.table import Table
 
 _PACKAGE = "retention_pipelines.retention"
@@ -38,14 +41,14 @@ class LakeRemoval:
         version: of the commit; None where nothing was left to remove.
         logical_bytes: the removed rows' share of their files' bytes.
         file_bytes: bytes of the replaced files less those of the new ones; free on disk only after vacuum.
-        archived: rows copied to the archive before.
+        unproven: why rows stay that are not in their rollup, with how many; only of this try.
     """
 
     version: int | None
     rows: int
     logical_bytes: int
     file_bytes: int
-    archived: int = 0
+    unproven: Mapping[str, int] = field(default_factory=dict)
 
 
 def transaction(plan_sha256: str) -> str:
@@ -53,29 +56,36 @@ def transaction(plan_sha256: str) -> str:
     return f"retention:{plan_sha256}"
 
 
-def archive_rows(lake: Lake, plan: Plan, rules: Rules, reads: pa.Table | None, *, unchanged: bool) -> int:
-    """Copy the rows that go to the dataset's archive and check the copy; returns how many.
+def copy_target(lake: Lake, dataset: Governed, action: str) -> Table | None:
+    """Where an action puts rows before they go: the dataset's archive, or its table on the other root."""
+    if action == "archive":
+        return lake.archive_table(dataset.table)
+    return lake.cold_table(dataset.table) if action == "migrate" else None
+
+
+def copy_rows(lake: Lake, archive: Table, plan: Plan, rules: Rules, reads: pa.Table | None, *, unchanged: bool) -> int:
+    """Copy the rows that go to the archive or the other root and check the copy; returns how many.
 
     A copy that an earlier, crashed try left is taken back first: what goes may have become less since.
     """
-    table, archive, op = lake.table(rules.dataset.table), lake.archive_table(rules.dataset.table), _archived(plan)
+    table, op = table_of(lake, rules.dataset), f"archive:{plan.sha256}"
     if archive.version() >= 0 and archive.has_done(op):
-        entry = _entry(archive, op)
+        entry = entry_of(archive, op)
         if table.version() >= 0 and table.has_done(transaction(plan.sha256)):
             return _added_rows(archive, entry)
         archive.undo(entry.version)
     files = table.files()
     with counted_reads(lake.con, reads):
-        gone = _find_gone(lake.con, table, files, plan, rules, unchanged=unchanged)
+        gone = _find_gone(lake, table, files, plan, rules, unchanged=unchanged)
         if not gone.files:
             return 0
         gone.show(table)
         commit = archive.append(statement(_PACKAGE, "lake_going"), op=f"archive {plan.sha256[:12]}", transaction=op)
-        copied = [file for file in archive.files(version=commit.version) if file.path in _entry(archive, op).added]
-        before = _sum(lake.con, f"({statement(_PACKAGE, 'lake_going')})")
-        after = _sum(lake.con, archive.scan_files(copied))
+        copied = [file for file in archive.files(version=commit.version) if file.path in entry_of(archive, op).added]
+        before = sum_of(lake.con, f"({statement(_PACKAGE, 'lake_going')})")
+        after = sum_of(lake.con, archive.scan_files(copied))
     if before != after:
-        raise PlanError("The archive does not hold what was copied; nothing was removed.", hint="Run it again.")
+        raise PlanError(f"{archive.root} does not hold what was copied; nothing was removed.", hint="Run it again.")
     return commit.rows_added
 
 
@@ -84,22 +94,25 @@ def remove_rows(lake: Lake, plan: Plan, rules: Rules, reads: pa.Table | None, *,
 
     Partitions that go whole then go by a commit of metadata, without a look at their rows.
     """
-    table, op = lake.table(rules.dataset.table), transaction(plan.sha256)
+    table, op = table_of(lake, rules.dataset), transaction(plan.sha256)
     for attempt in range(TRIES):
         delta = table.delta()
         if table.has_done(op, delta):
             return measured(table, op)
         files = table.files(version=delta.version())
         with counted_reads(lake.con, reads):
-            gone = _find_gone(lake.con, table, files, plan, rules, unchanged=unchanged)
+            gone = _find_gone(lake, table, files, plan, rules, unchanged=unchanged)
             if gone.rows > plan.removed_rows:
                 raise PlanError(
                     f"{gone.rows:,} rows match where the plan names {plan.removed_rows:,}: some are there twice now.",
                     hint="Nothing was removed. Make a new plan.",
                 )
-            adds = [add for group in gone.groups(table) for add in _write_kept(table, group)]
+            adds = [add for group in groups_of(table, gone.touched) for add in _write_kept(table, group)]
         if not gone.files:
-            return LakeRemoval(version=None, rows=0, logical_bytes=0, file_bytes=0)
+            return LakeRemoval(version=None, rows=0, logical_bytes=0, file_bytes=0, unproven=gone.unproven)
+        if not rules.dataset.archived:
+            by = table.dataset.partition_by
+            note_removal(lake, table.name, transaction=op, partitions={folder(file, by) for file in gone.files})
         try:
             commit = table.commit(delta, adds, gone.files, op=f"{plan.action} {plan.sha256[:12]}", transactions=[op])
         except CommitConflict:
@@ -110,13 +123,13 @@ def remove_rows(lake: Lake, plan: Plan, rules: Rules, reads: pa.Table | None, *,
                 f"{gone.rows} rows were to go and {commit.rows_removed - commit.rows_added} went.",
                 hint=f"`retention restore {plan.sha256[:12]}` takes it back. Please report this.",
             )
-        return measured(table, op)
+        return replace(measured(table, op), unproven=gone.unproven)
     raise CommitConflict(f"{table.name}: gave up after {TRIES} tries.", hint="Run it again with fewer writers.")
 
 
 def measured(table: Table, op: str) -> LakeRemoval:
     """What the commit of that id did, by the log."""
-    entry = _entry(table, op)
+    entry = entry_of(table, op)
     before = {file.path: file for file in table.files(version=entry.version - 1)}
     after = {file.path: file for file in table.files(version=entry.version)}
     gone = [before[path] for path in entry.removed]
@@ -143,14 +156,28 @@ def measured(table: Table, op: str) -> LakeRemoval:
 def commit_of(table: Table, plan_sha256: str) -> LogEntry | None:
     """The commit that took a plan's rows out, if it stands."""
     op = transaction(plan_sha256)
-    return _entry(table, op) if table.version() >= 0 and table.has_done(op) else None
+    return entry_of(table, op) if table.version() >= 0 and table.has_done(op) else None
 
 
-def take_archive_back(lake: Lake, dataset: Governed, plan_sha256: str) -> None:
-    """Take a plan's copy out of the archive again, when its rows are back."""
-    archive, op = lake.archive_table(dataset.table), f"archive:{plan_sha256}"
-    if archive.version() >= 0 and archive.has_done(op):
-        archive.undo(_entry(archive, op).version)
+def take_copy_back(lake: Lake, dataset: Governed, plan_sha256: str, action: str) -> None:
+    """Take a plan's copy out of the archive or the other root again, when its rows are back."""
+    copy, op = copy_target(lake, dataset, action), f"archive:{plan_sha256}"
+    if copy is None or copy.version() < 0 or not copy.has_done(op):
+        return
+    entry = entry_of(copy, op)
+    try:
+        copy.undo(entry.version)
+    except CommitConflict:
+        # Packing or another policy wrote those files anew since: the same rows, by their keys.
+        added = copy.scan_files(file for file in copy.files(version=entry.version) if file.path in set(entry.added))
+        bind(lake.con, "_retention_copied", added)
+        identity = ", ".join(map(quote_name, copy.dataset.key))
+        paths = {file.path for file in copy.files_with("_retention_copied", identity, copy.files())}
+        copy.rewrite(
+            lambda rows: f"from {rows} anti join _retention_copied using ({identity})",
+            keep=lambda file: file.path in paths,
+            op=f"undo:{entry.version}",
+        )
 
 
 # -- which rows go ----------------------------------------------------------------------------------------------------
@@ -158,36 +185,38 @@ def take_archive_back(lake: Lake, dataset: Governed, plan_sha256: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Gone:
-    """Rows that go: `whole` files, and places in `_retention_gone` of the others, `touched`."""
+    """Rows that go: `whole` files, and places in `_retention_gone` of the others, `touched`; `unproven` ones stay."""
 
     rows: int
     whole: tuple[LakeFile, ...]
     touched: tuple[LakeFile, ...]
+    unproven: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def files(self) -> list[LakeFile]:
         """Every file that is replaced or removed."""
         return [*self.whole, *self.touched]
 
-    def groups(self, table: Table) -> list[list[LakeFile]]:
-        """Touched files in groups of whole partitions: one query each, and no more than memory holds easily."""
-        partitions: dict[str, list[LakeFile]] = {}
-        for file in self.touched:
-            partitions.setdefault(folder(file, table.dataset.partition_by), []).append(file)
-        groups: list[list[LakeFile]] = []
-        size = _GROUP_BYTES
-        for files in partitions.values():
-            if size >= _GROUP_BYTES:
-                groups.append([])
-                size = 0
-            groups[-1] += files
-            size += sum(file.bytes for file in files)
-        return groups
-
     def show(self, table: Table) -> None:
         """Let `lake_going.sql` see them."""
         bind(table.con, "_retention_touched", _placed(table, self.touched))
         bind(table.con, "_retention_whole", table.scan_files(self.whole))
+
+
+def groups_of(table: Table, files: Sequence[LakeFile]) -> list[list[LakeFile]]:
+    """Files in groups of whole partitions: one query each, and no more than memory holds easily."""
+    partitions: dict[str, list[LakeFile]] = {}
+    for file in files:
+        partitions.setdefault(folder(file, table.dataset.partition_by), []).append(file)
+    groups: list[list[LakeFile]] = []
+    size = _GROUP_BYTES
+    for listed in partitions.values():
+        if size >= _GROUP_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1] += listed
+        size += sum(file.bytes for file in listed)
+    return groups
 
 
 def _placed(table: Table, files: Sequence[LakeFile]) -> str:
@@ -197,17 +226,20 @@ def _placed(table: Table, files: Sequence[LakeFile]) -> str:
 def _write_kept(table: Table, files: Sequence[LakeFile]) -> list[AddAction]:
     """New files with the rows of a partition's touched files that stay."""
     bind(table.con, "_retention_touched", _placed(table, files))
-    return table.write_files(statement(_PACKAGE, "lake_kept"))
+    adds = table.write_files(statement(_PACKAGE, "lake_kept"), frees=True)
+    keep_age(adds, files)
+    return adds
 
 
-def _sum(con: duckdb.DuckDBPyConnection, rows: str) -> tuple[int, int, int]:
+def sum_of(con: duckdb.DuckDBPyConnection, rows: str) -> tuple[int, int, int]:
+    """How many rows there are and two sums over all of their values: what must be equal of a copy."""
     bind(con, "_retention_summed", rows)
     count, first, second = con.execute(statement(_PACKAGE, "lake_sum")).fetchall()[0]
     return count, first, second
 
 
 def _find_gone(
-    con: duckdb.DuckDBPyConnection,
+    lake: Lake,
     table: Table,
     files: Sequence[LakeFile],
     plan: Plan,
@@ -215,9 +247,9 @@ def _find_gone(
     *,
     unchanged: bool,
 ) -> _Gone:
-    by = table.dataset.partition_by
+    con, by = lake.con, table.dataset.partition_by
     fates = {one.partition: one.fate for one in plan.partitions}
-    then = _planned_files(table, plan)
+    then = planned_files(table, plan)
     known = {file.path for file in then}
     dropped: list[LakeFile] = []
     others: list[LakeFile] = []
@@ -229,14 +261,18 @@ def _find_gone(
                 others.append(file)
     # What came to a partition that was to go whole since, a merged file for example, may hold rows of the plan.
     mixed = {folder(file, by) for file in others if fates[folder(file, by)] == "drop"}
-    whole, looked_at = (dropped, others) if unchanged else ([], [*dropped, *others])
+    whole, looked_at = (dropped, others) if unchanged and plan.action != "downsample" else ([], [*dropped, *others])
     if not looked_at:
         return _Gone(rows=sum(file.rows for file in whole), whole=tuple(whole), touched=())
     _expired_now(con, table, looked_at, rules)
     _planned_rows(con, table, plan, rules, [file for file in then if folder(file, by) in mixed])
-    names = [] if unchanged else [f"{table.root}/{file.path}" for file in dropped]
+    names = [] if whole else [f"{table.root}/{file.path}" for file in dropped]
     con.register("_retention_dropped", pa.table({"filename": pa.array(names, pa.string())}))
     con.execute(statement(_PACKAGE, "lake_gone"))
+    unproven: Mapping[str, int] = {}
+    if plan.action == "downsample":
+        places = {folder(file, by) for file in looked_at}
+        unproven = keep_unproven(lake, table, rules.dataset, [file for file in files if folder(file, by) in places])
     counts = dict(con.execute("select filename, count(*) from _retention_gone group by filename").fetchall())
     by_name = {f"{table.root}/{file.path}": file for file in looked_at}
     emptied = [file for name, file in by_name.items() if counts.get(name) == file.rows]
@@ -245,6 +281,7 @@ def _find_gone(
         rows=sum(file.rows for file in whole) + sum(counts.values()),
         whole=(*whole, *emptied),
         touched=tuple(touched),
+        unproven=unproven,
     )
 
 
@@ -293,7 +330,7 @@ def _planned_rows(
     con.execute("insert into _retention_planned select * from _retention_planned_then")
 
 
-def _planned_files(table: Table, plan: Plan) -> list[LakeFile]:
+def planned_files(table: Table, plan: Plan) -> list[LakeFile]:
     """Files of the version the plan was made over."""
     try:
         return table.files(version=plan.store_version)
@@ -306,11 +343,7 @@ def _planned_files(table: Table, plan: Plan) -> list[LakeFile]:
 # -- the log ----------------------------------------------------------------------------------------------------------
 
 
-def _archived(plan: Plan) -> str:
-    return f"archive:{plan.sha256}"
-
-
-def _entry(table: Table, op: str) -> LogEntry:
+def entry_of(table: Table, op: str) -> LogEntry:
     """The newest commit that holds an id."""
     for entry in table.history():
         if op in entry.ids and entry.undoes is None:

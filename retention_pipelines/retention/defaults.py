@@ -64,7 +64,7 @@ def _policy(dataset: str, written: Any) -> Policy:
         raise PolicyError(
             f"{name}: {dataset} has no anchor {anchor!r}.", hint=f"Anchors of {dataset}: {', '.join(target.anchors)}."
         )
-    return Policy(
+    policy = Policy(
         policy_id=name,
         version=1,
         dataset=dataset,
@@ -77,6 +77,8 @@ def _policy(dataset: str, written: Any) -> Policy:
         enabled=enabled,
         grace_seconds=_whole(name, "grace_days", written.get("grace_days", 7)) * _DAY_SECONDS,
     )
+    target.require_action(name, policy.action)
+    return policy
 
 
 def _seconds(name: str, written: dict[str, Any], noun: str) -> int:

@@ -18,6 +18,7 @@ from retention_pipelines.retention.guard import Evidence, Facts
 from retention_pipelines.retention.plan import Plan
 from retention_pipelines.retention.plan_store import PlanStore, now
 from retention_pipelines.retention.policy import PolicySet
+from retention_pipelines.retention.select_lake import table_of
 from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.duck import bind
 
@@ -87,7 +88,7 @@ def measure_evidence(engine: Engine, lake: Lake, dataset: Governed, policies: Po
 
 def _scores(engine: Engine, lake: Lake, dataset: Governed) -> tuple[int, int]:
     if dataset.store == "lake":
-        table = lake.table(dataset.table)
+        table = table_of(lake, dataset)
         bind(lake.con, "_retention_scores", table.scan_files(table.files(), columns={"score": "quality_score"}))
         rows = lake.con.table("_retention_scores")
         score = ColumnExpression("score")

@@ -16,6 +16,7 @@ from retention_pipelines.retention.filter.ast import Kind
 from retention_pipelines.retention.filter.oracle import Value
 from retention_pipelines.retention.governed import Governed
 from retention_pipelines.retention.lake_rows import counted_reads, rows_of
+from retention_pipelines.retention.select_lake import table_of
 from retention_pipelines.retention.select_postgres import with_reads
 from retention_pipelines.warehouse import Lake
 
@@ -24,7 +25,7 @@ MOST_ROWS = 20
 
 def find_in_lake(lake: Lake, dataset: Governed, name: str, reads: pa.Table) -> list[Mapping[str, Value]]:
     """The first rows of a lake dataset that have this name."""
-    table, con = lake.table(dataset.table), lake.con
+    table, con = table_of(lake, dataset), lake.con
     wanted = ConstantExpression(name)
     named = [ColumnExpression(column).cast("VARCHAR") == wanted for column in dataset.names]
     with counted_reads(con, reads):

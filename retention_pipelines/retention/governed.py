@@ -6,14 +6,14 @@ belong here: the policies themselves (`policies.yaml`) and how rows are selected
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 from retention_pipelines.catalog import dataset
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.tables import METADATA
 from retention_pipelines.retention.filter.ast import Kind
-from retention_pipelines.retention.policy import Anchor
+from retention_pipelines.retention.policy import Action, Anchor
 
 Store = Literal["lake", "postgres", "files"]
 
@@ -29,6 +29,10 @@ class Governed:
         sources: the column behind a field, where it has another name.
         anchors: instants an age may be counted from.
         names: columns by which people ask for a row.
+        actions: what policies may do with its rows; others are refused when a policy is set.
+        keeps_all: having no policy is no mistake: everything is kept until somebody decides otherwise.
+        archived: it is the archive of its table.
+        rollup: the series that holds the statistics of its rows.
         read_key: column under whose value reads are counted (`access_count`, `last_accessed_at`); None: they are not.
     """
 
@@ -41,6 +45,22 @@ class Governed:
     sources: Mapping[str, str] = field(default_factory=dict)
     read_key: str | None = None
     names: tuple[str, ...] = ()
+    actions: tuple[Action, ...] = get_args(Action)
+    keeps_all: bool = False
+    archived: bool = False
+    rollup: str | None = None
+
+    def require_action(self, policy_id: str, action: Action) -> None:
+        """Raise PolicyError unless policies may do this with the rows."""
+        if action in self.actions:
+            return
+        why = _NOT_BEHIND_A_ROLLUP if self.keeps_all and action in ("delete", "downsample") else _NO_ROLLUP
+        if self.rollup and action == "delete":
+            why = f"They may go behind their rollup, {self.rollup}: use downsample, which proves it first."
+        raise PolicyError(
+            f"{policy_id}: rows of {self.name} cannot be {_PAST[action]}.",
+            hint=f"{why} Possible: {', '.join(self.actions)}.",
+        )
 
     @property
     def always_known(self) -> frozenset[str]:
@@ -57,6 +77,15 @@ class Governed:
         )
 
 
+_PAST: dict[Action, str] = {
+    "delete": "deleted",
+    "archive": "archived",
+    "compress": "compressed",
+    "downsample": "downsampled",
+    "migrate": "migrated",
+}
+_NO_ROLLUP = "Nothing sums them up."
+_NOT_BEHIND_A_ROLLUP = "They are what was delivered, and no series can stand in for them."
 # Counted by the platform itself: 0 reads where nothing was counted; a file of the lake was always written.
 _ALWAYS = frozenset({"access_count", "written_at"})
 _TEXT, _NUMBER, _INSTANT, _BOOLEAN = Kind.TEXT, Kind.NUMBER, Kind.INSTANT, Kind.BOOLEAN
@@ -93,6 +122,7 @@ FEATURE_STORE = Governed(
     # Reads are of a study's features of a type, whichever version is the latest.
     read_key="feature_id",
     names=("feature_hash", "feature_id", "source_data_id"),
+    actions=("delete", "archive", "compress", "migrate"),
 )
 TRAINING_CACHE = Governed(
     name="training_cache",
@@ -100,6 +130,7 @@ TRAINING_CACHE = Governed(
     table="ml_training_cache",
     identity=("tenant", "cache_key"),
     fields={
+        "cache_key": _TEXT,
         "model_type": _TEXT,
         "model_version": _TEXT,
         "code_version": _TEXT,
@@ -173,6 +204,90 @@ AGGREGATED_TIME_SERIES = Governed(
     sources={"computed_at": "written_at"},
     anchors=("computed_at",),
     names=("location_grid", "window_label"),
+    actions=("delete", "archive", "compress", "migrate"),
+)
+_RAW: dict[str, Kind] = {
+    "record_hash": _TEXT,
+    "dataset_id": _TEXT,
+    "source_file": _TEXT,
+    "source_sha256": _TEXT,
+    "source_type": _TEXT,
+    "event_id": _TEXT,
+    "date_precision": _TEXT,
+    "month": _TEXT,
+    "licence": _TEXT,
+    "rights_holder": _TEXT,
+    "decimal_latitude": _NUMBER,
+    "decimal_longitude": _NUMBER,
+    "event_start": _INSTANT,
+    "event_end": _INSTANT,
+    "computed_at": _INSTANT,
+}
+OBSERVATIONS = Governed(
+    name="observations",
+    store="lake",
+    table="observations",
+    identity=("record_hash", "variable"),
+    fields={
+        **_RAW,
+        "platform_id": _TEXT,
+        "variable": _TEXT,
+        "value_kind": _TEXT,
+        "qc_flag": _TEXT,
+        "qc_good": _BOOLEAN,
+        "value": _NUMBER,
+        "depth_m": _NUMBER,
+    },
+    # The age of a raw row is that of its delivery, not of the sea it describes.
+    sources={"computed_at": "ingested_at"},
+    anchors=("computed_at",),
+    names=("record_hash", "event_id"),
+    actions=("downsample", "archive", "compress", "migrate"),
+    keeps_all=True,
+    rollup="aggregated_time_series",
+)
+OCCURRENCES = Governed(
+    name="occurrences",
+    store="lake",
+    table="occurrences",
+    identity=("record_hash",),
+    fields={
+        **_RAW,
+        "occurrence_id": _TEXT,
+        "scientific_name": _TEXT,
+        "occurrence_status": _TEXT,
+        "basis_of_record": _TEXT,
+        "country_code": _TEXT,
+        "is_subtotal": _BOOLEAN,
+    },
+    sources={"computed_at": "ingested_at"},
+    anchors=("computed_at",),
+    names=("record_hash", "occurrence_id", "event_id"),
+    # Diversity cannot be computed from diversity: no series stands in for the names of species.
+    actions=("archive", "compress", "migrate"),
+    keeps_all=True,
+)
+
+
+def _archive_of(live: Governed) -> Governed:
+    """What policies see of a dataset's archive: the same rows, aged from the same instant, read by nobody."""
+    fields = {name: kind for name, kind in live.fields.items() if name not in _READS}
+    raw = live.keeps_all
+    return replace(
+        live,
+        name=f"{live.name}_archive",
+        fields=fields,
+        anchors=("computed_at",),
+        read_key=None,
+        actions=("compress", "migrate") if raw else ("delete", "compress", "migrate"),
+        keeps_all=True,
+        archived=True,
+        rollup=None,
+    )
+
+
+FEATURE_STORE_ARCHIVE, SERIES_ARCHIVE, OBSERVATIONS_ARCHIVE, OCCURRENCES_ARCHIVE = map(
+    _archive_of, (FEATURE_STORE, AGGREGATED_TIME_SERIES, OBSERVATIONS, OCCURRENCES)
 )
 PERFORMANCE_METRICS = Governed(
     name="performance_metrics",
@@ -187,7 +302,19 @@ PERFORMANCE_METRICS = Governed(
 
 GOVERNED: dict[str, Governed] = {
     governed.name: governed
-    for governed in (FEATURE_STORE, TRAINING_CACHE, INFERENCE_CACHE, AGGREGATED_TIME_SERIES, PERFORMANCE_METRICS)
+    for governed in (
+        FEATURE_STORE,
+        TRAINING_CACHE,
+        INFERENCE_CACHE,
+        AGGREGATED_TIME_SERIES,
+        PERFORMANCE_METRICS,
+        OBSERVATIONS,
+        OCCURRENCES,
+        FEATURE_STORE_ARCHIVE,
+        SERIES_ARCHIVE,
+        OBSERVATIONS_ARCHIVE,
+        OCCURRENCES_ARCHIVE,
+    )
 }
 
 

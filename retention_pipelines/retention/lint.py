@@ -39,6 +39,8 @@ class Finding:
 def lint(dataset: Governed, policies: PolicySet) -> tuple[Finding, ...]:
     """What is wrong or surprising in a set of policies."""
     if not policies.policies:
+        if dataset.keeps_all:
+            return ()
         return (
             Finding(
                 severity="error",

@@ -122,6 +122,7 @@ class PolicyRegistry:
                     hint="Look at the new version and make the edit again.",
                 )
             saved = replace(policy, version=last + 1)
+            governed(saved.dataset).require_action(saved.policy_id, saved.action)
             others = [_policy(row) for key, row in rows.items() if key != policy.policy_id]
             refused = errors(saved.dataset, (*others, saved))
             if refused:
@@ -175,7 +176,9 @@ def _changed(policy: Policy, changes: Mapping[str, Any]) -> Policy:
             f"{policy.dataset} has no anchor {values['anchor']!r}.",
             hint=f"Anchors: {', '.join(governed(policy.dataset).anchors)}.",
         )
-    return replace(policy, **values)
+    changed = replace(policy, **values)
+    governed(changed.dataset).require_action(changed.policy_id, changed.action)
+    return changed
 
 
 def _lock(con: Connection) -> None:

@@ -17,10 +17,11 @@ from retention_pipelines.postgres.tables import GRAVEYARD, PLAN_ROWS
 from retention_pipelines.retention import act_lake, act_training
 from retention_pipelines.retention.governed import Governed, governed
 from retention_pipelines.retention.graveyard import bring_back_partitions, bring_back_rows
+from retention_pipelines.retention.lake_pack import take_packing_back
 from retention_pipelines.retention.plan_store import PlanRecord, now
 from retention_pipelines.retention.run import Runner
 from retention_pipelines.retention.run_lock import run_lock, who_am_i
-from retention_pipelines.retention.select_lake import row_id
+from retention_pipelines.retention.select_lake import row_id, table_of
 from retention_pipelines.warehouse.duck import bind, statement
 from retention_pipelines.warehouse.log import LogEntry
 from retention_pipelines.warehouse.table import Table
@@ -105,6 +106,8 @@ def _restore(runner: Runner, record: PlanRecord, names: tuple[str, ...] | None, 
                         .where(PLAN_ROWS.c.plan_sha256 == record.sha256, PLAN_ROWS.c.outcome == "removed")
                         .values(outcome="restored")
                     )
+        if names is None and dataset.store == "lake":
+            runner.planner.lake.release(record.sha256)
         runner.step("restored")
     return Restored(plan_sha256=record.sha256, dataset=dataset.name, rows=rows)
 
@@ -113,11 +116,17 @@ def _restore(runner: Runner, record: PlanRecord, names: tuple[str, ...] | None, 
 
 
 def _lake(runner: Runner, record: PlanRecord, dataset: Governed, names: tuple[str, ...] | None) -> int:
-    lake, table = runner.planner.lake, runner.planner.lake.table(dataset.table)
+    lake = runner.planner.lake
+    table = table_of(lake, dataset)
+    if record.action == "compress":
+        if names is None:
+            take_packing_back(table, record.sha256)
+            lake.publish()
+        return 0  # no row was ever gone
     entry = act_lake.commit_of(table, record.sha256)
     if entry is None:
         if names is None:  # a crashed run may have got as far as the archive
-            act_lake.take_archive_back(lake, dataset, record.sha256)
+            act_lake.take_copy_back(lake, dataset, record.sha256, record.action)
         return 0
     if names is None:
         if table.version() == entry.version:
@@ -126,7 +135,7 @@ def _lake(runner: Runner, record: PlanRecord, dataset: Governed, names: tuple[st
         else:
             # Rows may be there again, brought back singly or computed anew: only what is missing comes back.
             rows = _append_gone(table, entry, record, dataset, None)
-        act_lake.take_archive_back(lake, dataset, record.sha256)
+        act_lake.take_copy_back(lake, dataset, record.sha256, record.action)
     else:
         rows = _append_gone(table, entry, record, dataset, names)
     lake.publish()

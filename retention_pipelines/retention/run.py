@@ -22,6 +22,8 @@ from retention_pipelines.retention.plan import Plan, hastened
 from retention_pipelines.retention.plan_store import FOLDER, PlanRecord, PlanStore, now
 from retention_pipelines.retention.planning import Planner, planner
 from retention_pipelines.retention.policy import Policy, PolicySet
+from retention_pipelines.retention.pressure import writing_stopped
+from retention_pipelines.retention.reserve import reserve_given_up
 from retention_pipelines.retention.run_lock import RunLock, run_lock, who_am_i
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.objects import open_objects
@@ -46,7 +48,9 @@ class Outcome:
 
     Attributes:
         removed, kept, missing: rows of the plan that went, stay after all, or had gone already.
-        archived: rows copied to the archive before they went.
+        archived: rows copied to the archive, or to the other root, before they went.
+        rewritten: rows that were packed; none of them went.
+        said: what there is to say of it beside the figures.
         logical_bytes: the removed rows' share of their files or relation.
         file_bytes: bytes of files or relations that are not needed any more once grace is over.
         disk_bytes: what the file system gained when the plan was swept; other writers count too.
@@ -64,6 +68,8 @@ class Outcome:
     file_bytes: int | None
     disk_bytes: int | None
     grace_until: datetime | None
+    rewritten: int = 0
+    said: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,17 +136,35 @@ class Runner:
         self.sweep(policy.dataset, actor=actor)
         return self.execute(self.plan(policy, actor=actor).sha256, confirm=confirm, actor=actor)
 
-    def sweep(self, dataset: str | None = None, *, actor: str | None = None) -> tuple[Outcome, ...]:
-        """Let go for good of what executed plans removed, where their grace is over."""
+    def sweep(
+        self, dataset: str | None = None, *, early: str | None = None, actor: str | None = None
+    ) -> tuple[Outcome, ...]:
+        """Let go for good of what executed plans removed, where their grace is over.
+
+        On a disk so full that writing stopped no grace is longer than the settings say for that. `early` is the whole
+        hash of a plan whose grace a person ends.
+        """
         self.settings.require_full("Sweeping")
         who, instant, swept = actor or who_am_i(), now(self.planner.engine), []
+        if early is not None and early not in {record.sha256 for record in self.store.open() if record.grace_until}:
+            raise PlanError(
+                f"{early} is no whole hash of a plan in its grace.", hint="`retention pressure` lists them."
+            )
         for record in self.store.open(dataset):
-            if record.state not in ("published", "swept") or record.grace_until is None or record.grace_until > instant:
+            if record.state not in ("published", "swept") or not (record.sha256 == early or self._due(record, instant)):
                 continue
             with run_lock(self.server, record.dataset, record.sha256):
                 self._sweep(self.store.record(record.sha256), who)
             swept.append(self.outcome(record.sha256))
         return tuple(swept)
+
+    def _due(self, record: PlanRecord, instant: datetime) -> bool:
+        if record.grace_until is None or record.started_at is None:
+            return False
+        if record.grace_until <= instant:
+            return True
+        longest = timedelta(hours=self.settings.full_disk_grace_hours)
+        return record.started_at + longest <= instant and writing_stopped(self.settings, governed(record.dataset))
 
     def outcome(self, sha256: str) -> Outcome:
         """What became of a plan, by its record."""
@@ -159,6 +183,8 @@ class Runner:
             file_bytes=record.freed_file_bytes,
             disk_bytes=record.freed_disk_bytes,
             grace_until=record.grace_until,
+            rewritten=done.get("rewritten", 0),
+            said=done.get("said"),
         )
 
     # -- the steps ------------------------------------------------------------------------------------------------
@@ -317,8 +343,8 @@ class Runner:
 
 @contextmanager
 def runner(settings: Settings, *, limits: Limits | None = None, step: Step = _nothing) -> Iterator[Runner]:
-    """Open the stores of these settings for executing plans."""
-    with open_server(settings) as server, planner(settings) as planning:
+    """Open the stores of these settings for executing plans; on a full disk the reserve is given up first."""
+    with reserve_given_up(settings), open_server(settings) as server, planner(settings) as planning:
         objects = open_objects(f"{planning.lake.root}/{FOLDER}", settings.storage_options)
         yield Runner(
             settings=settings,

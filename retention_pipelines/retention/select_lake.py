@@ -3,9 +3,10 @@
 What belongs here: reading and deciding. What does not: the rules (`compiled.py`), sealing (`plan.py`), removing.
 """
 
+import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from itertools import groupby
@@ -19,9 +20,11 @@ from retention_pipelines.retention.decide import Protection, in_order
 from retention_pipelines.retention.filter.ast import fields
 from retention_pipelines.retention.governed import Governed
 from retention_pipelines.retention.lake_rows import counted_reads, rows_of
-from retention_pipelines.retention.plan import ROW_SCHEMA, PartitionPlan, Plan, VerdictCount, fate, seal
+from retention_pipelines.retention.plan import REWRITE_SHARE, ROW_SCHEMA, PartitionPlan, Plan, VerdictCount, fate, seal
 from retention_pipelines.retention.policy import Action, PolicySet
 from retention_pipelines.warehouse import Lake, LakeFile
+from retention_pipelines.warehouse.layout import is_packed
+from retention_pipelines.warehouse.objects import Objects, open_objects
 from retention_pipelines.warehouse.table import Table
 
 
@@ -43,7 +46,7 @@ def plan_lake(
     of `READS_SCHEMA`: how often rows were read, by the value of the dataset's `read_key`. Memory holds the names of the
     rows that go from partitions that are rewritten, and counts of all others.
     """
-    table, con = lake.table(dataset.table), lake.con
+    table, con = table_of(lake, dataset), lake.con
     version = table.version()
     files = table.files(version=version)
     ordered = in_order(protections)
@@ -52,7 +55,10 @@ def plan_lake(
     with counted_reads(con, reads):
         numbers = _numbers(decided(con, table, files, rules, []), partition_by)
         partitions = _partitions(files, numbers, partition_by, erasing=any(one.kind == "erasure" for one in ordered))
-        rewritten = {one.partition for one in partitions if one.fate == "rewrite"}
+        if action == "compress":
+            partitions = _to_pack(partitions, files, partition_by, tried_files(lake, table))
+        # Packing concerns whole files, whoever's rows are in them.
+        rewritten = {one.partition for one in partitions if one.fate == "rewrite" and action != "compress"}
         # Only where a partition is rewritten do the names of rows matter: they cost more to read than all the rest.
         named = [file for file in files if folder(file, partition_by) in rewritten]
         rows = _rows(decided(con, table, named, rules, dataset.identity), rules, partition_by)
@@ -189,6 +195,43 @@ def _partitions(
         what = fate(rows=rows[name], expired=expired[name], newest=place in newest, erasing=erasing)
         plans.append(PartitionPlan(partition=name, rows=rows[name], expired=expired[name], size_bytes=size, fate=what))
     return tuple(plans)
+
+
+def _to_pack(
+    partitions: Sequence[PartitionPlan],
+    files: Sequence[LakeFile],
+    partition_by: Sequence[str],
+    tried: Collection[str],
+) -> tuple[PartitionPlan, ...]:
+    """Partitions to be packed: those due of which enough is not packed yet, and was not tried in vain."""
+    loose: Counter[str] = Counter()
+    for file in files:
+        if not is_packed(file.path) and file.path not in tried:
+            loose[folder(file, partition_by)] += file.bytes
+    return tuple(
+        replace(one, fate="keep" if loose[one.partition] < REWRITE_SHARE * one.size_bytes else "rewrite")
+        if one.fate in ("drop", "rewrite")
+        else one
+        for one in partitions
+    )
+
+
+def table_of(lake: Lake, dataset: Governed) -> Table:
+    """The table that holds a dataset: its own, or its archive."""
+    return lake.archive_table(dataset.table) if dataset.archived else lake.table(dataset.table)
+
+
+def tried_object(lake: Lake, table: Table) -> tuple[Objects, str]:
+    """Where it is remembered which files were packed in vain, as JSON list of paths."""
+    return open_objects(
+        f"{lake.root}/_plans", lake.settings.storage_options
+    ), f"tried-{table.root.split('/')[-2]}-{table.name}.json"
+
+
+def tried_files(lake: Lake, table: Table) -> frozenset[str]:
+    """Files that were packed in vain: they would hardly have become smaller."""
+    objects, name = tried_object(lake, table)
+    return frozenset(json.loads(objects.read(name) or b"[]"))
 
 
 def _counts(

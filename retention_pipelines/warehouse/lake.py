@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -13,12 +14,13 @@ from obstore.fsspec import FsspecStore
 
 from retention_pipelines.catalog import DATASETS, dataset
 from retention_pipelines.disk import require_space
-from retention_pipelines.errors import CommitConflict, LakeError
+from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.archive import move_rows
 from retention_pipelines.warehouse.duck import open_connection, quote_name, remove_spill_of_the_dead
 from retention_pipelines.warehouse.faults import storage_faults
 from retention_pipelines.warehouse.journal import Journal
+from retention_pipelines.warehouse.kept import Kept, keep, kept_now, release
 from retention_pipelines.warehouse.log import LogEntry
 from retention_pipelines.warehouse.objects import StoreObjects, open_objects, store_options
 from retention_pipelines.warehouse.published import (
@@ -80,13 +82,44 @@ class Lake:
         """The table that holds a dataset's archived rows."""
         return self._open(name, f"{self.root}/_archive/{name}", f"archive of {name}")
 
+    def cold_table(self, name: str) -> Table:
+        """The table that holds the rows of a dataset that migrated to the other root."""
+        return self._open(name, f"{self.cold_root}/{name}", f"cold {name}")
+
+    def tier(self, name: str) -> Table:
+        """The table of a dataset, of its archive (`…_archive`) or of what migrated (`…_cold`)."""
+        if name in DATASETS:
+            return self.table(name)
+        dataset, _, tier = name.rpartition("_")
+        return self.cold_table(dataset) if tier == "cold" else self.archive_table(dataset)
+
+    @property
+    def cold_root(self) -> str:
+        """Where rows migrate to: an absolute path or an s3:// address."""
+        root = self.settings.cold_root
+        if root is None:
+            raise LakeError("There is no other root to migrate rows to.", hint="Set RETENTION_COLD_ROOT.")
+        found = root if "://" in root else str(Path(root).absolute())
+        if found == self.root or found.startswith(f"{self.root}/") or self.root.startswith(f"{found}/"):
+            raise LakeError(
+                f"{found} and the lake are one inside the other.", hint="RETENTION_COLD_ROOT must lie outside of it."
+            )
+        return found
+
+    def tiers(self) -> dict[str, Table]:
+        """Tables beside the live ones: `<dataset>_archive`, and `<dataset>_cold` on the other root."""
+        found = {f"{name}_archive": self.archive_table(name) for name in DATASETS}
+        if self.settings.cold_root is not None:
+            found |= {f"{name}_cold": self.cold_table(name) for name in DATASETS}
+        return {name: table for name, table in found.items() if table.version() >= 0}
+
     def _open(self, name: str, root: str, key: str) -> Table:
         if key not in self._tables:
             self._tables[key] = Table(
                 dataset(name),
                 root,
                 self.con,
-                self.settings.storage_options,
+                self.settings.cold_storage_options if key.startswith("cold ") else self.settings.storage_options,
                 transactions=self._transactions if key == name else None,
                 read_only=self.settings.mode == "read_only",
                 stop_share=self._stop_share,
@@ -148,11 +181,35 @@ class Lake:
         return found
 
     def vacuum(self, name: str) -> list[str]:
-        """Delete files that neither the last 7 days nor the published state need; returns their paths.
+        """Delete files that neither the last 7 days, nor the published state, nor a keeper need; returns their paths.
 
         Published trees are hard links, so the space is free when the generations that show a file are rotated away.
         """
-        return self.table(name).vacuum(keep_versions=[self.published().versions.get(name, -1)])
+        return self.tier(name).vacuum(keep_versions=self.needed_versions(name))
+
+    def keep(self, keeper: str, tables: Mapping[str, tuple[int, ...]], *, until: datetime) -> None:
+        """Let vacuum keep the files of these versions of tables until an instant, or until `release`."""
+        self.settings.require_full("Keeping files")
+        keep(self._objects, Kept(keeper=keeper, tables=tables, until=until))
+
+    def release(self, keeper: str) -> None:
+        """Let vacuum take what only this keeper needed."""
+        self.settings.require_full("Releasing files")
+        release(self._objects, keeper)
+
+    def needed_versions(self, name: str) -> list[int]:
+        """Older versions of a table whose files must stay: what readers are shown, and what keepers need."""
+        wanted = {self.published().versions.get(name, -1)}
+        for kept in kept_now(self._objects):
+            wanted |= set(kept.tables.get(name, ()))
+        return sorted(version for version in wanted if version >= 0 and self._is_known(name, version))
+
+    def _is_known(self, name: str, version: int) -> bool:
+        try:
+            self.tier(name).files(version=version)
+        except OutsideRestoreWindow:
+            return False
+        return True
 
     # -- what readers see -------------------------------------------------------------------------------------------
 
@@ -201,6 +258,8 @@ class Lake:
         for name in DATASETS:
             rows = view_text(self.table(name), manifest.versions.get(name, -1))
             target.execute(f"create or replace temp view {quote_name(name)} as select * from {rows}")
+        for name, table in self.tiers().items():
+            target.execute(f"create or replace temp view {quote_name(name)} as select * from {table.scan()}")
 
     def close(self) -> None:
         """Close the connection."""
@@ -225,5 +284,6 @@ def _spill_dir(settings: Settings) -> str:
 
 def register_store(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Let DuckDB read and write the lake's object store through obstore; no extension needed."""
-    if settings.storage_options is not None:
-        con.register_filesystem(FsspecStore("s3", **store_options(settings.storage_options)))
+    options = settings.storage_options or settings.cold_storage_options
+    if options is not None:
+        con.register_filesystem(FsspecStore("s3", **store_options(options)))

@@ -24,7 +24,8 @@ from retention_pipelines.warehouse.commit import COMPACT, TRIES, Change, Commit,
 from retention_pipelines.warehouse.duck import beside, quote_name
 from retention_pipelines.warehouse.faults import storage_faults
 from retention_pipelines.warehouse.files import scan_text, write_parquet
-from retention_pipelines.warehouse.listing import Keep, LakeFile, live_files
+from retention_pipelines.warehouse.layout import Layout
+from retention_pipelines.warehouse.listing import Keep, LakeFile, keep_age, live_files
 from retention_pipelines.warehouse.log import DeltaLog, LogEntry
 from retention_pipelines.warehouse.objects import open_objects
 from retention_pipelines.warehouse.reads import note_read
@@ -223,18 +224,24 @@ class Table:
     # -- writing ------------------------------------------------------------------------------------------------
 
     def write_files(
-        self, select: str, *, partitions: Collection[str] | None = None, frees: bool = False
+        self,
+        select: str,
+        *,
+        partitions: Collection[str] | None = None,
+        frees: bool = False,
+        layout: Layout | None = None,
     ) -> list[AddAction]:
         """Write rows as files that nobody sees until they are committed; a crash leaves orphans for vacuum.
 
         `partitions`: see `append`. `frees` says that less remains than was there, so that no full disk refuses it.
+        `layout`: another order and packing than the catalog's and the writer's own.
         """
         self._require_writable()
         if not frees:
             require_space(self.root, self._stop_share)
         if self._local:
             os.makedirs(self.root, exist_ok=True)
-        return write_parquet(self.con, self.dataset, self.root, select, partitions=partitions)
+        return write_parquet(self.con, self.dataset, self.root, select, partitions=partitions, layout=layout)
 
     def commit(
         self,
@@ -375,6 +382,8 @@ class Table:
                 groups.setdefault(tuple(file.partition.values()), []).append(file)
             chosen = [files for files in groups.values() if len(files) >= min_files]
             adds = [add for files in chosen for add in self.write_files(transform(self.scan_files(files)))]
+            if op == COMPACT:
+                keep_age(adds, [file for files in chosen for file in files])
             removes = [file for files in chosen for file in files]
             return self.commit(delta, adds, removes, op=op, transactions=transactions)
 
@@ -479,6 +488,36 @@ class Table:
             retention_hours=older_than_hours, dry_run=False, full=True, keep_versions=keep or None
         )
         return deleted
+
+    def discard(self, path: str) -> None:
+        """Delete a file that this process has written and nobody has committed."""
+        self._require_writable()
+        self._objects.delete(path)
+
+    def remove_unneeded(self, paths: Collection[str], *, keep_versions: Collection[int]) -> list[str]:
+        """Delete files that a commit took out, but for those that the newest state or `keep_versions` need.
+
+        Unlike vacuum at once: for files nobody may go back to any more. Readers of an older state that are at it right
+        now get a clean error, so the commit should be some time ago.
+        """
+        self._require_writable()
+        needed = {file.path for file in self.files(version=self.version())}
+        for version in keep_versions:
+            needed |= {file.path for file in self.files(version=version)}
+        gone = sorted(path for path in set(paths) - needed if self._objects.exists(path))
+        for path in gone:
+            self._objects.delete(path)
+        return gone
+
+    def keep_log(self, days: int) -> None:
+        """Keep entries of the log at least so long: files can only be put back while it tells of them."""
+        self._require_writable()
+        delta = self.delta()
+        said = str((delta.metadata().configuration or {}).get("delta.logRetentionDuration", "interval 30 days"))
+        kept = int("".join(filter(str.isdigit, said)) or 0) if said.endswith("days") else 0
+        if days > kept:
+            delta.alter.set_table_properties({"delta.logRetentionDuration": f"interval {days} days"})
+            self._reader = None
 
     # -- guards -------------------------------------------------------------------------------------------------
 

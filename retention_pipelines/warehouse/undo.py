@@ -173,7 +173,8 @@ def _put_back(file: LakeFile) -> AddAction:
         path=file.path,
         size=file.bytes,
         partition_values=dict(file.partition),
-        modification_time=int(time.time() * 1000),
+        # As old as it was: data whose age is that of its file must not be young again by going and coming back.
+        modification_time=int(file.written_at.timestamp() * 1000 if file.written_at else time.time() * 1000),
         data_change=True,
         stats=restored_statistics(file.rows, file.minimum, file.maximum, file.nulls),
     )

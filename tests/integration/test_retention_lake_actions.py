@@ -1,0 +1,268 @@
+"""What runs do with lake rows beside deleting: packing, migrating, letting raw go behind a proven rollup, and back."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from retention_pipelines.errors import PolicyError, RunRefused
+from retention_pipelines.retention.defaults import read_policies
+from retention_pipelines.retention.governed import GOVERNED
+from retention_pipelines.retention.policy import Policy
+from retention_pipelines.retention.restore import restore_plan
+from retention_pipelines.retention.run import Outcome, Runner, runner
+from retention_pipelines.series.aggregate import update_series
+from retention_pipelines.settings import Settings
+from retention_pipelines.warehouse.layout import is_packed
+from tests.fixtures.retention import add_features, feature_rows
+from tests.unit.warehouse.rows import rows
+
+pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
+# Two days of two months, delivered two years and one day ago; every tenth value is of bad quality.
+_MONTH = "['2020-01', '2020-02', '2020-03'][1 + (i % 3)::int]"
+RAW = {
+    "record_hash": "'raw-' || i",
+    "month": _MONTH,
+    "event_start": f"({_MONTH} || '-1' || (i % 2) || ' 12:00:00+00')::timestamptz",
+    "event_end": f"({_MONTH} || '-1' || (i % 2) || ' 12:00:01+00')::timestamptz",
+    "variable": "'temperature_degc'",
+    "value": "10 + i / 7.0",
+    "depth_m": "(i % 40)::double",
+    "qc_good": "i % 10 <> 0",
+    "decimal_latitude": "50 + (i % 4)::double",
+    "decimal_longitude": "-30.0::double",
+    "ingested_at": "now() - to_days(if(i % 3 = 2, 1, 800))",
+}
+
+
+def policy(written: str) -> Policy:
+    return read_policies(written)[0]
+
+
+def execute(retention: Runner, one: Policy) -> tuple[Any, Outcome]:
+    saved = retention.planner.registry.set(one, created_by="ana")
+    plan = retention.plan(saved)
+    return plan, retention.execute(plan.sha256, confirm=plan.sha256)
+
+
+def act(retention: Runner, action: str, grace_days: int = 7) -> tuple[Any, Outcome]:
+    registry = retention.planner.registry
+    return execute(retention, registry.proposed("fs_low_quality", {"action": action, "grace_days": grace_days}))
+
+
+def end_grace(retention: Runner) -> None:
+    with retention.planner.engine.begin() as con:
+        con.execute(text("update plans set grace_until = now() - interval '1 second' where state = 'published'"))
+
+
+def held(retention: Runner, table: Any) -> dict[str, tuple[Any, ...]]:
+    place = table.dataset.column_names.index("feature_hash")
+    return {row[place]: row for row in table.con.execute(f"from {table.scan()}").fetchall()}
+
+
+@pytest.fixture
+def cold(database_settings: Settings, tmp_path: Path) -> Iterator[Runner]:
+    """A runner with another root to migrate to."""
+    with runner(database_settings.model_copy(update={"cold_root": str(tmp_path / "cold")})) as opened:
+        yield opened
+
+
+def test_packing_takes_less_space_changes_no_value_and_is_done_once(retention: Runner) -> None:
+    for part in range(4):  # many small files, as deliveries make them
+        table = retention.planner.lake.table("feature_store")
+        table.append(
+            rows(
+                "feature_store",
+                600,
+                feature_hash=f"'{part}-' || i",
+                month="'2026-0' || (1 + i % 2)",
+                computed_at="now() - to_days(400)",
+            )
+        )
+    before, files = feature_rows(retention), table.files()
+    plan, outcome = act(retention, "compress")
+    assert plan.removed_rows == outcome.removed == outcome.kept == 0
+    assert outcome.rewritten == len(before)
+    assert outcome.file_bytes > 0.05 * sum(file.bytes for file in files)
+    assert "sorted by" in str(outcome.said)
+    assert feature_rows(retention) == before
+    assert all(is_packed(file.path) for file in table.files())
+    # What was known of the rows is known of the new files, so that queries skip the same.
+    least = min(file.minimum["computed_at"] for file in files)
+    assert min(file.minimum["computed_at"] for file in table.files()) == least
+    # Data whose age is that of its file is no younger for it.
+    assert {file.written_at for file in table.files()} <= {file.written_at for file in files}
+    retention.planner.lake.create_views()
+    assert retention.planner.lake.con.execute("select count(*) from feature_store").fetchall() == [(len(before),)]
+    again = retention.plan(retention.planner.registry.get("fs_low_quality"))
+    assert {one.fate for one in again.partitions} == {"keep"}
+    restore_plan(retention, plan.sha256)
+    assert sorted(file.path for file in table.files()) == sorted(file.path for file in files)
+    assert feature_rows(retention) == before
+
+
+def test_packing_that_saves_nothing_is_not_committed_nor_tried_again(retention: Runner) -> None:
+    add_features(retention, 900)
+    table = retention.planner.lake.table("feature_store")
+    version = table.version()
+    plan, outcome = act(retention, "compress")
+    assert "rewrite" in {one.fate for one in plan.partitions}
+    assert (table.version(), outcome.rewritten, outcome.file_bytes) == (version, 0, 0)
+    assert "no partition would become" in str(outcome.said)
+    again = retention.plan(retention.planner.registry.get("fs_low_quality"))
+    assert "rewrite" not in {one.fate for one in again.partitions}
+
+
+def test_migrated_rows_are_on_the_other_root_and_come_back(cold: Runner) -> None:
+    add_features(cold, 900)
+    before = feature_rows(cold)
+    plan, outcome = act(cold, "migrate")
+    there = held(cold, cold.planner.lake.cold_table("feature_store"))
+    assert outcome.archived == outcome.removed == len(there) == plan.removed_rows > 0
+    assert feature_rows(cold) | there == before
+    cold.planner.lake.create_views()
+    assert cold.planner.lake.con.execute("select count(*) from feature_store_cold").fetchall() == [(len(there),)]
+    restore_plan(cold, plan.sha256)
+    assert feature_rows(cold) == before
+    assert held(cold, cold.planner.lake.cold_table("feature_store")) == {}
+
+
+def test_without_another_root_nothing_migrates(retention: Runner) -> None:
+    add_features(retention, 300)
+    before = feature_rows(retention)
+    with pytest.raises(RunRefused, match="no other root"):
+        act(retention, "migrate")
+    assert feature_rows(retention) == before
+
+
+def test_a_migration_that_was_cut_off_anywhere_is_one_migration(cold: Runner) -> None:
+    add_features(cold, 900)
+    before = feature_rows(cold)
+    registry = cold.planner.registry
+    plan = cold.plan(registry.set(registry.proposed("fs_low_quality", {"action": "migrate"}), created_by="ana"))
+    for point in ("marked", "archived", "committed", "shown"):
+
+        def die(name: str, point: str = point) -> None:
+            if name == point:
+                raise RunRefused("cut off")
+
+        with pytest.raises(RunRefused, match="cut off"):
+            replace(cold, step=die).execute(plan.sha256, confirm=plan.sha256)
+    outcome = cold.execute(plan.sha256)
+    there = held(cold, cold.planner.lake.cold_table("feature_store"))
+    assert outcome.removed == outcome.archived == len(there) == plan.removed_rows
+    assert feature_rows(cold) | there == before
+
+
+def test_vacuum_leaves_what_a_long_grace_needs_and_the_sweep_deletes_it(retention: Runner) -> None:
+    add_features(retention, 900)
+    before = feature_rows(retention)
+    plan, _ = act(retention, "delete", grace_days=60)
+    lake, table = retention.planner.lake, retention.planner.lake.table("feature_store")
+    assert table.delta().metadata().configuration["delta.logRetentionDuration"].split()[1] > "60"
+    entry = next(one for one in table.history() if one.removed)
+    gone = [Path(table.root, path) for path in entry.removed]
+    with_all = lake.needed_versions("feature_store")
+    assert entry.version - 1 in with_all
+    # What the sweep of another plan deletes is not what this one needs.
+    assert table.remove_unneeded(entry.removed, keep_versions=with_all) == []
+    restore_plan(retention, plan.sha256)
+    assert feature_rows(retention) == before
+    plan, _ = act(retention, "delete", grace_days=3)
+    end_grace(retention)
+    assert all(path.exists() for path in gone)
+    # A commit of more than a day ago: nobody is at its files any more.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("retention_pipelines.retention.run_lake._READERS", timedelta(seconds=-5))
+        (swept,) = retention.sweep()
+    assert swept.state == "done"
+    assert not any(path.exists() for path in gone)
+    assert len(feature_rows(retention)) == len(before) - plan.removed_rows
+
+
+DOWNSAMPLE = """
+observations: [{id: raw, priority: 1, match: everything, keep_days: 365, action: downsample, reason: R}]
+"""
+
+
+def test_raw_goes_only_behind_its_proven_rollup(retention: Runner) -> None:
+    lake = retention.planner.lake
+    raw = lake.table("observations")
+    raw.append(rows("observations", 600, **RAW))
+    update_series(lake)
+    series = lake.con.execute(f"from {lake.table('aggregated_time_series').scan()} order by all").fetchall()
+    plan, outcome = execute(retention, policy(DOWNSAMPLE))
+    # Rows of two months are old enough; those of bad quality enter no statistic and stay.
+    assert plan.removed_rows == 400
+    assert (outcome.removed, outcome.kept) == (360, 40)
+    assert "40 because they enter no daily statistic" in str(outcome.said)
+    left = lake.con.execute(f"select qc_good, month, count(*) from {raw.scan()} group by all order by all").fetchall()
+    assert left == [(False, "2020-01", 20), (False, "2020-02", 20), (False, "2020-03", 20), (True, "2020-03", 180)]
+    # The series says what it said, and is not computed from what is left.
+    update_series(lake)
+    assert lake.con.execute(f"from {lake.table('aggregated_time_series').scan()} order by all").fetchall() == series
+    restore_plan(retention, plan.sha256)
+    assert lake.con.execute(f"select count(*) from {raw.scan()}").fetchall() == [(600,)]
+
+
+def test_raw_whose_rollup_differs_stays_with_the_reason(retention: Runner) -> None:
+    lake = retention.planner.lake
+    raw, series = lake.table("observations"), lake.table("aggregated_time_series")
+    raw.append(rows("observations", 600, **RAW))
+    update_series(lake)
+    # A rollup that is complete and newer, but wrong in one cell: somebody wrote to it.
+    series.rewrite(
+        lambda found: f"select * replace (if(location_grid = '51.0_-30.0', mean + 1e-3, mean) as mean) from {found}",
+        op="tampered",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("retention_pipelines.retention.lake_rollup.update_series", lambda *_, **__: None)
+        plan, outcome = execute(retention, policy(DOWNSAMPLE))
+    assert "because the rollup sums up to something else" in str(outcome.said)
+    assert 0 < outcome.removed < 360
+    kept = lake.con.execute(
+        f"select distinct decimal_latitude from {raw.scan()} where qc_good and month < '2020-03'"
+    ).fetchall()
+    assert kept == [(51.0,)]
+    assert outcome.removed + outcome.kept == plan.removed_rows
+
+
+def test_a_rollup_that_is_missing_is_computed_first(retention: Runner) -> None:
+    lake = retention.planner.lake
+    lake.table("observations").append(rows("observations", 600, **RAW))
+    assert execute(retention, policy(DOWNSAMPLE))[1].removed == 360
+    assert sum(file.rows for file in lake.table("aggregated_time_series").files()) > 0
+
+
+@pytest.mark.parametrize(
+    ("dataset", "action"),
+    [
+        ("observations", "delete"),
+        ("occurrences", "delete"),
+        ("occurrences", "downsample"),
+        ("feature_store", "downsample"),
+        ("feature_store_archive", "archive"),
+        ("observations_archive", "delete"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_when_the_policy_is_set(retention: Runner, dataset: str, action: str) -> None:
+    with pytest.raises(PolicyError, match="cannot be"):
+        policy(f"{dataset}: [{{id: p, priority: 1, match: everything, keep_days: 1, action: {action}, reason: R}}]")
+    assert action not in GOVERNED[dataset].actions
+
+
+def test_the_archive_is_governed_like_what_it_holds(retention: Runner) -> None:
+    add_features(retention, 900)
+    act(retention, "archive")
+    archive = retention.planner.lake.archive_table("feature_store")
+    held_before = held(retention, archive)
+    one = policy("feature_store_archive: [{id: fa, priority: 1, match: everything, keep_days: 1000, reason: R}]")
+    plan, outcome = execute(retention, one)
+    assert outcome.removed == plan.removed_rows > 0
+    assert len(held(retention, archive)) == len(held_before) - outcome.removed
+    restore_plan(retention, plan.sha256)
+    assert held(retention, archive) == held_before
