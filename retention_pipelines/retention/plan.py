@@ -39,7 +39,9 @@ class PartitionPlan:
     Attributes:
         partition: its name, such as `feature_type=species/month=2026-06`; empty where a table has none.
         size_bytes: bytes of its files, or of the relation.
-        fate: keep (nothing expired), drop (whole), rewrite (without the expired rows), or leave for a later run.
+        fate: keep (nothing expired, or packed already), drop (whole), rewrite (without the expired rows; packed), or
+            leave for a later run.
+        told: digest over which rows it holds, where it goes whole and no row of it is named; None: not known.
     """
 
     partition: str
@@ -47,6 +49,7 @@ class PartitionPlan:
     expired: int
     size_bytes: int
     fate: Fate
+    told: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +127,9 @@ class Plan:
 
     @property
     def removed_rows(self) -> int:
-        """Rows that executing the plan removes."""
+        """Rows that executing the plan takes out of the dataset; compressing takes none out."""
+        if self.action == "compress":
+            return 0
         return sum(partition.expired for partition in self.partitions if partition.fate in ("drop", "rewrite"))
 
     @property
@@ -227,7 +232,10 @@ def is_intact(plan: Plan) -> bool:
 
 
 def _fields(one: PartitionPlan | VerdictCount) -> Mapping[str, str | int | None]:
-    return {name: getattr(one, name) for name in one.__slots__}
+    found = {name: getattr(one, name) for name in one.__slots__}
+    if (told := found.pop("told", None)) is not None:
+        found["told"] = str(told)  # larger than what JSON numbers hold everywhere
+    return found
 
 
 def _digest(rows: pa.Table) -> str:
