@@ -38,6 +38,10 @@ _COMMANDS: Commands = {
     "hold": (f"{_CLI}.holds:hold", "Keep what matches until it is released."),
     "release": (f"{_CLI}.holds:release", "End a hold."),
     "holds": (f"{_CLI}.holds:holds", "List the holds in force."),
+    "erase": (f"{_CLI}.erase:erase", "Erase a study, taxon, contributor or dataset from every tier."),
+    "pin": (f"{_CLI}.holds:pin", "Keep what matches until a date or until it is unpinned."),
+    "unpin": (f"{_CLI}.holds:unpin", "Take a pin away."),
+    "pins": (f"{_CLI}.holds:pins", "List the pins in force."),
     "demo": (f"{_CLI}.demo:demo", "Show the whole way on simulated data, or on real files with --data."),
 }
 _GROUPS: Mapping[str, tuple[str, Commands]] = {
@@ -71,6 +75,15 @@ _GROUPS: Mapping[str, tuple[str, Commands]] = {
             "set": (f"{_CLI}.policies:set_policy", "Change a policy; its effect is shown first."),
             "lint": (f"{_CLI}.policies:lint_policies", "Say what is wrong or surprising in the policies."),
             "diff": (f"{_CLI}.policies:diff", "Say in what two versions of a policy differ."),
+        },
+    ),
+    "models": (
+        "Models, what they need kept, and until when.",
+        {
+            "list": (f"{_CLI}.models:list_models", "List every version of every model."),
+            "register": (f"{_CLI}.models:register", "Register a version, and what it needs."),
+            "retire": (f"{_CLI}.models:retire", "End a model's life; its window begins."),
+            "roots": (f"{_CLI}.models:roots", "List what models need kept."),
         },
     ),
     "budgets": (

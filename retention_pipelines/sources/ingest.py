@@ -22,6 +22,7 @@ from retention_pipelines.errors import ConservationError, FileRefused, Retention
 from retention_pipelines.sources.check import check, load_macros, tidy_rows
 from retention_pipelines.sources.delimited import DelimitedReader, count_rows, draft_beside_state
 from retention_pipelines.sources.discovery import CHANGED, Discovery, Unreadable, discover, siblings
+from retention_pipelines.sources.erased import ErasedSubject, read_erased, refuse_erased, suppress
 from retention_pipelines.sources.ledger import already_ingested, fingerprint, keep_aside, record
 from retention_pipelines.sources.mapping import Mapping, Mappings
 from retention_pipelines.sources.report import FileReport, IngestReport
@@ -111,6 +112,8 @@ class _Call:
             if recognition.role != "records":
                 return self._lookup(file, recognition)
             return self._records(file, recognition, around)
+        except ErasedSubject as refusal:
+            return _refuse_erased(self.lake, file, str(refusal), self.now)
         except SourceError as refusal:
             return _refuse(self.lake, file, recognition, str(refusal), self.now)
 
@@ -139,6 +142,9 @@ class _Call:
         with _unforeseen_refused():
             parts = list(reader.read(file, recognition, around, con))
         try:
+            erased = read_erased(self.lake)
+            for part in parts:
+                refuse_erased(erased, part)
             if any(one.changed() for one in (file, *(lookup for part in parts for lookup in part.lookups))):
                 raise FileRefused(CHANGED)
             if not parts or all(part.read == 0 for part in parts):
@@ -194,8 +200,12 @@ class _Call:
 
     def _take_part(self, file: RawFile, part: Staged, op: str) -> tuple[_Counts, dict[str, int], set[str]]:
         con, target = self.lake.con, self.lake.table(part.dataset)
+        # Within the transaction: an order that came meanwhile waits for it, or is on the list.
+        erased = read_erased(self.lake)
+        refuse_erased(erased, part)
         with _unforeseen_refused():
             check(con, part, now=self.now)
+            suppress(con, erased, part)
         con.execute(statement(_SQL, "twins"))
         touched = {row[0] for row in con.execute(_MONTHS).fetchall()}
         bind(con, "lake_rows", target.scan(keep=_near(touched, part.dataset_id)))
@@ -298,6 +308,17 @@ def _refuse_unreadable(lake: Lake, one: Unreadable, now: datetime) -> FileReport
         ),
     )  # fmt: skip
     with lake.transaction(f"refuse:{one.sha256}") as op:
+        record(lake, report, op=op)
+    return report
+
+
+def _refuse_erased(lake: Lake, file: RawFile, why: str, now: datetime) -> FileReport:
+    """Refuse a file without keeping a copy, or its name, which may say what was erased."""
+    report = FileReport(
+        path=f"erased/{file.sha256[:12]}", sha256=file.sha256, bytes=file.size, status="refused", error=why,
+        ingested_at=now,
+    )  # fmt: skip
+    with lake.transaction(f"refuse:{file.sha256}") as op:
         record(lake, report, op=op)
     return report
 

@@ -14,6 +14,7 @@ REASONS: dict[str, str] = {
     "missing_date": "The date is empty.",
     "invalid_date": "The date is in no calendar, or in a form the format or mapping does not name.",
     "invalid_value": "A count, quantity or depth is not a number, or a count is negative.",
+    "erased": "An order erased what the row is about; nothing of it is kept but its place in the file.",
 }
 
 #: Remarks on accepted rows (the column `flags`).

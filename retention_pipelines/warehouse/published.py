@@ -128,6 +128,13 @@ class Folder:
                     self._rotate(new.generation)
                 return new
 
+    def forget_past(self) -> None:
+        """Remove every generation but the one that is shown, and the trees that only they show."""
+        with storage_faults(self._root), FileLock(f"{self._base}/lock", is_singleton=False):
+            newest = parse_manifest(self._objects.read(MANIFEST)).generation
+            if newest in self._generations():
+                self._rotate(newest, keep=1)
+
     def _generations(self) -> list[int]:
         return [int(entry.name) for entry in os.scandir(self._base) if entry.name.isdigit()]
 
@@ -220,9 +227,9 @@ class Folder:
         os.symlink(target, draft)
         os.replace(draft, path)
 
-    def _rotate(self, newest: int) -> None:
+    def _rotate(self, newest: int, *, keep: int = KEEP_GENERATIONS) -> None:
         """Remove all but the last generations and the trees they show: hard links hold disk space."""
-        kept = range(newest, newest - KEEP_GENERATIONS, -1)
+        kept = range(newest, newest - keep, -1)
         shown: set[tuple[str, int]] = set()
         for number in kept:
             content = self._objects.read(f".published/{number:012d}/manifest.json")

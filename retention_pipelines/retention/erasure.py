@@ -1,0 +1,439 @@
+"""Erasure orders: a preview that a person reads and confirms, the erasure through every tier, and its certificate.
+
+The subject's name is kept nowhere but in a file of this machine, readable by its owner only, from the preview until the
+order is done; Postgres and the lake know keyed digests. Every step may be repeated, so a crash anywhere and the same
+confirmation again is one clean erasure. What a legal hold keeps stays, and the order stays open. What does not belong
+here: what is removed in a tier (`erasure_lake.py`, `erasure_postgres.py`, `erasure_files.py`).
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+from sqlalchemy import Connection, Engine, func, insert, select, update
+
+from retention_pipelines.catalog import DATASETS
+from retention_pipelines.errors import PlanError, PolicyError
+from retention_pipelines.postgres import audit
+from retention_pipelines.postgres.address import EVERY_TENANT, Deadlines
+from retention_pipelines.postgres.engine import open_engine
+from retention_pipelines.postgres.server import Server, open_server
+from retention_pipelines.postgres.tables import ERASURE_ORDERS, SERVING_LOADS
+from retention_pipelines.retention.erasure_files import FileErasure
+from retention_pipelines.retention.erasure_lake import LakeErasure, Traces
+from retention_pipelines.retention.erasure_postgres import DatabaseErasure
+from retention_pipelines.retention.erasure_subject import Subject
+from retention_pipelines.retention.governed import FEATURE_STORE, GOVERNED
+from retention_pipelines.retention.held import held_studies
+from retention_pipelines.retention.plan_store import driver, now
+from retention_pipelines.retention.planning import Planner, planner
+from retention_pipelines.retention.run_lock import run_lock, who_am_i
+from retention_pipelines.series.serving import load_serving_copy
+from retention_pipelines.settings import Settings
+from retention_pipelines.sources.erased import add_erased, digest_for
+
+FOLDER = "erasures"
+_SLOW = Deadlines(statement=1800.0, lock=300.0, idle_in_transaction=1800.0)
+Step = Callable[[str], None]
+# What is left may have been written by somebody who had read it before it went.
+_LOOKS = 3
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What an erasure would remove; `sha256` is what a person confirms.
+
+    Attributes:
+        counts: rows and files about the subject, by tier; caches go whole.
+        held: rows that legal holds keep.
+    """
+
+    sha256: str
+    kind: str
+    reason: str
+    counts: Mapping[str, int]
+    held: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What became of an order.
+
+    Attributes:
+        subject_digest: keyed digest of the subject, in hex.
+        before, after: rows and files about it by tier, before the first attempt and after the last.
+        held: rows that legal holds keep; while there are any the order is open.
+        left: places that still mention it, which no attempt could mend.
+        versions: versions of the lake's tables that hold nothing of it any more.
+        sha256: over all of it; the audit has the same.
+    """
+
+    order: int
+    state: str
+    kind: str
+    subject_digest: str
+    plan: str
+    reason: str
+    ordered_by: str
+    ordered_at: datetime
+    finished_at: datetime | None
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    held: Mapping[str, int]
+    left: Mapping[str, int]
+    versions: Mapping[str, int]
+    sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eraser:
+    """Previews and carries out erasure orders; open one with `eraser(settings)`.
+
+    Attributes:
+        step: called after every piece of work, with its name: progress, and where tests end the process.
+    """
+
+    settings: Settings
+    server: Server
+    planner: Planner
+    engine: Engine
+    step: Step = _nothing
+
+    # -- preview --------------------------------------------------------------------------------------------------
+
+    def preview(self, kind: str, value: str, *, reason: str) -> Preview:
+        """Count what an erasure would remove, and note on this machine what the hash stands for. Removes nothing."""
+        self.settings.require_full("Noting an erasure")
+        subject = Subject.read(kind, value)
+        if not reason.strip():
+            raise PolicyError(
+                "An erasure needs a reason.", hint="Say in a sentence why, without naming what is erased."
+            )
+        if subject.mentioned_in(reason):
+            raise PolicyError("The reason names what is to be erased, and it is kept.", hint="Say it without the name.")
+        found = self._preview(subject, reason)
+        noted = {"kind": subject.kind, "value": subject.value, "reason": reason}
+        self._note(found.sha256, noted)
+        return found
+
+    def _preview(self, subject: Subject, reason: str) -> Preview:
+        tiers = self._tiers(subject)
+        counts, held = self._counts(tiers)
+        sealed: dict[str, Any] = {
+            "kind": subject.kind,
+            "subject": digest_for(self.settings, subject.kind, subject.value).hex(),
+            "counts": counts,
+            "held": held,
+        }
+        return Preview(
+            sha256=hashlib.sha256(rfc8785.dumps(sealed)).hexdigest(),
+            kind=subject.kind,
+            reason=reason,
+            counts=counts,
+            held=held,
+        )
+
+    # -- carrying it out ------------------------------------------------------------------------------------------
+
+    def confirm(self, sha256: str, *, actor: str | None = None) -> Certificate:
+        """Carry out what a preview said, or go on where a crash or a hold ended it.
+
+        Refused when the lake changed so that other counts came out: what is erased was shown to a person.
+        """
+        self.settings.require_full("Erasing")
+        who = actor or who_am_i()
+        with self._alone(sha256):
+            order = self._order(sha256)
+            if order is not None and order.state == "done":
+                return self.certificate(order.order_id)
+            noted = self._noted(sha256)
+            subject = Subject.read(noted["kind"], noted["value"])
+            if order is None:
+                found = self._preview(subject, noted["reason"])
+                if found.sha256 != sha256:
+                    raise PlanError(
+                        "What would be erased changed since it was shown.", hint="Preview it again, then confirm that."
+                    )
+                number = self._begin(subject, found, sha256, who)
+            else:
+                number = order.order_id
+            self.step("ordered")
+            self._carry_out(number, subject, who)
+            found_certificate = self.certificate(number)
+            if found_certificate.state == "done":
+                self._place(sha256).unlink(missing_ok=True)
+        return found_certificate
+
+    def _begin(self, subject: Subject, found: Preview, sha256: str, who: str) -> int:
+        digest = digest_for(self.settings, subject.kind, subject.value)
+        with self.engine.begin() as con:
+            number = int(
+                con.execute(
+                    insert(ERASURE_ORDERS)
+                    .values(
+                        subject_kind=subject.kind,
+                        subject_digest=digest,
+                        reason=found.reason,
+                        ordered_by=who,
+                        state="running",
+                        certificate={"plan": sha256, "before": dict(found.counts), "held": dict(found.held)},
+                    )
+                    .returning(ERASURE_ORDERS.c.order_id)
+                ).scalar_one()
+            )
+            audit.record(
+                driver(con),
+                actor=who,
+                action="erasure.ordered",
+                subject=f"erasure order {number}",
+                details={"kind": subject.kind, "subject_digest": digest.hex(), "plan": sha256},
+            )
+        return number
+
+    def _carry_out(self, number: int, subject: Subject, who: str) -> None:
+        digest = digest_for(self.settings, subject.kind, subject.value)
+        add_erased(self.planner.lake, subject.kind, digest, number)
+        self.step("listed")
+        for look in range(_LOOKS):
+            tiers = self._tiers(subject)
+            traces = self._remember(number, tiers.lake.traces())
+            self.step("traced")
+            tiers.lake.remove_rows(number)
+            self.step("removed")
+            instant = now(self.engine)
+            instants = self._remember_instant(number, instant)
+            tiers.lake.recompute(traces, at=instant, instants=instants)
+            self.step("computed again")
+            tiers.lake.drop_folded()
+            tiers.lake.redact_mentions()
+            self.step("redacted")
+            held = tiers.database.held_entries()
+            tiers.database.remove(held)
+            self.step("cleared")
+            sets = frozenset((str(row[0]), str(row[1])) for row in held.get("ml_training_cache", ()))
+            tiers.files.remove_training_sets(sets)
+            for path in (*tiers.files.raw_copies(traces.files), *tiers.files.plans()):
+                path.unlink(missing_ok=True)
+            self.step("unlinked")
+            tiers.lake.forget_past()
+            self._serve()
+            self.step("forgotten")
+            left = self._left(subject)
+            if not left or look == _LOOKS - 1:
+                break
+        self._finish(number, subject, left, who)
+
+    def _left(self, subject: Subject) -> dict[str, int]:
+        """What an attempt left: rows about the subject that no hold keeps, and places that mention it."""
+        tiers = self._tiers(subject)
+        left = {name: n for name, n in tiers.lake.counts(removable=True).items() if n}
+        if any(self._held(tiers).values()):
+            return left  # what is held mentions it, of course
+        for name, n in tiers.database.mentions().items():
+            left[f"postgres {name}"] = n
+        for place in tiers.files.mentions():
+            left[place] = 1
+        return left
+
+    def _serve(self) -> None:
+        with self.engine.connect() as con:
+            loaded = con.execute(select(SERVING_LOADS.c.dataset)).first()
+        if loaded is not None:
+            load_serving_copy(self.planner.lake, self.server, full=True)
+
+    def _finish(self, number: int, subject: Subject, left: Mapping[str, int], who: str) -> None:
+        tiers = self._tiers(subject)
+        after, held = self._counts(tiers)
+        lake = self.planner.lake
+        open_because = any(held.values()) or bool(left)
+        with self.engine.begin() as con:
+            row = con.execute(select(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number)).one()
+            found = {
+                **row.certificate,
+                "after": after,
+                "held": held,
+                "left": {self._masked(subject, place): n for place, n in left.items()},
+                "versions": {name: version for name in DATASETS if (version := lake.table(name).version()) >= 0},
+            }
+            finished = con.execute(select(func.clock_timestamp())).scalar_one()
+            sealed = {
+                "order": number,
+                "kind": row.subject_kind,
+                "subject": bytes(row.subject_digest).hex(),
+                **{key: found[key] for key in ("plan", "before", "after", "held", "left", "versions")},
+            }
+            found["sha256"] = hashlib.sha256(rfc8785.dumps(sealed)).hexdigest()
+            values: dict[str, Any] = {"certificate": found}
+            if not open_because:
+                values |= {"state": "done", "finished_at": finished}
+            con.execute(update(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number).values(**values))
+            audit.record(
+                driver(con),
+                actor=who,
+                action="erasure.open" if open_because else "erasure.done",
+                subject=f"erasure order {number}",
+                details={"certificate": found["sha256"], "held": held, "left": sum(left.values())},
+            )
+        self.step("certified")
+
+    @staticmethod
+    def _masked(subject: Subject, place: str) -> str:
+        return place if not subject.mentioned_in(place) else hashlib.sha256(place.encode()).hexdigest()[:16]
+
+    # -- certificates ---------------------------------------------------------------------------------------------
+
+    def certificate(self, number: int) -> Certificate:
+        """What became of an order; raises PolicyError where there is none of that number."""
+        with self.engine.connect() as con:
+            row = con.execute(select(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number)).one_or_none()
+        if row is None:
+            raise PolicyError(f"There is no erasure order {number}.", hint="`retention erase --list` shows them.")
+        said = row.certificate
+        return Certificate(
+            order=row.order_id,
+            state=row.state,
+            kind=row.subject_kind,
+            subject_digest=bytes(row.subject_digest).hex(),
+            plan=said.get("plan", ""),
+            reason=row.reason,
+            ordered_by=row.ordered_by,
+            ordered_at=row.ordered_at,
+            finished_at=row.finished_at,
+            before=said.get("before", {}),
+            after=said.get("after", {}),
+            held=said.get("held", {}),
+            left=said.get("left", {}),
+            versions=said.get("versions", {}),
+            sha256=said.get("sha256"),
+        )
+
+    def orders(self) -> tuple[Certificate, ...]:
+        """Every order, oldest first."""
+        with self.engine.connect() as con:
+            numbers = con.scalars(select(ERASURE_ORDERS.c.order_id).order_by(ERASURE_ORDERS.c.order_id)).all()
+        return tuple(self.certificate(number) for number in numbers)
+
+    # -- pieces ---------------------------------------------------------------------------------------------------
+
+    def _tiers(self, subject: Subject) -> "_Tiers":
+        lake = LakeErasure(lake=self.planner.lake, subject=subject)
+        lake.prepare(())
+        lake.prepare(held_studies(self.planner, subject.condition(FEATURE_STORE.table) or "false"))
+        return _Tiers(
+            lake=lake,
+            database=DatabaseErasure(engine=self.engine, subject=subject),
+            files=FileErasure(settings=self.settings, subject=subject),
+        )
+
+    def _counts(self, tiers: "_Tiers") -> tuple[dict[str, int], dict[str, int]]:
+        counts = {f"lake {name}": n for name, n in tiers.lake.counts().items()}
+        counts |= {f"postgres {name}": n for name, n in tiers.database.counts().items()}
+        counts["files training sets"] = tiers.files.training_sets()
+        counts["files raw copies"] = len(tiers.files.raw_copies(tiers.lake.traces().files))
+        counts["files plans"] = len(tiers.files.plans())
+        return counts, self._held(tiers)
+
+    @staticmethod
+    def _held(tiers: "_Tiers") -> dict[str, int]:
+        every, removable = tiers.lake.counts(), tiers.lake.counts(removable=True)
+        held = {f"lake {name}": n - removable.get(name, 0) for name, n in every.items() if n > removable.get(name, 0)}
+        held |= {f"postgres {name}": len(rows) for name, rows in tiers.database.held_entries().items() if rows}
+        return held
+
+    def _remember(self, number: int, traces: Traces) -> Traces:
+        """Add to what is known of an order, before anything goes."""
+        with self.engine.begin() as con:
+            said = self._said(con, number)
+            old = said.get("traces", {})
+            known = Traces(
+                months={name: tuple(of) for name, of in old.get("months", {}).items()},
+                affected=tuple(old.get("affected", ())),
+                files=tuple(old.get("files", ())),
+            ).joined(traces)
+            said["traces"] = {
+                "months": {name: list(of) for name, of in known.months.items()},
+                "affected": list(known.affected),
+                "files": list(known.files),
+            }
+            con.execute(update(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number).values(certificate=said))
+        return known
+
+    def _remember_instant(self, number: int, instant: datetime) -> list[datetime]:
+        with self.engine.begin() as con:
+            said = self._said(con, number)
+            said["instants"] = [*said.get("instants", ()), instant.isoformat()]
+            con.execute(update(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number).values(certificate=said))
+        return [datetime.fromisoformat(one) for one in said["instants"]]
+
+    @staticmethod
+    def _said(con: Connection, number: int) -> dict[str, Any]:
+        query = select(ERASURE_ORDERS.c.certificate).where(ERASURE_ORDERS.c.order_id == number).with_for_update()
+        return dict(con.execute(query).scalar_one())
+
+    def _order(self, sha256: str) -> Any:
+        query = select(ERASURE_ORDERS).where(ERASURE_ORDERS.c.certificate["plan"].astext == sha256)
+        with self.engine.connect() as con:
+            return con.execute(query.order_by(ERASURE_ORDERS.c.order_id.desc())).first()
+
+    @contextmanager
+    def _alone(self, sha256: str) -> Iterator[None]:
+        """Neither another erasure nor a run of any dataset meanwhile."""
+        with ExitStack() as stack:
+            for name in ("erasure", *sorted(GOVERNED)):
+                stack.enter_context(run_lock(self.server, name, sha256))
+            yield
+
+    # -- what a hash stands for -----------------------------------------------------------------------------------
+
+    def _place(self, sha256: str) -> Path:
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise PlanError(f"{sha256!r} is no hash of a preview.", hint="Give all 64 characters of it.")
+        return self.settings.state_dir / FOLDER / f"{sha256}.json"
+
+    def _note(self, sha256: str, noted: Mapping[str, str]) -> None:
+        path = self._place(sha256)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(dict(noted), file, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _noted(self, sha256: str) -> dict[str, str]:
+        try:
+            found = json.loads(self._place(sha256).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise PlanError(
+                "This machine knows no preview of that hash.",
+                hint="Confirm where it was previewed, or preview it here.",
+            ) from None
+        return {key: str(value) for key, value in found.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tiers:
+    lake: LakeErasure
+    database: DatabaseErasure
+    files: FileErasure
+
+
+@contextmanager
+def eraser(settings: Settings, *, step: Step = _nothing) -> Iterator[Eraser]:
+    """Open the stores of these settings for erasing."""
+    with open_server(settings) as server, planner(settings) as planning:
+        engine = open_engine(server, role="owner", tenant=EVERY_TENANT, deadlines=_SLOW)
+        try:
+            yield Eraser(settings=settings, server=server, planner=planning, engine=engine, step=step)
+        finally:
+            engine.dispose()

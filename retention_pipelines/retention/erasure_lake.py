@@ -1,0 +1,313 @@
+"""Taking a subject out of the lake: raw rows, features, series, archives, and everything the lake remembers of them.
+
+What belongs here: the rows and files of lake tables, in steps that may each be repeated. What does not: the order of
+steps and the certificate (`erasure.py`), Postgres (`erasure_postgres.py`). What was computed from erased rows together
+with others is computed again without them; what cannot be computed again, such as earlier versions and archived
+windows, goes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from retention_pipelines.catalog import DATASETS
+from retention_pipelines.features.affected import affected_months
+from retention_pipelines.features.compute import compute_features
+from retention_pipelines.retention.erasure_subject import MENTIONS, RAW, Subject
+from retention_pipelines.series.aggregate import update_series
+from retention_pipelines.series.diversity import update_biodiversity
+from retention_pipelines.series.seasonality import update_seasonal_patterns
+from retention_pipelines.series.trend import update_trends
+from retention_pipelines.series.upwelling import update_upwelling
+from retention_pipelines.warehouse import Lake
+from retention_pipelines.warehouse.duck import bind, quote_name, statement
+from retention_pipelines.warehouse.purge import forget_generations, purge_table
+from retention_pipelines.warehouse.table import Table
+
+_PACKAGE = "retention_pipelines.retention"
+_SERIES = ("aggregated_time_series", "biodiversity_statistics", "seasonal_patterns", "trends", "upwelling_frequency")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traces:
+    """Where a subject was, in words that do not name it: months, contents of files, and what to compute again."""
+
+    months: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    affected: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def joined(self, other: "Traces") -> "Traces":
+        """Both: what an attempt that crashed found stays known."""
+        return Traces(
+            months={
+                name: tuple(sorted({*self.months.get(name, ()), *other.months.get(name, ())}))
+                for name in {*self.months, *other.months}
+            },
+            affected=tuple(sorted({*self.affected, *other.affected})),
+            files=tuple(sorted({*self.files, *other.files})),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeErasure:
+    """A subject in a lake. Call `prepare` first, and again whenever rows may have come."""
+
+    lake: Lake
+    subject: Subject
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def prepare(self, held: Sequence[str]) -> None:
+        """Make the conditions known; `held` are studies that a legal hold keeps."""
+        self.subject.bind_to(self.lake)
+        self._fill("erased_held", held)
+        self._fill("erased_study", self._studies())
+
+    def _fill(self, name: str, studies: Sequence[str]) -> None:
+        con = self.lake.con
+        con.register("erasure_names", pa.table({"source_data_id": pa.array(studies, pa.string())}))
+        con.execute(_FILL_HELD if name == "erased_held" else _FILL_STUDY)
+        con.unregister("erasure_names")
+
+    def _studies(self) -> list[str]:
+        """Studies with a row that goes: their features are of it."""
+        found: set[str] = set()
+        for name, table, condition in self._touched(removable=True):
+            if name in RAW:
+                rows = self._rows(table).filter(condition).select("dataset_id", "event_id").distinct().fetchall()
+                found |= {f"{dataset}/{event}" for dataset, event in rows}
+        return sorted(found)
+
+    def counts(self, *, removable: bool = False) -> dict[str, int]:
+        """Rows about the subject by table; `removable` leaves out what a hold keeps."""
+        found: dict[str, int] = {}
+        for name, table, condition in self._touched(removable=removable):
+            found[f"archived {name}" if _is_archive(table) else name] = self._count(table, condition)
+        return found
+
+    def traces(self) -> Traces:
+        """Where the rows that go are, before they do."""
+        months: dict[str, tuple[str, ...]] = {}
+        files: set[str] = set()
+        for name, table, condition in self._touched(removable=True):
+            rows = self._rows(table).filter(condition)
+            if name in RAW and not _is_archive(table):
+                months[name] = tuple(sorted(row[0] for row in rows.select("month").distinct().fetchall()))
+            if name in (*RAW, "quarantine"):
+                files |= {row[0] for row in rows.select("source_sha256").distinct().fetchall()}
+        touched = sorted({month for of in months.values() for month in of})
+        return Traces(
+            months=months,
+            affected=affected_months(self.lake, touched) if touched else (),
+            files=tuple(sorted(files)),
+        )
+
+    def _touched(self, *, removable: bool) -> list[tuple[str, Table, str]]:
+        """Tables and archives that may hold such rows, with the condition."""
+        found = []
+        for name in DATASETS:
+            condition = self.subject.removable(name) if removable else self.subject.condition(name)
+            if condition is None:
+                continue
+            found += [
+                (name, table, condition)
+                for table in (self.lake.table(name), self.lake.archive_table(name))
+                if table.version() >= 0
+            ]
+        return found
+
+    def _rows(self, table: Table) -> duckdb.DuckDBPyRelation:
+        return self.lake.con.sql(f"from {table.scan()}")
+
+    def _count(self, table: Table, condition: str) -> int:
+        return int(self._rows(table).filter(condition).count("*").fetchall()[0][0])
+
+    # -- removing -------------------------------------------------------------------------------------------------
+
+    def remove_rows(self, order: int) -> None:
+        """Remove every row about the subject, all live tables at once, and correct the ledger."""
+        op = f"erasure {order}"
+        archives = [table for _, table, _ in self._touched(removable=True) if _is_archive(table)]
+        for table in archives:
+            table.delete(self.subject.removable(table.dataset.name) or "false", op=op)
+        with self.lake.transaction(f"erase:{order}") as transaction:
+            # Rows that an ingest committed before this transaction began are there now.
+            self._fill("erased_study", self._studies())
+            self._note_written()
+            # Features first, raw rows last: they say which features go.
+            for name, table, condition in reversed(self._touched(removable=True)):
+                if not _is_archive(table) and name not in RAW:
+                    table.delete(condition, op=transaction)
+            for name, table, condition in self._touched(removable=True):
+                if not _is_archive(table) and name in RAW:
+                    table.delete(condition, op=transaction)
+            self._correct_ledger(transaction)
+
+    def _note_written(self) -> None:
+        """Temp table `erased_written`: rows that go, by the file they came from."""
+        con = self.lake.con
+        con.execute(
+            "create or replace temp table erased_written"
+            " (sha256 varchar, n_values bigint, n_rows bigint, n_quarantined bigint)"
+        )
+        for name, table, condition in self._touched(removable=True):
+            if name not in (*RAW, "quarantine"):
+                continue
+            self._rows(table).filter(condition).select("source_sha256", "source_file", "source_row").create_view(
+                "erased_rows_of_table", replace=True
+            )
+            con.execute(_NOTE_QUARANTINED if name == "quarantine" else _NOTE_WRITTEN)
+        con.execute(statement(_PACKAGE, "erased_written"))
+
+    def _correct_ledger(self, op: str) -> None:
+        con, table = self.lake.con, self.lake.table("ingested_files")
+        if table.version() < 0 or not con.execute("select count(*) from erased_written").fetchall()[0][0]:
+            return
+
+        def corrected(rows: str) -> str:
+            bind(con, "erased_ledger_rows", rows)
+            return statement(_PACKAGE, "erased_ledger")
+
+        table.rewrite(corrected, op=op)
+        if self.subject.kind == "dataset":
+            table.delete(_EMPTY_LINE, op=op)
+
+    # -- what was made from it ------------------------------------------------------------------------------------
+
+    def recompute(self, traces: Traces, *, at: datetime, instants: Sequence[datetime]) -> None:
+        """Compute again, without the subject, what was computed from it with others; earlier versions of that go."""
+        lake = self.lake
+        observed, occurred = traces.months.get("observations", ()), traces.months.get("occurrences", ())
+        if traces.affected and lake.table("feature_store").version() >= 0:
+            compute_features(lake, months=traces.affected, now=at)
+            self._remove_superseded(traces, instants)
+        if observed:
+            self._update("aggregated_time_series", lambda: update_series(lake, months=observed))
+            self._update("seasonal_patterns", lambda: update_seasonal_patterns(lake))
+            self._update("trends", lambda: update_trends(lake))
+            self._update("upwelling_frequency", lambda: update_upwelling(lake))
+            self._remove_archived_features(traces.affected)
+        if occurred:
+            self._update("biodiversity_statistics", lambda: update_biodiversity(lake, months=occurred))
+        self._remove_archived_windows(traces)
+
+    def _update(self, name: str, work: Any) -> None:
+        if self.lake.table(name).version() >= 0:
+            work()
+
+    def _remove_superseded(self, traces: Traces, instants: Sequence[datetime]) -> None:
+        """Earlier versions of features that came out otherwise without the subject: they were made with it."""
+        con, table = self.lake.con, self.lake.table("feature_store")
+        con.register("erasure_instants", pa.table({"at": pa.array(list(instants), pa.timestamp("us", tz="UTC"))}))
+        con.register("erasure_months", pa.table({"month": pa.array(list(traces.affected), pa.string())}))
+        months = set(traces.affected)
+        bind(con, "erased_feature_rows", table.scan(keep=lambda file: file.partition["month"] in months))
+        con.execute(statement(_PACKAGE, "erased_superseding"))
+        table.delete(_SUPERSEDED, keep=lambda file: file.partition["month"] in months, op="erasure: recomputed")
+        con.unregister("erasure_instants")
+        con.unregister("erasure_months")
+
+    def _remove_archived_features(self, months: Sequence[str]) -> None:
+        """Archived features of the environment in affected months: they rest on observations that went."""
+        archive = self.lake.archive_table("feature_store")
+        if archive.version() >= 0 and months:
+            archive.delete(
+                _ARCHIVED_FEATURES,
+                keep=lambda file: file.partition["month"] in set(months),
+                op="erasure: cannot be computed again",
+            )
+
+    def _remove_archived_windows(self, traces: Traces) -> None:
+        """Archived windows that overlap the subject's months: they cannot be computed again, nor told apart."""
+        con = self.lake.con
+        for name, source in (("aggregated_time_series", "observations"), ("biodiversity_statistics", "occurrences")):
+            archive, months = self.lake.archive_table(name), traces.months.get(source, ())
+            if archive.version() < 0 or not months:
+                continue
+            con.register("erasure_months", pa.table({"month": pa.array(list(months), pa.string())}))
+            con.execute(statement(_PACKAGE, "erased_overlapped"))
+            con.unregister("erasure_months")
+            archive.delete(_OVERLAPS, op="erasure: cannot be computed again")
+
+    def drop_folded(self) -> int:
+        """Let go of all answers that caches folded into the lake: they name what they rest on only as digests."""
+        rows = 0
+        for table in (self.lake.table("cached_features"), self.lake.archive_table("cached_features")):
+            if table.version() >= 0:
+                rows += table.drop_partitions(lambda _: True, op="erasure").rows_removed
+        return rows
+
+    def redact_mentions(self) -> int:
+        """Replace the subject's name in free texts of rows that are not about it; returns the rows changed."""
+        if not self.subject.can_be_mentioned or self._holds_any():
+            return 0
+        changed = 0
+        for name, columns in MENTIONS.items():
+            where = " or ".join(f"is_mention({quote_name(column)})" for column in columns)
+            for table in (self.lake.table(name), self.lake.archive_table(name)):
+                if table.version() < 0 or not (rows := self._count(table, where)):
+                    continue
+                paths = {file.path for file in table.matching_files(where, table.files())}
+                table.rewrite(
+                    partial(self._without_mentions, columns),
+                    keep=lambda file, paths=paths: file.path in paths,  # type: ignore[misc]
+                    op="erasure: mentions",
+                )
+                changed += rows
+        return changed
+
+    def _without_mentions(self, columns: Sequence[str], rows: str) -> str:
+        con = self.lake.con
+        bind(con, "erased_mentioning", rows)
+        con.table("erased_mentioning").select(
+            duckdb.StarExpression(exclude=list(columns)),
+            *(duckdb.SQLExpression(f"without_mention({quote_name(one)})").alias(one) for one in columns),
+        ).create_view("erased_unnamed", replace=True)
+        return "from erased_unnamed"
+
+    def _holds_any(self) -> bool:
+        return bool(self.lake.con.execute("select count(*) from erased_held").fetchall()[0][0])
+
+    # -- the past -------------------------------------------------------------------------------------------------
+
+    def forget_past(self) -> int:
+        """Publish, then delete every earlier version of every table, and what the logs say of them; files deleted."""
+        self.lake.publish()
+        forget_generations(self.lake.root, [self.lake.table(name) for name in DATASETS])
+        deleted = 0
+        for name in DATASETS:
+            for table in (self.lake.table(name), self.lake.archive_table(name)):
+                deleted += len(purge_table(table, self.lake.settings.storage_options, self.subject.mentioned_in))
+        return deleted
+
+
+_NOTE_WRITTEN = """
+insert into erased_written
+select source_sha256, count(*), count(distinct (source_file, source_row)), 0 from erased_rows_of_table group by all
+"""
+_NOTE_QUARANTINED = """
+insert into erased_written select source_sha256, 0, 0, count(*) from erased_rows_of_table group by all
+"""
+_SUPERSEDED = (
+    "exists (select 1 from erased_superseding s"
+    " where s.study = source_data_id and s.kind = feature_type and computed_at < s.renewed_at)"
+    " and source_data_id not in (select h.source_data_id from erased_held h)"
+)
+_OVERLAPS = (
+    "exists (select 1 from erased_overlapped o where window_start < o.last_instant and window_end > o.first_instant)"
+)
+_ARCHIVED_FEATURES = (
+    "feature_type = 'environmental' and source_data_id not in (select h.source_data_id from erased_held h)"
+)
+_FILL_HELD = "create or replace temp table erased_held as from erasure_names"
+_FILL_STUDY = "create or replace temp table erased_study as from erasure_names"
+_EMPTY_LINE = "dataset_id = getvariable('erased_value') and \"values\" = 0 and quarantined = 0"
+
+
+def _is_archive(table: Table) -> bool:
+    return "/_archive/" in table.root

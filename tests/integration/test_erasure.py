@@ -1,0 +1,169 @@
+"""Erasure orders on a real lake and a real Postgres: nothing of the subject is left, and it does not come back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from retention_pipelines.errors import PlanError, PolicyError
+from retention_pipelines.postgres import audit
+from retention_pipelines.retention.erasure import Certificate, Eraser, eraser
+from retention_pipelines.retention.holds import place_hold, release_hold
+from retention_pipelines.settings import Settings
+from tests.fixtures.erasure import PEOPLE, STUDIES, buoys, compute, deliver, places_of, take
+
+pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
+STUDY = f"survey/{STUDIES[0]}"
+
+
+@pytest.fixture
+def erasing(database_settings: Settings, tmp_path: Path) -> Iterator[Eraser]:
+    """An eraser over a lake that was filled and computed."""
+    with eraser(database_settings) as opened:
+        lake = opened.planner.lake
+        take(lake, deliver(tmp_path), buoys(tmp_path))
+        compute(lake)
+        yield opened
+
+
+def erase(erasing: Eraser, kind: str, value: str) -> Certificate:
+    return erasing.confirm(erasing.preview(kind, value, reason="Asked for.").sha256)
+
+
+def count(erasing: Eraser, table: str, where: str = "true") -> int:
+    found = erasing.planner.lake.table(table)
+    return int(found.con.execute(f"select count(*) from {found.scan()} where {where}").fetchall()[0][0])
+
+
+def test_a_study_is_erased_from_every_tier_and_does_not_come_back(
+    erasing: Eraser, tmp_path: Path, everyone: psycopg.Connection[Any]
+) -> None:
+    everyone.execute("insert into work_queue (tenant, kind, subject) values ('local', 'study', %s)", (STUDY,))
+    everyone.execute("insert into access_counts values ('local', 'feature_store', %s, 3, now())", (f"{STUDY}:species",))
+    before = count(erasing, "occurrences")
+    preview = erasing.preview("study", STUDY, reason="Asked for.")
+    assert (preview.counts["lake occurrences"], preview.counts["lake quarantine"]) == (2, 1)
+    assert preview.counts["lake feature_store"] == 4
+    assert count(erasing, "occurrences") == before
+    found = erasing.confirm(preview.sha256)
+    assert (found.state, found.left, found.held) == ("done", {}, {})
+    assert count(erasing, "occurrences") == before - 2
+    assert places_of(erasing.settings, STUDIES[0], STUDY) == []
+    for (table,) in everyone.execute(
+        "select table_name from information_schema.tables where table_schema = 'public' and table_type = 'BASE TABLE'"
+    ).fetchall():
+        rows = everyone.execute(f'select t::text from "{table}" as t').fetchall()  # type: ignore[arg-type]
+        assert not [row for row in rows if "haul-Ä" in row[0]], table
+    assert audit.verify(everyone).holds
+    # Again: a new delivery of the same rows, and a second order for the same subject.
+    again = take(erasing.planner.lake, deliver(tmp_path, name="survey_2018.csv", latitude=38.6))
+    assert again.files[0].reasons == {"erased": 3}
+    assert again.read == again.accepted + again.quarantined + again.duplicates == 9
+    assert count(erasing, "occurrences", "event_id like 'haul-Ä%'") == 0
+    assert places_of(erasing.settings, STUDIES[0]) == []
+    assert erase(erasing, "study", STUDY).state == "done"
+
+
+def test_the_ledger_still_adds_up_after_an_erasure(erasing: Eraser) -> None:
+    assert erase(erasing, "taxon", "gadus MORHUA").state == "done"
+    table = erasing.planner.lake.table("ingested_files")
+    lines = table.con.sql(f"from {table.scan()}").filter("path like '%survey.csv'")
+    assert lines.select("read", "accepted", "quarantined", "duplicates", "values").fetchall() == [(4, 4, 0, 0, 4)]
+    assert count(erasing, "occurrences") == 4
+
+
+def test_a_taxon_goes_and_what_it_was_counted_in_is_computed_again(erasing: Eraser) -> None:
+    assert count(erasing, "biodiversity_statistics", "richness = 2") > 0
+    assert erase(erasing, "taxon", "Gadus").state == "done"
+    assert count(erasing, "biodiversity_statistics", "richness = 2") == 0
+    assert count(erasing, "biodiversity_statistics", "richness = 1") > 0
+    assert count(erasing, "feature_store", "feature_type = 'species' and richness <> 1") == 0
+    assert count(erasing, "feature_store", "feature_type = 'species'") == 4
+    assert places_of(erasing.settings, "Gadus") == []
+
+
+def test_a_contributor_goes_from_rows_of_several_people_and_from_citations(erasing: Eraser, tmp_path: Path) -> None:
+    found = erase(erasing, "contributor", "  zoë o'BRIEN ")
+    assert (found.state, found.left) == ("done", {})
+    assert count(erasing, "occurrences") == 4
+    assert places_of(erasing.settings, PEOPLE[0]) == []
+    assert count(erasing, "occurrences", "bibliographic_citation like '%[erased]%'") == 4
+    again = take(erasing.planner.lake, deliver(tmp_path, name="survey_2018.csv", latitude=38.6))
+    assert again.files[0].reasons == {"erased": 5}
+
+
+def test_a_dataset_goes_whole_and_its_files_are_refused_without_a_copy(erasing: Eraser, tmp_path: Path) -> None:
+    observations = count(erasing, "observations")
+    found = erase(erasing, "dataset", "survey")
+    assert (found.state, found.left) == ("done", {})
+    assert count(erasing, "occurrences") == count(erasing, "quarantine") == 0
+    assert count(erasing, "biodiversity_statistics") == 0
+    assert count(erasing, "observations") == observations > 0
+    assert places_of(erasing.settings, "survey") == []
+    again = take(erasing.planner.lake, deliver(tmp_path, latitude=38.6))
+    assert [one.status for one in again.files] == ["refused"]
+    assert not erasing.settings.refused_dir.exists()
+    assert places_of(erasing.settings, "survey") == []
+
+
+def test_what_a_legal_hold_keeps_stays_whole_and_goes_when_it_is_released(erasing: Eraser) -> None:
+    engine = erasing.planner.engine
+    match = f"source_data_id = '{STUDY.replace(chr(39), 2 * chr(39))}'"
+    hold = place_hold(engine, dataset="feature_store", match=match, reason="Case 7.", placed_by="ana")
+    rows = count(erasing, "feature_store")
+    preview = erasing.preview("study", STUDY, reason="Asked for.")
+    assert preview.held == {"lake occurrences": 2, "lake feature_store": 4}
+    found = erasing.confirm(preview.sha256)
+    assert (found.state, found.held) == ("running", preview.held)
+    assert count(erasing, "feature_store") == rows
+    assert count(erasing, "occurrences", "event_id like 'haul-Ä%'") == 2
+    release_hold(engine, hold.hold_id, released_by="ana")
+    found = erasing.confirm(preview.sha256)
+    assert (found.state, found.held, found.left) == ("done", {}, {})
+    assert count(erasing, "feature_store") == rows - 4
+    assert places_of(erasing.settings, STUDIES[0]) == []
+
+
+def test_a_crash_at_any_step_and_the_same_confirmation_again_is_one_erasure(
+    database_settings: Settings, erasing: Eraser
+) -> None:
+    preview = erasing.preview("study", STUDY, reason="Asked for.")
+    steps = ("ordered", "listed", "traced", "removed", "computed again", "redacted", "cleared", "unlinked", "forgotten")
+    for wanted in steps:
+
+        def die(name: str, wanted: str = wanted) -> None:
+            if name == wanted:
+                raise KeyboardInterrupt
+
+        with eraser(database_settings, step=die) as dying, pytest.raises(KeyboardInterrupt):
+            dying.confirm(preview.sha256)
+    with eraser(database_settings) as opened:
+        found = opened.confirm(preview.sha256)
+        assert (found.state, found.left, found.before["lake occurrences"]) == ("done", {}, 2)
+        assert opened.confirm(preview.sha256) == found
+    assert places_of(erasing.settings, STUDIES[0]) == []
+
+
+def test_what_was_not_shown_is_not_erased(erasing: Eraser, tmp_path: Path) -> None:
+    preview = erasing.preview("study", STUDY, reason="Asked for.")
+    take(erasing.planner.lake, deliver(tmp_path, name="survey_2018.csv", latitude=38.6))
+    with pytest.raises(PlanError, match="changed since it was shown"):
+        erasing.confirm(preview.sha256)
+    with pytest.raises(PlanError, match="no preview of that hash"):
+        erasing.confirm("0" * 64)
+
+
+MISTAKES = [
+    ("study", "survey", "names no study"),
+    ("study", "survey/", "names no study"),
+    ("whale", "x", "cannot be erased"),
+    ("taxon", "  ", "names no taxon"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "said"), MISTAKES)
+def test_a_subject_that_names_nothing_is_refused(database_settings: Settings, kind: str, value: str, said: str) -> None:
+    with eraser(database_settings) as opened, pytest.raises(PolicyError, match=said):
+        opened.preview(kind, value, reason="Asked for.")
