@@ -32,9 +32,9 @@ def pressure(as_json: AsJson = False) -> None:
     settings = load_settings()
     with runner(settings) as opened:
         state = measure_with(opened.planner.engine, opened.planner.lake, settings)
-        plans = {name: plan_relief(opened.planner, settings, state, name) for name in state.datasets}
+        plans = plan_relief(opened.planner, settings, state)
         if settings.mode == "full":
-            for made in filter(None, plans.values()):
+            for made in plans.values():
                 opened.store.save(made, created_by=who_am_i())
         waiting = [
             (record.sha256, record.freed_file_bytes or 0, record.grace_until)
@@ -45,7 +45,7 @@ def pressure(as_json: AsJson = False) -> None:
         _print_json(
             _plain(state)
             | {
-                "plans": [_planned(name, plan, state) for name, plan in plans.items()],
+                "plans": [_planned(name, plan) for name, plan in plans.items()],
                 "in_grace": [
                     {"plan": sha256, "file_bytes": size, "grace_until": until} for sha256, size, until in waiting
                 ],
@@ -54,19 +54,19 @@ def pressure(as_json: AsJson = False) -> None:
         return
     sys.stdout.write(f"{state.reason}\n")
     for sha256, size, until in waiting:
-        sys.stdout.write(f"In grace until {until:%Y-%m-%dT%H:%M:%SZ}: {size:,} bytes of plan {sha256[:12]}.\n")
+        sys.stdout.write(f"In grace until {until:%Y-%m-%dT%H:%M:%SZ}: {size:,} bytes of plan {sha256}.\n")
+    for name in state.datasets:
+        if name not in plans:
+            sys.stdout.write(f"{name}: nothing may or need go.\n")
     if not plans:
         return
-    table = Table("dataset", "wanted", "would go", "rows", "early by at most", "grace", "plan")
+    table = Table("dataset", "would go", "rows", "early", "grace", "plan")
     for name, plan in plans.items():
-        if plan is None or plan.haste is None:
-            table.add_row(name, f"{state.bytes_to_free[name]:,}", "nothing may go", "", "", "", "")
-            continue
-        haste = plan.haste
-        grace = "by policy" if haste.grace_seconds is None else f"{haste.grace_seconds / 3600:g} h"
-        early = f"{haste.forward_share:.0%} of its time" if haste.forward_share else "not early"
-        going = f"{relieved_bytes(plan):,}"
-        table.add_row(name, f"{haste.bytes_to_free:,}", going, f"{plan.removed_rows:,}", early, grace, plan.sha256[:12])
+        share = plan.haste.forward_share if plan.haste else 0.0
+        seconds = plan.haste.grace_seconds if plan.haste else None
+        grace = "by policy" if seconds is None else f"{seconds / 3600:g} h at most"
+        early = f"by {share:.0%} at most" if share else "no"
+        table.add_row(name, f"{relieved_bytes(plan):,}", f"{plan.removed_rows:,}", early, grace, plan.sha256[:12])
     Console().print(table)
 
 
@@ -112,16 +112,12 @@ def _plain(state: PressureState) -> dict[str, Any]:
     return asdict(state)
 
 
-def _planned(name: str, plan: Plan | None, state: PressureState) -> dict[str, Any]:
-    if plan is None or plan.haste is None:
-        return {"dataset": name, "wanted_bytes": state.bytes_to_free[name], "plan": None}
+def _planned(name: str, plan: Plan) -> dict[str, Any]:
     return {
         "dataset": name,
-        "wanted_bytes": plan.haste.bytes_to_free,
         "freed_bytes": relieved_bytes(plan),
         "rows": plan.removed_rows,
-        "forward_share": plan.haste.forward_share,
-        "grace_seconds": plan.haste.grace_seconds,
+        "haste": asdict(plan.haste) if plan.haste else None,
         "plan": plan.sha256,
         "partitions": [asdict(one) for one in plan.partitions if one.fate in ("drop", "rewrite")],
     }

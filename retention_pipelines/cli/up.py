@@ -161,6 +161,7 @@ def up(
     """Start Postgres, the Dagster daemon and its page on this machine; stop all of them with Ctrl-C."""
     from retention_pipelines.postgres.migrate import upgrade
     from retention_pipelines.postgres.server import DAGSTER, open_server
+    from retention_pipelines.retention.reserve import ensure_reserve
 
     settings = load_settings()
     check_port(port)
@@ -173,6 +174,7 @@ def up(
             upgrade(settings)
             server.ensure_database(DAGSTER)
             settings.landing_dir.mkdir(parents=True, exist_ok=True)
+            ensure_reserve(settings)
             _say("Starting the Dagster daemon and its page ...")
             programs = programs_of(settings, port)
             for program in programs:

@@ -5,19 +5,20 @@ chooses), refusing writes (`disk.py`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Engine, func, literal_column, select, text
 
-from retention_pipelines.disk import measure_disk
+from retention_pipelines.disk import Disk, measure_disk
 from retention_pipelines.postgres.address import EVERY_TENANT
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
-from retention_pipelines.postgres.tables import METADATA
+from retention_pipelines.postgres.tables import METADATA, PLANS
 from retention_pipelines.retention.budgets import limits_of
 from retention_pipelines.retention.governed import GOVERNED, Governed
 from retention_pipelines.retention.relief import Level, Watermarks
+from retention_pipelines.retention.reserve import owed_bytes
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.table import Table
@@ -28,7 +29,8 @@ class DiskState:
     """A disk that datasets lie on.
 
     Attributes:
-        bytes_to_free: what must go for it to be below the low mark; 0 while it is below the high one.
+        awaited_bytes: of what went already and is in its grace: they come back without anything else going.
+        bytes_to_free: what must go beside those for it to be below the low mark; 0 while it is below the high one.
         datasets: those that lie on it.
     """
 
@@ -38,6 +40,7 @@ class DiskState:
     free_bytes: int
     used_share: float
     level: Level
+    awaited_bytes: int
     bytes_to_free: int
     datasets: tuple[str, ...]
 
@@ -98,7 +101,7 @@ def measure_with(engine: Engine, lake: Lake, settings: Settings) -> PressureStat
     budgets = limits_of(engine)
     sizes = {name: _size(engine, lake, dataset, is_limited=name in budgets) for name, dataset in GOVERNED.items()}
     marks = marks_of(settings)
-    return judge(marks, _disks(settings, marks), sizes, budgets)
+    return judge(marks, _disks(settings, marks, _awaited(engine)), sizes, budgets)
 
 
 def marks_of(settings: Settings) -> Watermarks:
@@ -150,6 +153,9 @@ def _reason(marks: Watermarks, fullest: DiskState | None, level: Level, sizes: t
     if fullest is None:
         said.append("No disk of this machine holds the data.")
     else:
+        coming = (
+            f" {fullest.awaited_bytes:,} bytes come back when their grace is over." if fullest.awaited_bytes else ""
+        )
         place = f"{fullest.used_share:.1%} of the disk of {fullest.folder} are in use"
         said.append(
             {
@@ -160,6 +166,7 @@ def _reason(marks: Watermarks, fullest: DiskState | None, level: Level, sizes: t
                 Level.FULL: f"{place}, {marks.stop:.0%} or more: writing has stopped, and {fullest.bytes_to_free:,} "
                 f"bytes must go to be below {marks.low:.0%}.",
             }[level]
+            + coming
         )
     said += [
         f"{one.dataset} has {one.size_bytes:,} bytes, {one.over_bytes:,} over its budget of {one.budget_bytes:,}."
@@ -169,18 +176,40 @@ def _reason(marks: Watermarks, fullest: DiskState | None, level: Level, sizes: t
     return " ".join(said)
 
 
-def _disks(settings: Settings, marks: Watermarks) -> tuple[DiskState, ...]:
-    """Every disk that datasets lie on, once."""
+def writing_stopped(settings: Settings, dataset: Governed) -> bool:
+    """Whether the disk that a dataset lies on is so full that nobody writes."""
+    folder = _folders(settings).get(dataset.name)
+    if folder is None:
+        return False
+    return _without_reserve(measure_disk(folder), owed_bytes(settings)).used_share >= settings.disk_stop_share
+
+
+def _without_reserve(disk: Disk, owed: Mapping[int, int]) -> Disk:
+    """A disk on which the space that was kept aside, and was given up, is in use again."""
+    lacking = min(owed.get(disk.device, 0), disk.free_bytes)
+    return replace(disk, used_bytes=disk.used_bytes + lacking, free_bytes=disk.free_bytes - lacking)
+
+
+def _folders(settings: Settings) -> Mapping[str, Path]:
+    """By dataset, the folder of this machine that it lies in; not of those that lie elsewhere."""
     folders: dict[str, Path] = {}
     if settings.lake_is_local:
         folders |= {name: Path(settings.lake_root) for name, one in GOVERNED.items() if one.store == "lake"}
     folders |= {name: settings.training_sets_dir for name, one in GOVERNED.items() if one.store == "files"}
     if settings.database_url is None:
         folders |= {name: settings.state_dir for name, one in GOVERNED.items() if one.store == "postgres"}
+    return folders
+
+
+def _disks(settings: Settings, marks: Watermarks, awaited: Mapping[str, int]) -> tuple[DiskState, ...]:
+    """Every disk that datasets lie on, once."""
     states: dict[int, DiskState] = {}
-    for name, folder in folders.items():
-        disk = measure_disk(folder)
+    owed = owed_bytes(settings)
+    for name, folder in _folders(settings).items():
+        disk = _without_reserve(measure_disk(folder), owed)
         known = states.get(disk.device)
+        coming = awaited.get(name, 0) + (known.awaited_bytes if known else 0)
+        wanted = marks.bytes_to_free(used_bytes=disk.used_bytes, total_bytes=disk.total_bytes)
         states[disk.device] = DiskState(
             folder=known.folder if known else str(folder.absolute()),
             used_bytes=disk.used_bytes,
@@ -188,10 +217,19 @@ def _disks(settings: Settings, marks: Watermarks) -> tuple[DiskState, ...]:
             free_bytes=disk.free_bytes,
             used_share=disk.used_share,
             level=marks.level(used_bytes=disk.used_bytes, total_bytes=disk.total_bytes),
-            bytes_to_free=marks.bytes_to_free(used_bytes=disk.used_bytes, total_bytes=disk.total_bytes),
+            awaited_bytes=coming,
+            bytes_to_free=max(0, wanted - coming),
             datasets=(*(known.datasets if known else ()), name),
         )
     return tuple(states.values())
+
+
+def _awaited(engine: Engine) -> Mapping[str, int]:
+    """By dataset, the bytes that come back when the grace of what runs removed is over."""
+    size = func.coalesce(PLANS.c.freed_file_bytes, PLANS.c.freed_logical_bytes, 0)
+    query = select(PLANS.c.dataset, func.sum(size)).where(PLANS.c.state == "published").group_by(PLANS.c.dataset)
+    with engine.connect() as con:
+        return {name: int(total) for name, total in con.execute(query)}
 
 
 def _size(engine: Engine, lake: Lake, dataset: Governed, *, is_limited: bool) -> int:

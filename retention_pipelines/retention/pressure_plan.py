@@ -11,8 +11,8 @@ What pressure may do, on the side of keeping:
   space comes back; only when none are left may others go early, and those have the whole grace of their policy.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -43,32 +43,76 @@ MOST_ROWS = 500_000
 _DAYS = "retention_partitions."
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Offer:
+    """What a dataset could give, by a plan of all of it."""
+
+    plan: Plan
+    haste: Haste
+    candidates: tuple[Candidate, ...]
+
+
 def plan_relief(
-    planner: Planner, settings: Settings, state: PressureState, name: str, *, as_of: datetime | None = None
-) -> Plan | None:
-    """The plan by which a dataset gives back what it has to; None where nothing of it may go."""
-    wanted = state.bytes_to_free.get(name, 0)
-    if wanted <= 0:
-        return None
-    dataset, instant = governed(name), as_of or planner.as_of()
-    forward = Haste(
-        level=state.level, forward_share=settings.pressure_forward_share, bytes_to_free=wanted, grace_seconds=None
+    planner: Planner, settings: Settings, state: PressureState, *, as_of: datetime | None = None
+) -> Mapping[str, Plan]:
+    """By dataset, the plans by which enough goes; a dataset of which nothing may or need go is not in it.
+
+    What a dataset is over its budget goes from that dataset. What a disk wants beyond that goes from all that lie on
+    it, by lowest value per byte, whichever dataset it is of.
+    """
+    instant = as_of or planner.as_of()
+    offers = _offers(planner, settings, state, instant)
+    chosen: dict[str, dict[str, int]] = {name: {} for name in offers}
+    for one in state.sizes:
+        if one.over_bytes and one.dataset in offers:
+            _take(offers, chosen, [one.dataset], one.over_bytes)
+    for disk in state.disks:
+        names = [name for name in disk.datasets if name in offers]
+        taken = sum(sum(chosen[name].values()) for name in names)
+        _take(offers, chosen, names, disk.bytes_to_free - taken)
+    return {
+        name: _restricted(offers[name].plan, replace(offers[name].haste, bytes_to_free=sum(targets.values())), targets)
+        for name, targets in chosen.items()
+        if targets
+    }
+
+
+def _take(
+    offers: Mapping[str, _Offer], chosen: dict[str, dict[str, int]], names: Sequence[str], bytes_to_free: int
+) -> None:
+    """Choose among what was not chosen yet until that many bytes go."""
+    pool = {
+        f"{name}\0{one.target}": (name, one)
+        for name in names
+        for one in offers[name].candidates
+        if one.target not in chosen[name]
+    }
+    for target in relieve((replace(one, target=key) for key, (_, one) in pool.items()), bytes_to_free).targets:
+        name, one = pool[target]
+        chosen[name][one.target] = one.size_bytes
+
+
+def _offers(planner: Planner, settings: Settings, state: PressureState, as_of: datetime) -> dict[str, _Offer]:
+    full = {name for disk in state.disks if disk.level is Level.FULL for name in disk.datasets}
+    now_only = Haste(
+        level=state.level,
+        forward_share=0.0,
+        bytes_to_free=0,
+        grace_seconds=round(settings.full_disk_grace_hours * 3600),
     )
-    # A DELETE in Postgres gives the disk nothing back, so only a budget asks for single rows there.
-    by_row = dataset.store == "files" or any(one.dataset == name and one.over_bytes for one in state.sizes)
-    if state.level is Level.FULL and _lies_on_a_full_disk(state, name):
-        now_only = replace(forward, forward_share=0.0, grace_seconds=round(settings.full_disk_grace_hours * 3600))
-        plan = _plan(planner, dataset, now_only, instant, by_row=by_row)
-        if plan is not None:
-            return plan
-    return _plan(planner, dataset, forward, instant, by_row=by_row)
+    early = Haste(level=state.level, forward_share=settings.pressure_forward_share, bytes_to_free=0, grace_seconds=None)
+    over = {one.dataset for one in state.sizes if one.over_bytes}
+    found = {
+        name: _offer(planner, governed(name), now_only if name in full else early, as_of, by_row=name in over)
+        for name in state.datasets
+    }
+    if not any(offer.candidates for name, offer in found.items() if offer and name in full):
+        for name in full & set(found):
+            found[name] = _offer(planner, governed(name), early, as_of, by_row=name in over)
+    return {name: offer for name, offer in found.items() if offer}
 
 
-def _lies_on_a_full_disk(state: PressureState, name: str) -> bool:
-    return any(disk.level is Level.FULL and name in disk.datasets for disk in state.disks)
-
-
-def _plan(planner: Planner, dataset: Governed, haste: Haste, as_of: datetime, *, by_row: bool) -> Plan | None:
+def _offer(planner: Planner, dataset: Governed, haste: Haste, as_of: datetime, *, by_row: bool) -> _Offer | None:
     policies = planner.registry.policy_set(dataset.name)
     if not policies.places("delete"):
         return None
@@ -80,15 +124,13 @@ def _plan(planner: Planner, dataset: Governed, haste: Haste, as_of: datetime, *,
         candidates = _lake_candidates(planner, dataset, policies, early, protections, whole, newest)
     else:
         candidates = _dropped(whole, newest)
-        if by_row:
+        # A DELETE in Postgres gives the disk nothing back, so only a budget asks for single rows there.
+        if by_row or dataset.store == "files":
             candidates += _row_candidates(planner, dataset, policies, early, protections, whole, newest)
-    chosen = set(relieve(candidates, haste.bytes_to_free).targets)
-    if not chosen:
-        return None
-    return _restricted(whole, haste, chosen)
+    return _Offer(plan=whole, haste=haste, candidates=tuple(candidates))
 
 
-def _restricted(whole: Plan, haste: Haste, chosen: set[str]) -> Plan:
+def _restricted(whole: Plan, haste: Haste, chosen: Collection[str]) -> Plan:
     """The plan of only those partitions and rows."""
     by_row = pc.is_in(whole.rows["row_id"], pa.array(sorted(chosen), pa.string()))
     by_partition = pc.is_in(whole.rows["partition"], pa.array(sorted(chosen), pa.string()))

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import func
+
 from retention_pipelines.errors import PlanError, RetentionError, RunRefused
 from retention_pipelines.postgres.server import Server, open_server
+from retention_pipelines.postgres.tables import PLANS
 from retention_pipelines.retention import run_lake, run_postgres
 from retention_pipelines.retention.act_postgres import Act, Step
 from retention_pipelines.retention.decide import in_order
@@ -151,7 +154,8 @@ class Runner:
                 f"{early} is no whole hash of a plan in its grace.", hint="`retention pressure` lists them."
             )
         for record in self.store.open(dataset):
-            if record.state not in ("published", "swept") or not (record.sha256 == early or self._due(record, instant)):
+            is_due = record.sha256 == early or self._due(record, instant)
+            if record.state not in ("published", "swept") or not is_due:
                 continue
             with run_lock(self.server, record.dataset, record.sha256):
                 self._sweep(self.store.record(record.sha256), who)
@@ -292,8 +296,9 @@ class Runner:
                 actor=who,
                 action="retention.swept",
                 dataset=record.dataset,
-                details={"disk_bytes": disk, "file_bytes": freed_files},
+                details={"disk_bytes": disk, "file_bytes": freed_files, "grace_until": str(record.grace_until)},
                 state="swept",
+                grace_until=func.least(PLANS.c.grace_until, func.clock_timestamp()),
                 freed_file_bytes=freed_files,
                 freed_disk_bytes=disk,
             ):
