@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from retention_pipelines.cache.calls import Call
+from retention_pipelines.cache.events import Outcome
 from retention_pipelines.cache.keep import Answer
 from retention_pipelines.cache.stale import use_of
 from retention_pipelines.cache.steps import held_answer, lead, lead_async
@@ -139,14 +140,16 @@ def served(call: Call, found: Answer, *, leader: bool = True) -> Any:
     if leader and call.computed:
         cached.counts.miss_seconds += elapsed
         cached.counts.compute_seconds += call.compute_seconds
-        cached.count(
-            "miss",
-            key=call.key,
-            place=call.place,
-            elapsed_seconds=max(0.0, elapsed - call.compute_seconds),
-            compute_seconds=call.compute_seconds,
-            size_bytes=found.size_bytes,
-        )
+        cached.tally("miss")
+        if cached.is_heard():
+            cached.tell(
+                "miss",
+                key=call.key,
+                place=call.place,
+                elapsed_seconds=max(0.0, elapsed - call.compute_seconds),
+                compute_seconds=call.compute_seconds,
+                size_bytes=found.size_bytes,
+            )
         return call.original
     value = found.handed_out()
     if not leader:
@@ -155,16 +158,19 @@ def served(call: Call, found: Answer, *, leader: bool = True) -> Any:
     fresh = found.remaining_seconds is None or found.remaining_seconds > 0
     cached.counts.below_seconds += elapsed
     cached.counts.avoided_seconds += found.compute_seconds
-    cached.count(
-        "hit" if fresh else "stale",
-        found.tier,
-        key=call.key,
-        place=call.place,
-        elapsed_seconds=elapsed,
-        saved_seconds=found.compute_seconds - elapsed,
-        size_bytes=found.size_bytes,
-        age_seconds=found.age_seconds,
-    )
+    outcome: Outcome = "hit" if fresh else "stale"
+    cached.tally(outcome, found.tier)
+    if cached.is_heard():
+        cached.tell(
+            outcome,
+            tier=found.tier,
+            key=call.key,
+            place=call.place,
+            elapsed_seconds=elapsed,
+            saved_seconds=found.compute_seconds - elapsed,
+            size_bytes=found.size_bytes,
+            age_seconds=found.age_seconds,
+        )
     cached.read(call.key)
     return value
 

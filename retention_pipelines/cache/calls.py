@@ -218,7 +218,7 @@ class CachedFunction:
         self.stale_seconds = options.staleness.longest
         self._reads: list[str] = []
         self._runtime: runtimes.CacheRuntime | None = None
-        self._longest_ttl = 0.0
+        self._longest_ttl, self._longest_days = 0.0, 0
         with runtimes.BINDING:
             _REGISTRY.add(self)
 
@@ -424,7 +424,8 @@ class CachedFunction:
             return None
         if ttl > self._longest_ttl:
             self._longest_ttl = ttl
-        return math.ceil(self._longest_ttl / _DAY_SECONDS)
+            self._longest_days = math.ceil(ttl / _DAY_SECONDS)
+        return self._longest_days
 
     def same_model(self, call: Call) -> bool:
         """Whether the model still has the version that was read when the call began."""
@@ -468,17 +469,26 @@ class CachedFunction:
         """Count an outcome off the hot path, and tell of it."""
         if "reason" in details:
             details["reason"] = without_values(details["reason"])
+        self.tally(outcome, tier, counted=counted)
+        if error is not None:
+            # Without its text and traceback, which may hold what the user passed.
+            LOG.warning("%s: %s (%s): %s", self.name, outcome, details.get("reason", ""), type(error).__name__)
+        if self.is_heard():
+            self.tell(outcome, tier=tier, **details)
+
+    def tally(self, outcome: Outcome, tier: str = "", *, counted: bool = True) -> None:
+        """Count an outcome without telling of it."""
         name = _COUNTED.get((outcome, tier)) or _COUNTED.get((outcome, ""))
         if counted and name is not None:
             next(getattr(self.counts, name))
         runtime = self._runtime
         if runtime is not None:
             runtime.counters.add(self.options.kind, outcome, tier)
-        if error is not None:
-            # Without its text and traceback, which may hold what the user passed.
-            LOG.warning("%s: %s (%s): %s", self.name, outcome, details.get("reason", ""), type(error).__name__)
-        if self.options.hooks or (runtime is not None and runtime.hooks) or LOG.isEnabledFor(logging.DEBUG):
-            self.tell(outcome, tier=tier, **details)
+
+    def is_heard(self) -> bool:
+        """Whether somebody listens to events."""
+        runtime = self._runtime
+        return bool(self.options.hooks or (runtime is not None and runtime.hooks) or LOG.isEnabledFor(logging.DEBUG))
 
     def report(self, counters: Counters) -> None:
         """Add the memory hits since last time to the counts of the process."""
@@ -496,10 +506,17 @@ class CachedFunction:
         if runtime is not None and reads:
             runtime.count_reads(self.options.kind, reads)
 
-    def own(self, value: Any) -> Any:
-        """A value for the cache to hold, which no caller can change; the same object where the function said `none`."""
-        copy = None if self.options.copy == "none" else copier(value)
-        return value if copy is None else copy(value)
+    def own(self, value: Any) -> tuple[Any, Callable[[Any], Any] | None]:
+        """A value for the cache to hold, which no caller can change, and how it is handed out.
+
+        It is the same object where the function said `none`.
+        """
+        if self.options.copy == "none":
+            return value, None
+        copy = copier(value)
+        own = value if copy is None else copy(value)
+        # What copies the value copies its copy.
+        return own, readonly(own) if self.options.copy == "readonly" else copy
 
     def copier_of(self, value: Any) -> Callable[[Any], Any] | None:
         """How this function's answers are handed out: None where the same object may be."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # The limits of the feature store's score: `features.score`, which needs NumPy; a test compares the two.
 _HIGH_ABOVE, _MEDIUM_ABOVE = 0.8, 0.6
-_PARTS = ("completeness", "validity", "support", "precision")
+_PARTS = {part: f"quality_{part}" for part in ("completeness", "validity", "support", "precision")}
 _ABSENT = object()
 
 
@@ -63,9 +63,11 @@ class FeatureRow:
         if whole is not None:
             return whole
         parts = [
-            share(member(told, f"quality_{part}", member(told, part) if self.quality is not None else None))
-            for part in _PARTS
+            share(member(told, name, member(told, part) if self.quality is not None else None))
+            for part, name in _PARTS.items()
         ]
+        if None in parts[1:]:
+            return None
         if parts[0] is None:
             parts[0] = self._completeness(result)
         return None if None in parts else math.prod(part for part in parts if part is not None)
@@ -111,6 +113,8 @@ def _cell(call: "Call", said: Said) -> str | None:
 
 def share(value: Any) -> float | None:
     """A number of 0 to 1; None for anything else."""
+    if value is None:
+        return None
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         return None
     try:

@@ -44,6 +44,8 @@ class FoldedKeys:
 
     def may_hold(self, key: str) -> bool:
         """Whether the lake may hold the key; False is certain, as of the last refresh."""
+        if not self._known:
+            return False
         number = _number(key)
         return any(_has(known.numbers, number) for known in tuple(self._known.values()))
 

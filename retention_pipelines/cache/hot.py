@@ -66,6 +66,8 @@ class HotTier:
         self.counters = counters
         self._tenant = settings.tenant.encode()
         self._seal: Seal | None = None
+        # How the headers of seals begin.
+        self._headers = {kind: header(settings.tenant, kind) for kind in HOT_TABLES}
         self._ahead: dict[Kind, int] = {
             "features": days_ahead(settings.feature_ttl_hours),
             "predictions": days_ahead(settings.prediction_ttl_hours),
@@ -108,7 +110,7 @@ class HotTier:
         if fields is None:
             return False
         payload, codec, mac, *_ = fields
-        return self.seal.verify(header(self.tenant, kind, key, codec), payload, mac)
+        return self.seal.verify(self._headers[kind] + header(key, codec), payload, mac)
 
     def lookup(self, kind: Kind, key: str, stale_seconds: float = 0.0, within_days: int | None = None) -> Step:
         """The prepared statement that looks for an entry, for a connection of somebody else's (`prepare_reader`)."""
@@ -146,7 +148,7 @@ class HotTier:
         compute: float,
         columns: Mapping[str, Any] | None = None,
     ) -> StoredEntry | None:
-        if not self.seal.verify(header(self.tenant, kind, key, codec), payload, mac):
+        if not self.seal.verify(self._headers[kind] + header(key, codec), payload, mac):
             self.counters.add(kind, "corrupt", "postgres")
             LOG.error("A cached entry of %s is damaged, foreign or forged and was not used: %s", kind, key)
             return None
@@ -230,7 +232,7 @@ class HotTier:
             "payload_at": at,
             "payload_bytes": len(payload),
             "payload_seal": self.seal.sign(
-                header(self.tenant, entry.kind, entry.key, entry.payload.codec), payload
+                self._headers[entry.kind] + header(entry.key, entry.payload.codec), payload
             ).hex(),
             "compute_seconds": compute if compute >= 0 and math.isfinite(compute) else None,
         }

@@ -53,8 +53,7 @@ def keep(call: "Call", result: Any, seconds: float, computed_monotonic: float) -
         if call.place is not None:
             result = call.original = _with_cell(call.place, result)
         payload = codec.encode(result)
-        value = cached.own(result)
-        handing_out = cached.copier_of(value)
+        value, handing_out = cached.own(result)
     except Unstorable as error:
         return _unkept(call, str(error.message))
     except Exception as error:  # noqa: BLE001 - code of the result's own class may run; the caller has its result

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from moka_py import Moka
@@ -103,6 +104,18 @@ class MemoryStats:
 
 
 _NEVER = float("inf")
+
+
+@lru_cache(maxsize=1024)
+def _scopes(function: str, model: str, source: str, tags: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """All an answer may be removed by: one object for the answers of a function, which are many."""
+    return (
+        ("function", function),
+        ("model", model),
+        ("source", source),
+        *([("source", _ANY_STUDY)] if source else []),
+        *[("tag", tag) for tag in tags],
+    )
 
 
 def _weight(key: str, held: Held) -> int:
@@ -210,13 +223,7 @@ class MemoryTier:
         held.weight = weight
         if source:
             self._tables.add(source)
-        held.scopes = (
-            ("function", function),
-            ("model", model),
-            ("source", source),
-            *([("source", _ANY_STUDY)] if source else []),
-            *[("tag", tag) for tag in tags],
-        )
+        held.scopes = _scopes(function, model, source, tags)
         now = self._number
         held.number = now if since is None else since
         held.checked = held.number

@@ -64,7 +64,7 @@ class Options:
     @property
     def below(self) -> bool:
         """Whether there are tiers below memory."""
-        return self.tiers != ("memory",) and bool(self.tiers)
+        return "postgres" in self.tiers or "lake" in self.tiers
 
 
 def checked(

@@ -31,6 +31,7 @@ class ProcessLock:
         self._connections = Connections(
             hot.place, most=1, statement_seconds=hot.deadline_seconds, prepare=_prepare, breaker=hot.breaker
         )
+        self._hash = blake2b(key=hot.tenant.encode(), digest_size=8, person=b"retention-lock")
         # Locks that could not be given back while others used the connection.
         self._owed: deque[bytes] = deque()
 
@@ -124,7 +125,8 @@ class ProcessLock:
             con.answer(_RELEASE, (self._owed.popleft(),))
 
     def _number(self, key: str) -> bytes:
-        digest = blake2b(key.encode(), key=self._hot.tenant.encode(), digest_size=8, person=b"retention-lock")
+        digest = self._hash.copy()
+        digest.update(key.encode())
         return str(int.from_bytes(digest.digest(), "big", signed=True)).encode()
 
 

@@ -4,7 +4,7 @@ What belongs here: looking such values up without running code of the user's, bu
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,12 +15,17 @@ _LONGEST_TEXT = 512
 METADATA = ("prediction_metadata", "metadata")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Said:
     """The bound arguments and the result of a call."""
 
-    bound: Mapping[str, Any]
-    result: Any
+    __slots__ = ("_members", "_named", "bound", "result")
+
+    def __init__(self, *, bound: Mapping[str, Any], result: Any) -> None:
+        self.bound = bound
+        self.result = result
+        # Asked for a handful of names at each miss, so what does not depend on the name is found out once.
+        self._named = [value for value in bound.values() if type(value) is dict]
+        self._members = result.get if type(result) is dict else partial(member, result)
 
     def value(self, told: "FromCall | None", *names: str) -> Any:
         """What the decorator's keyword leads to; without one, an argument or member of the result of these names."""
@@ -31,7 +36,7 @@ class Said:
         for name in names:
             found = self.argument(name)
             if found is None:
-                found = member(self.result, name)
+                found = self._members(name)
             if found is not None:
                 return found
         return None
@@ -40,14 +45,16 @@ class Said:
         """An argument by name, also one that the function takes as `**kwargs`."""
         if name in self.bound:
             return self.bound[name]
-        for value in self.bound.values():
-            if type(value) is dict and name in value:
+        for value in self._named:
+            if name in value:
                 return value[name]
         return None
 
     def text(self, told: "FromCall | None", *names: str) -> str | None:
         """The same as a short text; what is no text, number or member of an enumeration says nothing."""
         found = self.value(told, *names)
+        if found is None:
+            return None
         found = getattr(found, "value", found) if hasattr(type(found), "__members__") else found
         if isinstance(found, bool) or not isinstance(found, str | int):
             return None

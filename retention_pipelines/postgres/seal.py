@@ -6,19 +6,18 @@ A seal covers where the payload belongs too, so one that was copied to another k
 """
 
 import hmac
+import struct
 from hashlib import blake2b
 
 SEAL_BYTES = 32
 SHORTEST_SECRET = 16
+_LENGTH = struct.Struct("<I").pack
 
 
 def header(*parts: str) -> bytes:
     """Where a payload belongs, each part behind its length, so that no two lists of parts give the same bytes."""
-    found = b""
-    for part in parts:
-        encoded = part.encode("utf-8", "surrogatepass")
-        found += len(encoded).to_bytes(4, "little") + encoded
-    return found
+    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    return b"".join([_LENGTH(len(part)) + part for part in encoded])
 
 
 class Seal:

@@ -104,13 +104,10 @@ def _is_plain(value: Any, depth: int, seen: set[int]) -> bool:
 
 def _is_finite(value: Any) -> bool:
     """Whether a plain value holds no number that JSON writes as null."""
-    if type(value) is float:
-        return math.isfinite(value)
-    if type(value) is dict:
-        return all(_is_finite(child) for child in value.values())
-    if type(value) is list:
-        return all(_is_finite(child) for child in value)
-    return True
+    children = value.values() if type(value) is dict else value if type(value) is list else (value,)
+    if not all(map(math.isfinite, [child for child in children if type(child) is float])):
+        return False
+    return all(_is_finite(child) for child in children if type(child) is dict or type(child) is list)
 
 
 def _verify(value: object, data: bytes, writer: Writer) -> None:
