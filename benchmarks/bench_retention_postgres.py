@@ -19,7 +19,8 @@ from retention_pipelines.postgres.engine import connect, open_engine
 from retention_pipelines.postgres.migrate import upgrade_server
 from retention_pipelines.postgres.partitions import add_day_partitions
 from retention_pipelines.postgres.server import Server, open_server
-from retention_pipelines.retention.act_postgres import Act, bury_partitions, delete_rows, mark_rows
+from retention_pipelines.retention.act_partitions import bury_partitions
+from retention_pipelines.retention.act_postgres import Act, delete_rows
 from retention_pipelines.retention.defaults import read_policies
 from retention_pipelines.retention.governed import INFERENCE_CACHE
 from retention_pipelines.retention.plan import Plan
@@ -114,8 +115,7 @@ def bench_postgres(root: Path, count: int) -> None:
                 other.start()
 
                 def work(act: Act = act, grace: bool = grace) -> None:
-                    mark_rows(engine, act.plan, lambda _: None)
-                    delete_rows(engine, act, lambda _: None, bury=grace, removed=lambda con, rows: None)
+                    delete_rows(engine, act, lambda _: None, bury=grace, removed=None)
 
                 ours = timed(work)
                 stop.set()

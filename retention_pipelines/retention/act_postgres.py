@@ -1,33 +1,37 @@
-"""Taking a plan's rows out of a Postgres table: whole day partitions first, then single rows in small batches.
+"""Taking single rows of a plan out of a Postgres table, in short batches, so that nobody waits for a run.
 
 Every row is decided again as it goes, with the protections and reads of now, and lies in the graveyard until its grace
-is over. Batches are short and step around rows that somebody holds, so nobody waits for a run. What does not belong
-here: guards, states, the audit (`run.py`), bringing back (`graveyard.py`), the files of training sets.
+is over. What is done is written down batch by batch, in the batch's own transaction; a second run does the rest. What
+does not belong here: whole partitions (`act_partitions.py`), guards, states, the audit (`run.py`), bringing back
+(`graveyard.py`), the files of training sets.
 """
 
+import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeVar
 
+import numpy as np
 import psycopg
+from psycopg.types.multirange import Multirange
+from psycopg.types.range import Range
 from sqlalchemy import (
+    CTE,
     BigInteger,
     ColumnElement,
     Connection,
     DateTime,
     Engine,
     Float,
-    Integer,
     Row,
     Select,
     Table,
     Text,
     and_,
     bindparam,
-    case,
     cast,
     column,
     delete,
@@ -38,39 +42,47 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
-    table,
     text,
-    update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, OID, insert
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.types import UserDefinedType
 
 from retention_pipelines.errors import PlanError
 from retention_pipelines.postgres.partitions import DAY_COLUMNS
-from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVEYARD, METADATA, PLAN_ROWS
+from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVEYARD, METADATA, PLAN_ROWS, PLAN_STEPS
 from retention_pipelines.retention.decide import Protection
 from retention_pipelines.retention.governed import Governed
 from retention_pipelines.retention.plan import Plan
-from retention_pipelines.retention.plan_store import driver
 from retention_pipelines.retention.policy import PolicySet
 from retention_pipelines.retention.select_postgres import decided
 
-BATCH_ROWS = 1_000
-_COPY_ROWS = 20_000
-_LOCK_TIMEOUT = "100ms"
+# A batch has as many rows as go in this time: whoever writes one of them waits no longer than that.
+_BATCH_SECONDS = 0.04
+_FEWEST, _MOST = 200, 5_000
+_LOCK_TIMEOUT_MS = 100
+# What a batch waits for somebody's row before it steps around it: meanwhile others wait for its own.
+_ROW_TIMEOUT_MS = 20
 _LOCK_TRIES = 100
-_PASSES = 3
-_SCHEMA = "retention_partitions."
-_DAYS = table(
-    "days", column("parent"), column("partition"), column("first_day"), column("end_day"), schema="retention_partitions"
-)
-_COPY = (
-    b"copy plan_rows (plan_sha256, position, target_kind, target, verdict, reason, policy_id, policy_version,"
-    b" anchored_at) from stdin"
-)
-_BURY = text("select * from public.retention_bury_day_partition(:parent, :name, :plan, :most, null, null)")
+_PASSES = 4
+# Rows that are decided about in one query; it locks nothing.
+_DECIDED = 50_000
 T = TypeVar("T")
 Step = Callable[[str], None]
+
+
+class _Tid(UserDefinedType[str]):
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "tid"
+
+
+class _Xid(UserDefinedType[str]):
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "xid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +104,8 @@ class PostgresRemoval:
 
     Attributes:
         rows: that went, those of whole partitions included.
-        kept: rows of the plan that stay: something protects them now, or they were read or written since.
+        kept: rows of the plan that stay: something protects them now, or they were read or written since, or their
+            partition is not the planned one any more.
         missing: rows of the plan that somebody else removed.
         relation_bytes: bytes of the partitions that went whole.
     """
@@ -129,277 +142,353 @@ class Act:
         return decided(self.dataset, self.policies, self.protections, plan.as_of, plan.action, plan.only)
 
 
-def mark_rows(engine: Engine, plan: Plan, step: Step) -> None:
-    """Write the plan's rows to `plan_rows`, in batches; a second time checks what is there and adds the rest."""
-    query = select(PLAN_ROWS.c.target).where(PLAN_ROWS.c.plan_sha256 == plan.sha256).order_by(PLAN_ROWS.c.position)
-    with engine.connect() as con:
-        marked = con.scalars(query).all()
-    ids = plan.rows["row_id"].to_pylist()
-    if list(marked) != ids[: len(marked)]:
-        raise PlanError(
-            f"The marked rows of plan {plan.sha256[:12]} are not those it names: somebody changed them.",
-            hint="Nothing more was removed. Find out who did, then make a new plan.",
-        )
-    for start in range(len(marked), len(ids), _COPY_ROWS):
-        rows = plan.rows.slice(start, _COPY_ROWS).to_pylist()
-        with engine.begin() as con, driver(con).cursor() as cursor, cursor.copy(_COPY) as copy:
-            for position, row in enumerate(rows, start):
-                policy, version = row["policy_id"], row["policy_version"]
-                reason = f"expired under {policy} v{version}" if policy else "erased by order"
-                copy.write_row(
-                    (
-                        plan.sha256,
-                        position,
-                        "row",
-                        row["row_id"],
-                        "expire",
-                        reason,
-                        policy,
-                        version,
-                        row["anchored_at"],
-                    )
-                )
-        step("marking")
+class Progress:
+    """Which rows of a plan are still there, by the batches on record."""
 
+    def __init__(self, engine: Engine, plan: Plan) -> None:
+        self.pending = np.ones(plan.rows.num_rows, dtype=bool)
+        self.step, self.size, self.held = 0, 1_000, False
+        query = select(PLAN_STEPS.c.step, PLAN_STEPS.c.positions).where(PLAN_STEPS.c.plan_sha256 == plan.sha256)
+        with engine.connect() as con:
+            for step, positions in con.execute(query):
+                self.step = max(self.step, step + 1)
+                for one in positions:
+                    if one.upper > len(self.pending):
+                        raise PlanError(
+                            f"The steps of plan {plan.sha256[:12]} name rows it does not have: somebody changed them.",
+                            hint="Nothing more was removed. Find out who did, then make a new plan.",
+                        )
+                    self.pending[one.lower : one.upper] = False
+        # The rows of a plan are sorted by partition.
+        names = plan.rows["partition"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+        self._starts = [0, *(np.flatnonzero(np.diff(names)) + 1).tolist(), len(names)]
 
-def bury_partitions(engine: Engine, act: Act, step: Step) -> None:
-    """Take out the day partitions that go whole; one with more rows than planned, or a protected one now, stays."""
-    plan = act.plan
-    with engine.connect() as con:
-        mine = BURIED_PARTITIONS.c.plan_sha256 == plan.sha256
-        done = set(con.scalars(select(BURIED_PARTITIONS.c.partition).where(mine)))
-        days = {
-            row.partition: (row.first_day, row.end_day)
-            for row in con.execute(select(_DAYS).where(_DAYS.c.parent == act.dataset.table))
-        }
-    for one in plan.partitions:
-        name = one.partition.removeprefix(_SCHEMA)
-        if one.fate != "drop" or name in done or name not in days:
-            continue
-        _without_waiting(engine, _burial(act, name, days[name], one.rows))
-        step("burying")
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Places of pending rows to decide about together, each time of one partition."""
+        for start, end in itertools.pairwise(self._starts):
+            places = start + np.flatnonzero(self.pending[start:end])
+            for first in range(0, len(places), _DECIDED):
+                yield places[first : first + _DECIDED]
 
+    def batches(self, found: Sequence[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:
+        """As many of these rows at a time as go in a moment."""
+        first = 0
+        while first < len(found):
+            last = first + self.size
+            yield found[first:last]
+            first = last
 
-def _burial(act: Act, name: str, days: tuple[date, date], planned: int) -> Callable[[Connection], None]:
-    day = act.table.c[DAY_COLUMNS[act.dataset.table]]
-
-    def bury(con: Connection) -> None:
-        most = planned
-        if not act.unchanged:
-            rows = act.decided().where(day >= days[0], day < days[1]).subquery()
-            most, going = con.execute(select(func.count(), func.count().filter(rows.c.expired))).one()
-            if most != going or most > planned:
-                return
-        values = {"parent": act.dataset.table, "name": name, "plan": act.plan.sha256, "most": most}
-        buried = con.execute(_BURY, values).one_or_none()
-        if buried is not None:
-            con.execute(
-                insert(BURIED_PARTITIONS).values(
-                    plan_sha256=act.plan.sha256,
-                    partition=name,
-                    relation=act.dataset.table,
-                    buried_as=buried.buried_as,
-                    n_rows=buried.n_rows,
-                    size_bytes=buried.size_bytes,
-                )
-            )
-
-    return bury
+    def done(self, positions: Sequence[int], seconds: float) -> None:
+        """Note a batch, and choose the size of the next one by the time it took."""
+        self.pending[positions] = False
+        self.step += 1
+        factor = min(2.0, max(0.25, _BATCH_SECONDS / seconds))
+        self.size = max(_FEWEST, min(_MOST, round(self.size * factor)))
 
 
 def delete_rows(
-    engine: Engine, act: Act, step: Step, *, bury: bool, removed: Callable[[Connection, Sequence[Removed]], None]
+    engine: Engine,
+    act: Act,
+    step: Step,
+    *,
+    bury: bool,
+    removed: Callable[[Connection, Sequence[Removed]], None] | None,
 ) -> None:
-    """Remove the marked rows that still may go, batch by batch; each batch is whole or not at all.
+    """Remove the plan's rows that still may go, batch by batch; each batch is whole or not at all.
 
     `removed` is told of the rows of a batch, inside its transaction.
     """
-    statement, last = _batch(act, bury=bury), act.plan.rows.num_rows
-    for number in range(_PASSES):
-        for start in range(0, last, BATCH_ROWS):
-
-            def batch(con: Connection, start: int = start) -> None:
-                marked = con.execute(_marked(act, start)).all()
-                if marked:
-                    rows = con.execute(statement, _named(act, marked)).all()
-                    removed(con, [Removed(**row._mapping) for row in rows])
-
-            _without_waiting(engine, batch)
-            step("deleting")
-        with engine.connect() as con:
-            if not con.scalar(select(func.count()).where(_mine(act), PLAN_ROWS.c.outcome.is_(None))):
+    progress = Progress(engine, act.plan)
+    removal = _Removal(act=act, bury=bury, removed=removed)
+    with engine.connect() as con:
+        for number in range(_PASSES):
+            progress.held = False
+            for places in progress.chunks():
+                for batch in progress.batches(_still_expired(con, act, places)):
+                    started = time.perf_counter()
+                    progress.done(removal.carry_out(con, progress, batch), time.perf_counter() - started)
+                    step("deleting")
+            if not progress.held:
                 break
-        time.sleep(0.05 * number)  # what somebody holds may be free soon
-    with engine.begin() as con:
-        live = exists().where(*(act.table.c[name] == key for name, key in _keys(act).items()))
-        con.execute(
-            update(PLAN_ROWS)
-            .where(_mine(act), PLAN_ROWS.c.outcome.is_(None))
-            .values(outcome=case((live, "kept"), else_="missing"))
+            time.sleep(0.05 * number)  # what somebody holds may be free soon
+    _note_rest(engine, act, np.flatnonzero(progress.pending))
+
+
+def _still_expired(con: Connection, act: Act, places: np.ndarray) -> Sequence[Row[Any]]:
+    """Decide about rows of the plan again: place, and the version of each that may go."""
+    rows, names = act.table, act.dataset.identity
+    chosen = act.plan.rows.take(places)
+    keys = [json.loads(row_id) for row_id in chosen["row_id"].to_pylist()]
+    values: dict[str, Any] = {"positions": places.tolist(), "anchors": chosen["anchored_at"].to_pylist()}
+    for place, name in enumerate(names):
+        values[f"key_{name}"] = [str(key[place]) for key in keys]
+    # Rows are named in arrays: only of those does the planner know how many there are.
+    given = func.unnest(
+        bindparam("positions", type_=ARRAY(BigInteger)),
+        bindparam("anchors", type_=ARRAY(DateTime(timezone=True))),
+        *(bindparam(f"key_{name}", type_=ARRAY(Text)) for name in names),
+    ).table_valued(
+        column("position", BigInteger),
+        column("anchored_at", DateTime(timezone=True)),
+        *(column(f"key_{name}", Text) for name in names),
+    )
+    given = given.render_derived(name="given")
+    decision = act.decided().join(
+        given, and_(*(rows.c[name] == cast(given.c[f"key_{name}"], rows.c[name].type) for name in names))
+    )
+    columns = decision.selected_columns
+    query = decision.where(
+        *_within(act, chosen["partition"][0].as_py()),
+        columns["expired"],
+        columns["anchored_at"].is_not_distinct_from(given.c.anchored_at),
+    ).with_only_columns(
+        given.c.position,
+        cast(_tuple_id(rows), Text).label("tid"),
+        cast(_version(rows), Text).label("version"),
+        cast(_relation(rows), BigInteger).label("relation"),
+        columns["partition"],
+        maintain_column_froms=True,
+    )
+    with con.begin():
+        return con.execute(query, values).all()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Removal:
+    """Removes rows that were decided about, in the versions that were."""
+
+    act: Act
+    bury: bool
+    removed: Callable[[Connection, Sequence[Removed]], None] | None
+
+    def carry_out(self, con: Connection, progress: Progress, batch: Sequence[Row[Any]]) -> list[int]:
+        """Remove a batch; returns the places of the rows that went. Those that somebody holds stay."""
+        try:
+            with con.begin():
+                _wait_at_most(con, _ROW_TIMEOUT_MS)
+                # A crash of the server may undo the last batches, rows and record together; what is said to be done
+                # at the end of the run is on the disk, and they are before it.
+                con.execute(text("set local synchronous_commit = off"))
+                return self._remove(con, progress.step, batch)
+        except OperationalError as error:
+            if not isinstance(error.orig, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
+                raise
+        # Locking rows before they go writes each of them twice, so that is for batches in which somebody holds one.
+        progress.held = True
+
+        def around(con: Connection) -> list[int]:
+            rows = self.act.table
+            unheld = self._where(select(cast(_tuple_id(rows), Text)).select_from(rows), batch)
+            free = set(con.scalars(unheld.with_for_update(skip_locked=True)))
+            return self._remove(con, progress.step, [row for row in batch if row.tid in free])
+
+        return without_waiting(con, around)
+
+    def _where(self, statement: Any, batch: Sequence[Row[Any]]) -> Any:
+        """Only rows of the batch, in the very versions that were decided about."""
+        rows = self.act.table
+        return statement.where(
+            *_within(self.act, batch[0].partition),
+            # Every partition has rows in the same places.
+            _relation(rows) == cast(batch[0].relation, OID),
+            _tuple_id(rows) == func.any(cast([row.tid for row in batch], ARRAY(_Tid))),
+            _version(rows) == func.any(cast(sorted({row.version for row in batch}), ARRAY(_Xid))),
         )
+
+    def _remove(self, con: Connection, number: int, batch: Sequence[Row[Any]]) -> list[int]:
+        if not batch:
+            return []
+        rows, plan = self.act.table, self.act.plan
+        positions = {row.tid: row.position for row in batch}
+        gone = self._where(delete(rows), batch).returning(*self._told())
+        found = con.execute(self._buried(gone.cte("removed"), batch) if self.bury else gone).all()
+        if not found:
+            return []
+        places = sorted(positions[row.tid] for row in found)
+        con.execute(
+            insert(PLAN_STEPS).values(
+                plan_sha256=plan.sha256,
+                step=number,
+                positions=_ranges(places),
+                n_rows=len(places),
+                size_bytes=sum(row.size_bytes for row in found),
+            )
+        )
+        if self.removed is not None:
+            self.removed(con, list(_removed(self.act, positions, found)))
+        return places
+
+    def _told(self) -> Iterator[ColumnElement[Any]]:
+        """What a deleted row leaves: which it was, what a tombstone needs, and with `bury` all of it."""
+        rows, known = self.act.table, self.act.table.c
+        yield cast(_tuple_id(rows), Text).label("tid")
+        whole_row = func.pg_column_size(literal_column(f"{rows.name}.*"))
+        yield (known.size_bytes if "size_bytes" in known else whole_row).label("size_bytes")
+        if self.bury or self.removed is not None:
+            yield (known.tenant if "tenant" in known else cast(null(), Text)).label("tenant")
+        if self.removed is not None:
+            age = (
+                extract("epoch", literal(self.act.plan.as_of) - known.computed_at) if "computed_at" in known else null()
+            )
+            yield cast(age, Float).label("age_seconds")
+            yield (known.compute_seconds if "compute_seconds" in known else cast(null(), Float)).label(
+                "compute_seconds"
+            )
+        if self.bury:
+            names = (known[name] for name in self.act.dataset.identity)
+            yield cast(func.json_build_array(*names), Text).label("row_id")
+            yield func.to_jsonb(literal_column(rows.name)).label("row")
+
+    def _buried(self, removed: CTE, batch: Sequence[Row[Any]]) -> Select[Any]:
+        given = func.unnest(
+            cast([row.tid for row in batch], ARRAY(Text)), cast([row.position for row in batch], ARRAY(BigInteger))
+        ).table_valued(column("tid", Text), column("position", BigInteger))
+        given = given.render_derived(name="given")
+        copied = select(
+            literal(self.act.plan.sha256),
+            given.c.position,
+            removed.c.tenant,
+            literal(self.act.table.name),
+            removed.c.row_id,
+            removed.c.row,
+        ).join_from(removed, given, removed.c.tid == given.c.tid)
+        buried = (
+            insert(GRAVEYARD)
+            .from_select(["plan_sha256", "position", "tenant", "relation", "row_id", "row"], copied)
+            .returning(GRAVEYARD.c.position)
+            .cte("buried")
+        )
+        told = [removed.c[name] for name in ("tid", "size_bytes", "tenant")]
+        if self.removed is not None:
+            told += [removed.c.age_seconds, removed.c.compute_seconds]
+        return select(*told).add_cte(buried)
+
+
+def _ranges(places: Sequence[int]) -> Multirange[int]:
+    ranges: list[Range[int]] = []
+    start = last = places[0]
+    for place in places[1:]:
+        if place != last + 1:
+            ranges.append(Range(start, last + 1))
+            start = place
+        last = place
+    return Multirange([*ranges, Range(start, last + 1)])
+
+
+def _removed(act: Act, positions: Mapping[str, int], rows: Sequence[Row[Any]]) -> Iterator[Removed]:
+    chosen = act.plan.rows.take([positions[row.tid] for row in rows]).to_pydict()
+    for place, row in enumerate(rows):
+        yield Removed(
+            tenant=row.tenant,
+            row_id=chosen["row_id"][place],
+            policy_id=chosen["policy_id"][place],
+            policy_version=chosen["policy_version"][place],
+            age_seconds=row.age_seconds,
+            compute_seconds=row.compute_seconds,
+            size_bytes=row.size_bytes,
+        )
+
+
+def _note_rest(engine: Engine, act: Act, places: np.ndarray) -> None:
+    """Write down the rows that stay, and those that somebody else had removed."""
+    names = act.dataset.identity
+    given = func.unnest(
+        bindparam("positions", type_=ARRAY(BigInteger)),
+        *(bindparam(f"key_{name}", type_=ARRAY(Text)) for name in names),
+    ).table_valued(column("position", BigInteger), *(column(f"key_{name}", Text) for name in names))
+    given = given.render_derived(name="given")
+    rows = act.table
+    live = select(given.c.position).where(
+        exists().where(*(rows.c[name] == cast(given.c[f"key_{name}"], rows.c[name].type) for name in names))
+    )
+    with engine.begin() as con:
+        for start in range(0, len(places), _MOST):
+            chosen = places[start : start + _MOST]
+            keys = [json.loads(row_id) for row_id in act.plan.rows["row_id"].take(chosen).to_pylist()]
+            values = {f"key_{name}": [str(key[place]) for key in keys] for place, name in enumerate(names)}
+            there = set(con.scalars(live, values | {"positions": chosen.tolist()}))
+            noted = insert(PLAN_ROWS)
+            noted = noted.on_conflict_do_update(
+                index_elements=["plan_sha256", "position"], set_={"outcome": noted.excluded.outcome}
+            )
+            con.execute(noted, [_left(act, int(place), int(place) in there) for place in chosen])
+
+
+def _left(act: Act, place: int, there: bool) -> dict[str, Any]:
+    (row,) = act.plan.rows.slice(place, 1).to_pylist()
+    policy, version = row["policy_id"], row["policy_version"]
+    return {
+        "plan_sha256": act.plan.sha256,
+        "position": place,
+        "target_kind": "row",
+        "target": row["row_id"],
+        "verdict": "expire",
+        "reason": f"expired under {policy} v{version}" if policy else "erased by order",
+        "policy_id": policy,
+        "policy_version": version,
+        "anchored_at": row["anchored_at"],
+        "outcome": "kept" if there else "missing",
+    }
 
 
 def measured(engine: Engine, plan: Plan) -> PostgresRemoval:
     """What a plan took out so far."""
-    outcome = PLAN_ROWS.c.outcome
-    rows = select(
-        func.count().filter(outcome.in_(("removed", "restored"))),
-        func.count().filter(outcome == "kept"),
-        func.count().filter(outcome == "missing"),
-        func.coalesce(func.sum(PLAN_ROWS.c.size_bytes), 0),
-    ).where(PLAN_ROWS.c.plan_sha256 == plan.sha256)
-    buried = select(
-        func.count(),
-        func.coalesce(func.sum(BURIED_PARTITIONS.c.n_rows), 0),
-        func.coalesce(func.sum(BURIED_PARTITIONS.c.size_bytes), 0),
-    ).where(BURIED_PARTITIONS.c.plan_sha256 == plan.sha256)
+    steps = select(
+        func.coalesce(func.sum(PLAN_STEPS.c.n_rows), 0), func.coalesce(func.sum(PLAN_STEPS.c.size_bytes), 0)
+    ).where(PLAN_STEPS.c.plan_sha256 == plan.sha256)
+    lost = select(func.count()).where(PLAN_ROWS.c.plan_sha256 == plan.sha256, PLAN_ROWS.c.outcome == "missing")
+    buried = select(BURIED_PARTITIONS.c.partition, BURIED_PARTITIONS.c.n_rows, BURIED_PARTITIONS.c.size_bytes).where(
+        BURIED_PARTITIONS.c.plan_sha256 == plan.sha256
+    )
     with engine.connect() as con:
-        gone, kept, missing, size = con.execute(rows).one()
-        partitions, whole, relation = con.execute(buried).one()
+        gone, size = con.execute(steps).one()
+        missing = con.scalar(lost) or 0
+        partitions = con.execute(buried).all()
+    relation = sum(one.size_bytes for one in partitions)
+    names = {one.partition for one in partitions}
+    stayed = sum(
+        one.rows for one in plan.partitions if one.fate == "drop" and one.partition.rpartition(".")[2] not in names
+    )
     return PostgresRemoval(
-        rows=gone + int(whole),
-        kept=kept,
+        rows=int(gone) + sum(one.n_rows for one in partitions),
+        kept=plan.rows.num_rows - int(gone) - missing + stayed,
         missing=missing,
-        partitions=partitions,
-        logical_bytes=int(size) + int(relation),
-        relation_bytes=int(relation),
+        partitions=len(partitions),
+        logical_bytes=int(size) + relation,
+        relation_bytes=relation,
     )
 
 
-def _mine(act: Act) -> ColumnElement[bool]:
-    return PLAN_ROWS.c.plan_sha256 == act.plan.sha256
+def _within(act: Act, partition: str) -> list[ColumnElement[bool]]:
+    """The day of a partition, so that only that one is looked into; nothing is known of the default one."""
+    column_name, last = DAY_COLUMNS.get(act.dataset.table), partition.rpartition("_")[2]
+    if column_name is None or not last.isdecimal():
+        return []
+    return [act.table.c[column_name] == date.fromisoformat(last)]
 
 
-def _keys(act: Act) -> dict[str, ColumnElement[Any]]:
-    """The columns that name a row, out of the name a plan gives it."""
-    named = cast(PLAN_ROWS.c.target, JSONB)
-    return {name: cast(named[place].astext, act.table.c[name].type) for place, name in enumerate(act.dataset.identity)}
+def _tuple_id(rows: Table) -> ColumnElement[Any]:
+    return literal_column(f"{rows.name}.ctid")
 
 
-def _marked(act: Act, start: int) -> Select[Any]:
-    """The marked rows of a batch that nothing was done about yet."""
-    return select(
-        PLAN_ROWS.c.position,
-        PLAN_ROWS.c.target,
-        PLAN_ROWS.c.anchored_at,
-        PLAN_ROWS.c.policy_id,
-        PLAN_ROWS.c.policy_version,
-    ).where(
-        _mine(act),
-        PLAN_ROWS.c.position >= start,
-        PLAN_ROWS.c.position < start + BATCH_ROWS,
-        PLAN_ROWS.c.outcome.is_(None),
-    )
+def _relation(rows: Table) -> ColumnElement[Any]:
+    return literal_column(f"{rows.name}.tableoid")
 
 
-def _named(act: Act, marked: Sequence[Row[Any]]) -> dict[str, list[Any]]:
-    """The values of a batch's statement."""
-    keys = [json.loads(row.target) for row in marked]
-    return {
-        "positions": [row.position for row in marked],
-        "targets": [row.target for row in marked],
-        "anchors": [row.anchored_at for row in marked],
-        "policies": [row.policy_id for row in marked],
-        "versions": [row.policy_version for row in marked],
-    } | {f"key_{name}": [str(key[place]) for key in keys] for place, name in enumerate(act.dataset.identity)}
+def _version(rows: Table) -> ColumnElement[Any]:
+    return literal_column(f"{rows.name}.xmin")
 
 
-def _batch(act: Act, *, bury: bool) -> Select[Any]:
-    """Decide, lock, delete, bury and note one batch of marked rows, in one statement."""
-    rows, names = act.table, act.dataset.identity
-    # Rows are named in arrays: only of those does the planner know how many there are, and so that an index is best.
-    given = func.unnest(
-        bindparam("positions", type_=ARRAY(BigInteger)),
-        bindparam("targets", type_=ARRAY(Text)),
-        bindparam("anchors", type_=ARRAY(DateTime(timezone=True))),
-        bindparam("policies", type_=ARRAY(Text)),
-        bindparam("versions", type_=ARRAY(Integer)),
-        *(bindparam(f"key_{name}", type_=ARRAY(Text)) for name in names),
-    ).table_valued(
-        column("position", BigInteger),
-        column("target", Text),
-        column("anchored_at", DateTime(timezone=True)),
-        column("policy_id", Text),
-        column("policy_version", Integer),
-        *(column(f"key_{name}", Text) for name in names),
-    )
-    given = given.render_derived(name="given")
-    batch = select(
-        *(given.c[name] for name in ("position", "target", "anchored_at", "policy_id", "policy_version")),
-        *(cast(given.c[f"key_{name}"], rows.c[name].type).label(f"key_{name}") for name in names),
-    ).cte("batch")
-    decision = act.decided().join(batch, and_(*(rows.c[name] == batch.c[f"key_{name}"] for name in names)))
-    columns = decision.selected_columns
-    doomed = (
-        decision.where(columns["expired"], columns["anchored_at"].is_not_distinct_from(batch.c.anchored_at))
-        .with_only_columns(*batch.c, maintain_column_froms=True)
-        .with_for_update(of=rows, skip_locked=True)
-        .cte("doomed")
-    )
-    known = rows.c
-    removed = (
-        delete(rows)
-        .where(*(known[name] == doomed.c[f"key_{name}"] for name in names))
-        .returning(
-            doomed.c.position,
-            doomed.c.target,
-            doomed.c.policy_id,
-            doomed.c.policy_version,
-            (known.tenant if "tenant" in known else cast(null(), Text)).label("tenant"),
-            (
-                extract("epoch", literal(act.plan.as_of) - known.computed_at)
-                if "computed_at" in known
-                else cast(null(), Float)
-            ).label("age_seconds"),
-            (known.compute_seconds if "compute_seconds" in known else cast(null(), Float)).label("compute_seconds"),
-            (
-                known.size_bytes if "size_bytes" in known else func.pg_column_size(literal_column(f"{rows.name}.*"))
-            ).label("size_bytes"),
-            func.to_jsonb(literal_column(rows.name)).label("row"),
-        )
-        .cte("removed")
-    )
-    noted = (
-        update(PLAN_ROWS)
-        .where(_mine(act), PLAN_ROWS.c.position == removed.c.position)
-        .values(outcome="removed", size_bytes=removed.c.size_bytes)
-        .returning(PLAN_ROWS.c.position)
-        .cte("noted")
-    )
-    found = select(
-        removed.c.tenant,
-        removed.c.target.label("row_id"),
-        removed.c.policy_id,
-        removed.c.policy_version,
-        cast(removed.c.age_seconds, Float).label("age_seconds"),
-        removed.c.compute_seconds,
-        removed.c.size_bytes,
-    ).add_cte(noted)
-    if not bury:
-        return found
-    copied = select(
-        literal(act.plan.sha256),
-        removed.c.position,
-        removed.c.tenant,
-        literal(rows.name),
-        removed.c.target,
-        removed.c.row,
-    )
-    buried = (
-        insert(GRAVEYARD)
-        .from_select(["plan_sha256", "position", "tenant", "relation", "row_id", "row"], copied)
-        .returning(GRAVEYARD.c.position)
-        .cte("buried")
-    )
-    return found.add_cte(buried)
+def _wait_at_most(con: Connection, milliseconds: int) -> None:
+    con.execute(text("select set_config('lock_timeout', :value, true)"), {"value": f"{milliseconds}ms"})
 
 
-def _without_waiting(engine: Engine, work: Callable[[Connection], T]) -> T:
+def without_waiting(con: Connection, work: Callable[[Connection], T]) -> T:
     """Do work in a transaction that waits for no lock longer than people notice; again when it would have to."""
     for number in range(_LOCK_TRIES):
         try:
-            with engine.begin() as con:
-                con.execute(text("select set_config('lock_timeout', :value, true)"), {"value": _LOCK_TIMEOUT})
+            with con.begin():
+                _wait_at_most(con, _LOCK_TIMEOUT_MS)
                 return work(con)
         except OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
@@ -410,4 +499,4 @@ def _without_waiting(engine: Engine, work: Callable[[Connection], T]) -> T:
     )
 
 
-__all__ = ["Act", "PostgresRemoval", "Removed", "Step", "bury_partitions", "delete_rows", "mark_rows", "measured"]
+__all__ = ["Act", "PostgresRemoval", "Progress", "Removed", "Step", "delete_rows", "measured", "without_waiting"]

@@ -10,9 +10,10 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Engine, delete, select, text
+from sqlalchemy import Connection, Engine, delete, select, text
 
 from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVEYARD
+from retention_pipelines.retention.governed import Governed
 from retention_pipelines.retention.plan_store import driver
 
 _BATCH = 5_000
@@ -27,15 +28,12 @@ with chosen as (
 ), gone as (
     delete from graveyard using chosen
     where graveyard.plan_sha256 = %(plan)s and graveyard.position = chosen.position returning chosen.position
-), noted as (
-    update plan_rows set outcome = 'restored' from gone
-    where plan_rows.plan_sha256 = %(plan)s and plan_rows.position = gone.position returning 1
 )
-select (select count(*) from gone), (select count(*) from back), (select count(*) from noted)
+select (select count(*) from gone), (select count(*) from back)
 """
 _FROM_PARTITION = """
 insert into {relation} select * from {buried} as gone
-where %(names)s::text[] is null or array[json_build_array({keys})::text, {columns}] && %(names)s::text[]
+where %(names)s::text[] is null or array[{asked}] && %(names)s::text[]
 on conflict do nothing
 """
 
@@ -55,7 +53,7 @@ def bring_back_rows(
     while True:
         with engine.begin() as con:
             row = driver(con).execute(sql.SQL(_BACK).format(relation=name), values).fetchone()
-        taken, back, _ = row or (0, 0, 0)
+        taken, back = row or (0, 0)
         restored += back
         step("restoring")
         if not taken:
@@ -78,18 +76,41 @@ def bring_back_partitions(
         partitions = con.scalars(select(BURIED_PARTITIONS.c.buried_as).where(mine)).all()
     for buried in partitions:
         with engine.begin() as con:
-            statement = sql.SQL(_FROM_PARTITION).format(
-                relation=sql.Identifier(relation),
-                buried=sql.Identifier("retention_graveyard", buried),
-                keys=sql.SQL(", ").join(sql.Identifier("gone", key) for key in identity),
-                columns=sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("gone", key)) for key in columns),
+            restored += _from_partition(con, relation, buried, identity, columns, names)
+    return restored
+
+
+def put_back(con: Connection, dataset: Governed, buried: str) -> int:
+    """Put all rows of one partition back and drop it, in the caller's transaction."""
+    return _from_partition(con, dataset.table, buried, dataset.identity, (), None)
+
+
+def _from_partition(
+    con: Connection,
+    relation: str,
+    buried: str,
+    identity: tuple[str, ...],
+    columns: tuple[str, ...],
+    names: Collection[str] | None,
+) -> int:
+    statement = sql.SQL(_FROM_PARTITION).format(
+        relation=sql.Identifier(relation),
+        buried=sql.Identifier("retention_graveyard", buried),
+        asked=sql.SQL(", ").join(
+            (
+                sql.SQL("json_build_array({})::text").format(
+                    sql.SQL(", ").join(sql.Identifier("gone", key) for key in identity)
+                ),
+                *(sql.SQL("{}::text").format(sql.Identifier("gone", key)) for key in columns),
             )
-            raw = driver(con)
-            if not _is_there(raw, buried):
-                continue
-            restored += raw.execute(statement, {"names": None if names is None else list(names)}).rowcount
-            if names is None:
-                raw.execute("select public.retention_drop_buried_partition(%s)", (buried,))
+        ),
+    )
+    raw = driver(con)
+    if not _is_there(raw, buried):
+        return 0
+    restored = raw.execute(statement, {"names": None if names is None else list(names)}).rowcount
+    if names is None:
+        raw.execute("select public.retention_drop_buried_partition(%s)", (buried,))
     return restored
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from retention_pipelines.cache.secret import load_secret
-from retention_pipelines.retention import act_postgres, act_training, graveyard
+from retention_pipelines.retention import act_partitions, act_postgres, act_training, graveyard
 from retention_pipelines.retention.act_postgres import Act, Removed
 from retention_pipelines.retention.governed import governed
 from retention_pipelines.retention.plan_store import PlanRecord
@@ -32,8 +32,7 @@ def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any
         runner.step(name)
         lock.check()
 
-    act_postgres.mark_rows(engine, plan, step)
-    act_postgres.bury_partitions(engine, act, step)
+    act_partitions.bury_partitions(engine, act, step)
     keep_in_grave = act.dataset.store == "files" or bool(runner.grace(plan, act.policies))
     act_postgres.delete_rows(engine, act, step, bury=keep_in_grave, removed=_tombstones(runner.settings, act))
     if act.dataset.store == "files":
@@ -60,14 +59,13 @@ def let_go(runner: "Runner", record: PlanRecord) -> int | None:
     return None
 
 
-def _tombstones(settings: Settings, act: Act) -> Callable[[Connection, Sequence[Removed]], None]:
-    secret = load_secret(settings)
+def _tombstones(settings: Settings, act: Act) -> Callable[[Connection, Sequence[Removed]], None] | None:
     own_expiry = {policy.policy_id for policy in act.policies.policies if policy.anchor == "expires_at"}
-    key = act.dataset.identity.index(act.dataset.read_key) if act.dataset.read_key else None
+    if act.dataset.read_key is None or act.plan.only in own_expiry:
+        return None  # an entry past its own end is served to nobody: who asks for it again regrets nothing
+    key, secret = act.dataset.identity.index(act.dataset.read_key), load_secret(settings)
 
     def place(con: Connection, rows: Sequence[Removed]) -> None:
-        if key is None:
-            return
         place_tombstones(
             con,
             secret,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    DateTime,
     Engine,
     FromClause,
     Select,
@@ -35,7 +36,9 @@ from retention_pipelines.retention.governed import Governed
 from retention_pipelines.retention.plan import ROW_SCHEMA, PartitionPlan, Plan, VerdictCount, fate, seal
 from retention_pipelines.retention.policy import Action, PolicySet
 
-_DAYS = table("days", column("parent"), column("partition"), column("first_day"), schema="retention_partitions")
+SCHEMA = "retention_partitions"
+_DAYS = table("days", column("parent"), column("partition"), column("first_day"), schema=SCHEMA)
+_TELL = text("select n_rows, told from public.retention_tell_partition(:schema, :name, :columns)")
 
 
 def plan_postgres(
@@ -138,6 +141,15 @@ def decided(
     ).select_from(source)
 
 
+def tell(con: Connection, dataset: Governed, schema: str, name: str) -> tuple[int, int]:
+    """Number of a partition's rows, and a digest over which rows they are and when each was written."""
+    rows = METADATA.tables[dataset.table]
+    instants = [one.name for one in rows.columns if isinstance(one.type, DateTime)]
+    columns = [*dataset.identity, *(one for one in instants if one not in dataset.identity)]
+    found = con.execute(_TELL, {"schema": schema, "name": name, "columns": columns}).one()
+    return found.n_rows, found.told
+
+
 def _numbers(con: Connection, decided: FromClause) -> Counter[_Key]:
     keys = (decided.c.partition, decided.c.policy, decided.c.ruled_by, decided.c.anomaly, decided.c.expired)
     rows = con.execute(select(*keys, func.count()).group_by(*keys))
@@ -146,7 +158,7 @@ def _numbers(con: Connection, decided: FromClause) -> Counter[_Key]:
 
 def _partitions(con: Connection, dataset: Governed, numbers: Mapping[_Key, int]) -> tuple[PartitionPlan, ...]:
     days = {
-        f"retention_partitions.{row.partition}": row.first_day
+        f"{SCHEMA}.{row.partition}": row.first_day
         for row in con.execute(select(_DAYS.c.partition, _DAYS.c.first_day).where(_DAYS.c.parent == dataset.table))
     }
     newest = max(days, key=lambda name: days[name], default=None)
@@ -164,7 +176,10 @@ def _partitions(con: Connection, dataset: Governed, numbers: Mapping[_Key, int])
             newest=name not in days or name == newest,
             rewrite_share=0.0,
         )
-        plans.append(PartitionPlan(partition=name, rows=rows[name], expired=expired[name], size_bytes=size, fate=what))
+        told = tell(con, dataset, SCHEMA, name.removeprefix(f"{SCHEMA}."))[1] if what == "drop" else None
+        plans.append(
+            PartitionPlan(partition=name, rows=rows[name], expired=expired[name], size_bytes=size, fate=what, told=told)
+        )
     return tuple(plans)
 
 

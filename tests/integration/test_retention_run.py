@@ -250,21 +250,37 @@ def test_a_plan_that_was_changed_is_not_executed(retention: Runner, everyone: ps
     assert actions(everyone) == ["retention.failed"]
 
 
-def test_marked_rows_that_were_changed_stop_the_run(retention: Runner, everyone: psycopg.Connection[Any]) -> None:
+def test_steps_that_name_rows_the_plan_does_not_have_stop_the_run(
+    retention: Runner, everyone: psycopg.Connection[Any]
+) -> None:
     add_predictions(everyone, 300)
     plan = retention.plan(retention.planner.registry.get("ic_old_unused"))
-
-    def die(name: str) -> None:
-        if name == "marking":
-            raise PlanError("stopped here")
-
-    with pytest.raises(PlanError, match="stopped here"):
-        replace(retention, step=die).execute(plan.sha256, confirm=plan.sha256)
-    everyone.execute('update plan_rows set target = \'["a", "k2", "infinity"]\' where position = 0')
+    everyone.execute(
+        "insert into plan_steps (plan_sha256, step, positions, n_rows, size_bytes) values (%s, 0, '{[0,9999)}', 9, 9)",
+        (plan.sha256,),
+    )
     before = prediction_rows(everyone)
     with pytest.raises(PlanError, match="somebody changed them"):
-        retention.execute(plan.sha256)
+        retention.execute(plan.sha256, confirm=plan.sha256)
     assert prediction_rows(everyone) == before
+
+
+def test_a_partition_in_which_rows_were_swapped_since_the_plan_stays(
+    retention: Runner, everyone: psycopg.Connection[Any]
+) -> None:
+    add_predictions(everyone)
+    plan = retention.plan(retention.planner.registry.get("ic_expired"))
+    day = next(one.partition for one in plan.partitions if one.fate == "drop")
+    one = everyone.execute(
+        "select min(cache_key) from ml_inference_cache where tableoid = %s::regclass", (day,)
+    ).fetchone()
+    everyone.execute("update ml_inference_cache set cache_key = 'swapped' where cache_key = %s", one)
+    before = prediction_rows(everyone)
+    outcome = retention.execute(plan.sha256, confirm=plan.sha256)
+    after = prediction_rows(everyone)
+    assert any(row[1] == "swapped" for row in after)
+    assert 0 < outcome.kept == plan.removed_rows - outcome.removed
+    assert len(after) == len(before) - outcome.removed
 
 
 def test_a_second_runner_is_told_who_holds_the_lock(retention: Runner, everyone: psycopg.Connection[Any]) -> None:

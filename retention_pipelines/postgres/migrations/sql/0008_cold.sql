@@ -74,19 +74,15 @@ alter table ml_training_cache
 comment on column ml_training_cache.compressed_at is 'When its files were compressed; null: they are not.';
 comment on column ml_training_cache.stored_bytes is 'Bytes of the compressed files.';
 
--- Takes a day's partition out of its table, if it holds the rows that were planned: `told` is what they told then.
+-- Takes a day's partition out of its table, which takes no longer for many rows than for few. Whoever does it compares
+-- what it holds with what was planned after that, when nobody waits for it any more, and puts back what differs.
 drop function public.retention_bury_day_partition(text, text, text, bigint);
-create function public.retention_bury_day_partition(
-    parent_name text, partition_name text, plan text, at_most bigint, told bigint, columns text[]
-)
-returns table (buried_as text, n_rows bigint, size_bytes bigint)
+create function public.retention_bury_day_partition(parent_name text, partition_name text, plan text)
+returns table (buried_as text, size_bytes bigint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
     one record;
-    found_rows bigint;
-    found_told bigint;
-    named text;
 begin
     perform pg_advisory_xact_lock(hashtext('retention_partitions'), hashtext(parent_name));
     select days.*, pg_total_relation_size(days.relation) as bytes into one
@@ -96,20 +92,6 @@ begin
             select max(newest.first_day) from retention_partitions.days as newest where newest.parent = parent_name
         );
     if not found then
-        return;
-    end if;
-    execute format('lock table %s in exclusive mode', one.relation);
-    if told is null then
-        execute format('select count(*) from %s', one.relation) into found_rows;
-    else
-        -- The same rows in another order tell the same; other ones, or the same written anew, do not.
-        select string_agg(format('%I', name), ', ') into named from unnest(columns) as name;
-        execute format(
-            'select count(*), coalesce(bit_xor(hash_record_extended(row(%s), 0)), 0) from %s', named, one.relation
-        ) into found_rows, found_told;
-    end if;
-    if found_rows > at_most or found_told <> told then
-        -- Not the rows that were decided about: they are for the next plan.
         return;
     end if;
     execute format('alter table public.%I detach partition %s', parent_name, one.relation);
@@ -128,12 +110,49 @@ begin
         );
     end if;
     execute format('grant select on retention_graveyard.%I to retention_service', buried_as);
-    n_rows := found_rows;
     size_bytes := one.bytes;
     return next;
 end
 $$;
-comment on function public.retention_bury_day_partition(text, text, text, bigint, bigint, text[]) is
-    'Take a day partition out of its table that has at most so many rows, and these; no row where it may not go.';
-revoke all on function public.retention_bury_day_partition(text, text, text, bigint, bigint, text[]) from public;
-grant execute on function public.retention_bury_day_partition(text, text, text, bigint, bigint, text[]) to retention_service;
+comment on function public.retention_bury_day_partition(text, text, text) is
+    'Take a day partition out of its table; no row where it may not go.';
+
+-- How many rows a partition has, and a digest of some of their columns: the same rows in another order tell the same,
+-- other ones, or the same written anew, do not.
+create function public.retention_tell_partition(schema_name text, partition_name text, columns text[])
+returns table (n_rows bigint, told bigint)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    digest text := '0::bigint';
+    one record;
+begin
+    if schema_name not in ('retention_partitions', 'retention_graveyard') then
+        raise invalid_parameter_value using message = format('%s holds no day partitions', schema_name);
+    end if;
+    for one in
+        select attribute.attname, attribute.atttypid
+        from unnest(columns) with ordinality as asked (name, place)
+        join pg_attribute as attribute
+            on attribute.attname = asked.name
+            and attribute.attrelid = format('%I.%I', schema_name, partition_name)::regclass
+        order by asked.place
+    loop
+        digest := case one.atttypid
+            when 'text'::regtype then format('hashtextextended(coalesce(%I, %L), %s)', one.attname, '', digest)
+            when 'bigint'::regtype then format('hashint8extended(coalesce(%I, 0), %s)', one.attname, digest)
+            else format('hashfloat8extended(coalesce(date_part(%L, %I), 0), %s)', 'epoch', one.attname, digest)
+        end;
+    end loop;
+    return query execute format(
+        'select count(*), coalesce(bit_xor(%s), 0) from %I.%I', digest, schema_name, partition_name
+    );
+end
+$$;
+comment on function public.retention_tell_partition(text, text, text[]) is
+    'Rows of a day partition, and a digest of some of their columns.';
+
+revoke all on function public.retention_bury_day_partition(text, text, text) from public;
+grant execute on function public.retention_bury_day_partition(text, text, text) to retention_service;
+revoke all on function public.retention_tell_partition(text, text, text[]) from public;
+grant execute on function public.retention_tell_partition(text, text, text[]) to retention_service;

@@ -1,5 +1,6 @@
 -- Everything 0008 made; burying a partition is as it was before.
-drop function public.retention_bury_day_partition(text, text, text, bigint, bigint, text[]);
+drop function public.retention_bury_day_partition(text, text, text);
+drop function public.retention_tell_partition(text, text, text[]);
 drop table public.plan_steps;
 drop table public.cold_files;
 alter table public.ml_performance_rollups drop column gone_n, drop column gone_sum;

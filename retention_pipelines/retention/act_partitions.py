@@ -1,0 +1,93 @@
+"""Taking day partitions out of a Postgres table whole, and putting back those that are not what was planned.
+
+A partition is detached first, which takes as long for many rows as for few, and compared with the plan after that,
+where nobody waits for it. What does not belong here: single rows (`act_postgres.py`), bringing back later
+(`graveyard.py`), dropping for good (`run_postgres.py`).
+"""
+
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+
+from sqlalchemy import Connection, Engine, Row, column, delete, func, insert, select, table, text, update
+
+from retention_pipelines.postgres.partitions import DAY_COLUMNS
+from retention_pipelines.postgres.tables import BURIED_PARTITIONS
+from retention_pipelines.retention.act_postgres import Act, Step, without_waiting
+from retention_pipelines.retention.graveyard import put_back
+from retention_pipelines.retention.plan import PartitionPlan
+from retention_pipelines.retention.select_postgres import SCHEMA, tell
+
+GRAVES = "retention_graveyard"
+_DAYS = table("days", column("parent"), column("partition"), column("first_day"), column("end_day"), schema=SCHEMA)
+_BURY = text("select * from public.retention_bury_day_partition(:parent, :name, :plan)")
+# Says in the transaction that accepts a detached partition whether it may go: its name in the graveyard, its days.
+Proof = Callable[[Connection, str, tuple[date, date]], bool]
+
+
+def bury_partitions(engine: Engine, act: Act, step: Step, *, proof: Proof | None = None) -> None:
+    """Take out the day partitions that go whole; one that holds other rows than planned, or a protected one, stays."""
+    planned = {one.partition.rpartition(".")[2]: one for one in act.plan.partitions if one.fate == "drop"}
+    if not planned:
+        return
+    with engine.connect() as con:
+        days = {
+            row.partition: (row.first_day, row.end_day)
+            for row in con.execute(select(_DAYS).where(_DAYS.c.parent == act.dataset.table))
+        }
+    done = _buried(engine, act)
+    for name in planned:
+        if name in days and name not in done:
+            with engine.connect() as con:
+                without_waiting(con, partial(_detach, act, planned[name], name, days[name]))
+            step("burying")
+    # Those of a run that a crash ended are compared (again), too.
+    for name, grave in _buried(engine, act).items():
+        if name in planned:
+            _accept(engine, act, planned[name], grave, proof)
+            step("comparing")
+
+
+def _buried(engine: Engine, act: Act) -> dict[str, Row]:
+    with engine.connect() as con:
+        mine = BURIED_PARTITIONS.c.plan_sha256 == act.plan.sha256
+        return {row.partition: row for row in con.execute(select(BURIED_PARTITIONS).where(mine))}
+
+
+def _detach(act: Act, planned: PartitionPlan, name: str, days: tuple[date, date], con: Connection) -> None:
+    if not act.unchanged:
+        day = act.table.c[DAY_COLUMNS[act.dataset.table]]
+        rows = act.decided().where(day >= days[0], day < days[1]).subquery()
+        there, going = con.execute(select(func.count(), func.count().filter(rows.c.expired))).one()
+        if there != going:
+            return
+    grave = con.execute(_BURY, {"parent": act.dataset.table, "name": name, "plan": act.plan.sha256}).one_or_none()
+    if grave is not None:
+        con.execute(
+            insert(BURIED_PARTITIONS).values(
+                plan_sha256=act.plan.sha256,
+                partition=name,
+                relation=act.dataset.table,
+                buried_as=grave.buried_as,
+                n_rows=planned.rows,
+                size_bytes=grave.size_bytes,
+            )
+        )
+
+
+def _accept(engine: Engine, act: Act, planned: PartitionPlan, grave: Row, proof: Proof | None) -> None:
+    """Compare a detached partition with what was planned; one that differs is put back."""
+    mine = (BURIED_PARTITIONS.c.plan_sha256 == act.plan.sha256, BURIED_PARTITIONS.c.partition == grave.partition)
+    with engine.begin() as con:
+        rows, told = tell(con, act.dataset, GRAVES, grave.buried_as)
+        same = rows <= planned.rows if planned.told is None else (rows, told) == (planned.rows, planned.told)
+        if same and (proof is None or proof(con, grave.buried_as, _day(grave.partition))):
+            con.execute(update(BURIED_PARTITIONS).where(*mine).values(n_rows=rows))
+            return
+        put_back(con, act.dataset, grave.buried_as)
+        con.execute(delete(BURIED_PARTITIONS).where(*mine))
+
+
+def _day(partition: str) -> tuple[date, date]:
+    first = date.fromisoformat(partition.rpartition("_")[2])
+    return first, date.fromordinal(first.toordinal() + 1)
