@@ -39,8 +39,8 @@ def settle_partitions(instance: dg.DagsterInstance, runner: Runner, dataset: str
     Looks at plans on record and at the lake as it is, so it makes up for a crash between a removal and this, and for
     runs and restores of the command line. A month without rows that no plan touched is left alone.
     """
-    table = GOVERNED[dataset].table
-    if GOVERNED[dataset].store != "lake" or table not in BY_MONTH:
+    one, table = GOVERNED[dataset], GOVERNED[dataset].table
+    if one.store != "lake" or one.archived or table not in BY_MONTH:
         return ()
     key, lake = dg.AssetKey(table), runner.planner.lake
     plans = {name: plan for plan in removals(runner.planner.engine, dataset) for name in _keys_of(plan)}

@@ -1,16 +1,23 @@
 """Retention as Dagster carries it out, against a real instance on Postgres: what it shows, refuses, forgets, purges."""
 
+import os
 import secrets
+import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import TickData, TickStatus
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from retention_pipelines.definitions import build_definitions
+from retention_pipelines.defs.history import Purged, purge_history
 from retention_pipelines.defs.partitions import MONTHS
 from retention_pipelines.defs.previews import policy_edits
 from retention_pipelines.defs.resources import LakeResource
@@ -114,8 +121,7 @@ def test_a_run_shows_counts_bytes_reasons_and_the_plan(
     assert told["removed_rows"] == record.measured["removed"] > 0
     assert told["disk_bytes"] == "unknown"
     assert told["policy"] == "ic_expired v1"
-    rows = {row.data["verdict"] for row in told["reasons"]}
-    assert "expire" in rows
+    assert "expire" in {row.data["verdict"] for row in told["reasons"].records}
     assert "Dagster run" in everyone.execute("select actor from audit limit 1").fetchone()[0]  # type: ignore[index,operator]
     assert shown(instance, "retention_sweep")["plans"] == 0
 
@@ -175,7 +181,7 @@ def test_policies_that_somebody_added_are_carried_out_and_shown_before(
     assert tick(second.cursor).skip_message == "No policy was edited."
     before = everyone.execute("select count(*) from ml_inference_cache").fetchone()
     assert run(retention.settings, "preview_policies", instance, run_config=request.run_config).success
-    (preview,) = shown(instance, "policy_previews")["previews"]
+    (preview,) = shown(instance, "policy_previews")["previews"].records
     assert "more rows of inference_cache" in preview.data["effect"]
     assert everyone.execute("select count(*) from ml_inference_cache").fetchone() == before
     # A guard refuses it: so many rows need a person. Both are there to be read.
@@ -225,3 +231,84 @@ def test_a_month_that_was_made_anew_after_it_went_stays_as_that_run_left_it(
     materialized(instance, [GONE])
     assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
     assert GONE in months_shown(instance)
+
+
+@dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
+def made(context: dg.AssetExecutionContext) -> None:
+    context.log.info("a line")
+
+
+@dg.asset_check(asset=made)
+def fine() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+def materialize(instance: dg.DagsterInstance, key: str) -> str:
+    return dg.materialize([made, fine], instance=instance, partition_key=key).run_id
+
+
+def test_history_beyond_its_age_goes_and_what_is_materialized_stays_known(
+    instance: dg.DagsterInstance, tmp_path: Path, database: Server
+) -> None:
+    ids = [materialize(instance, key) for key in "abaab"]
+    running = dg.DagsterRun(job_name="still", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+    instance.add_run(running)
+    stranger = str(uuid.uuid4())
+    for name in (*ids, running.run_id, stranger, "trained_model"):
+        (tmp_path / name / "compute_logs").mkdir(parents=True)
+        (tmp_path / name / "compute_logs" / "x.err").write_text("printed")
+    os.utime(tmp_path / stranger, (0, 0))
+    for number in range(3):
+        instance.create_tick(
+            TickData("origin", "s", InstigatorType.SENSOR, TickStatus.SKIPPED, 1_000_000.0 + number, selector_id="s")
+        )
+
+    def purge(days: int) -> Purged:
+        ages = {"log_age": timedelta(days=30), "run_age": timedelta(days=365)}
+        return purge_history(instance, tmp_path, at=datetime.now(UTC) + timedelta(days=days), **ages)
+
+    def known() -> Any:
+        cached = get_and_update_asset_status_cache_value(instance, made.key, made.partitions_def)
+        assert cached is not None
+        status = cached.deserialize_materialized_partition_subsets(made.partitions_def)
+        assert set(status.get_partition_keys()) == instance.get_materialized_partitions(made.key) == {"a", "b"}
+        return {
+            key: instance.fetch_materializations(
+                dg.AssetRecordsFilter(asset_key=made.key, asset_partitions=[key]), limit=1
+            )
+            .records[0]
+            .run_id
+            for key in "ab"
+        }
+
+    def lines(run_id: str) -> int:
+        return len(instance.all_logs(run_id))
+
+    before, full = known(), lines(ids[0])
+    young = purge(1)
+    assert (young.log_lines, young.superseded_events, young.checks, young.runs) == (0, 0, 0, 0)
+    assert (young.ticks, young.log_folders) == (2, 1)
+    assert lines(ids[0]) == full
+    month = purge(100)
+    assert month.log_lines > 20
+    assert (month.superseded_events, month.runs, month.log_folders) == (0, 0, 5)
+    assert 0 < lines(ids[0]) < full
+    assert known() == before == {"a": ids[3], "b": ids[4]}
+    year = purge(400)
+    assert year.superseded_events >= 3
+    assert year.runs == 3
+    assert known() == before
+    assert {run.run_id for run in instance.get_runs()} == {ids[3], ids[4], running.run_id}
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([running.run_id, "trained_model"])
+    again = purge(400)
+    assert sum(asdict(again).values()) == 0
+    # Life goes on.
+    assert known() | {"a": materialize(instance, "a")} == known()
+
+
+def test_the_job_purges_with_the_ages_of_the_settings(
+    retention: Runner, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    assert run(retention.settings, "purge_history", instance).success
+    told = shown(instance, "dagster_history")
+    assert (told["log_days"], told["run_days"], told["runs"]) == (30, 365, 0)
