@@ -1,7 +1,8 @@
-"""How often entries are read: counted in memory, added to Postgres in batches.
+"""How often entries are read, and which were asked for in vain: counted in memory, added to Postgres in batches.
 
-What belongs here: counting. What does not: what the counts are used for (policies, reports). Reads by the system itself
-(backfills, retention, dashboards) do not count. A crash loses the counts since the last batch; counts may be so exact.
+What belongs here: counting. What does not: what the counts are used for (policies, reports, regrets). Reads by the
+system itself (backfills, retention, dashboards) do not count. A crash loses the counts since the last batch; counts may
+be so exact.
 """
 
 import atexit
@@ -16,10 +17,14 @@ from retention_pipelines.cache import columns as fit
 from retention_pipelines.cache import statements
 from retention_pipelines.cache.connections import Unavailable
 from retention_pipelines.cache.hot import HotTier
+from retention_pipelines.cache.misses import count_regrets
+from retention_pipelines.cache.secret import load_secret
+from retention_pipelines.errors import CacheError
 
 LOG = logging.getLogger(__name__)
 FLUSH_SECONDS = 5.0
 MOST_KEYS = 50_000
+MOST_MISSED = 5_000
 _BATCH = 5000
 _EXIT_SECONDS = 2.0
 
@@ -39,6 +44,7 @@ class AccessCounter:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._counts: dict[tuple[str, str], list[float]] = {}
+        self._missed: dict[tuple[str, str], float] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -59,6 +65,16 @@ class AccessCounter:
             else:
                 self.dropped += hits
 
+    def miss(self, dataset: str, key: str, recompute_seconds: float) -> None:
+        """Note that an entry was not there and what computing it cost; whether retention took it is asked behind."""
+        if self._hot.read_only:
+            return
+        with self._lock:
+            if len(self._missed) < MOST_MISSED:
+                self._missed[dataset, key] = recompute_seconds
+                if self._thread is None:
+                    self._start()
+
     def flush(self, timeout_seconds: float = _EXIT_SECONDS) -> bool:
         """Add what was counted to Postgres; whether that worked. What did not is kept."""
         with self._flushing:
@@ -67,7 +83,7 @@ class AccessCounter:
                     names = list(self._counts)[:_BATCH]
                     batch = {name: self._counts.pop(name) for name in names}
                 if not batch:
-                    return True
+                    return self._tell_missed(timeout_seconds)
                 try:
                     self._add(batch, timeout_seconds)
                 except Unavailable as error:
@@ -79,10 +95,24 @@ class AccessCounter:
                     self.dropped += sum(int(hits) for hits, _ in batch.values())
                     raise
 
+    def _tell_missed(self, timeout_seconds: float) -> bool:
+        with self._lock:
+            missed, self._missed = self._missed, {}
+        if not missed:
+            return True
+        try:
+            secret = load_secret(self._hot.settings)
+            self._hot.change(lambda con: count_regrets(con, secret, self._hot.tenant, missed), seconds=timeout_seconds)
+        except (Unavailable, CacheError) as error:
+            # What is asked for again while the database is away is not known as a regret: that costs a figure only.
+            LOG.debug("Misses were not looked up: %s", error)
+            return False
+        return True
+
     def close(self, timeout_seconds: float = _EXIT_SECONDS) -> None:
         """Flush and end."""
         self._stop.set()
-        if self._counts:
+        if self._counts or self._missed:
             self.flush(timeout_seconds)
 
     def _add(self, batch: dict[tuple[str, str], list[float]], seconds: float) -> None:

@@ -85,6 +85,10 @@ def steps(call: Call, first: Answer | _Unasked | None = UNASKED) -> Steps:
         return
     call.computed, call.original = True, result
     call.compute_seconds = seconds
+    if options.kind == "predictions" and call.purpose == "miss" and not call.unreadable:
+        runtime = call.runtime
+        if runtime.access is not None:
+            runtime.access.miss("inference_cache", call.key, seconds)
     answer = keep(call, result, seconds, computed_monotonic)
     if answer.entry is not None:
         if options.write == "through":

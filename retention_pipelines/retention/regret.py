@@ -5,18 +5,15 @@ whether retention took it; each that was is a regret, counted for the policy tha
 over leave no tombstone: that they are asked for again says nothing about retention.
 """
 
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from retention_pipelines.cache.misses import NO_TENANT, count_regrets, key_digest
 from retention_pipelines.postgres.tables import REGRETS, TOMBSTONES
-
-NO_TENANT = "-"
+from retention_pipelines.retention.plan_store import driver
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,13 +37,6 @@ class Regretted:
     removed: int
     regrets: int
     recompute_seconds: float
-
-
-def key_digest(secret: bytes, tenant: str | None, dataset: str, key: str) -> bytes:
-    """The keyed digest that stands for an entry."""
-    parts = [(tenant or NO_TENANT).encode(), dataset.encode(), key.encode("utf-8", "surrogatepass")]
-    told = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-    return hmac.new(secret, b"tombstone\0" + told, hashlib.sha256).digest()
 
 
 def place_tombstones(
@@ -73,34 +63,13 @@ def place_tombstones(
 
 
 def note_misses(engine: Engine, secret: bytes, *, tenant: str, dataset: str, missed: Mapping[str, float | None]) -> int:
-    """Count as regrets those missed keys that retention had removed; `missed` says what computing each again cost."""
-    digests = {key_digest(secret, tenant, dataset, key): seconds for key, seconds in missed.items()}
-    newest = (
-        select(TOMBSTONES.c.key_digest, TOMBSTONES.c.removed_at, TOMBSTONES.c.policy_id)
-        .distinct(TOMBSTONES.c.key_digest)
-        .where(
-            TOMBSTONES.c.tenant == tenant,
-            TOMBSTONES.c.dataset == dataset,
-            TOMBSTONES.c.key_digest.in_(list(digests)),
-        )
-        .order_by(TOMBSTONES.c.key_digest, TOMBSTONES.c.removed_at.desc())
-    )
+    """Count as regrets those missed keys that retention had removed; `missed` says what computing each again cost.
+
+    The caches do this by themselves (`cache/access.py`).
+    """
     with engine.begin() as con:
-        found = con.execute(newest).all()
-        rows: list[dict[str, Any]] = [
-            {
-                "tenant": tenant,
-                "dataset": dataset,
-                "key_digest": row.key_digest,
-                "removed_at": row.removed_at,
-                "policy_id": row.policy_id,
-                "recompute_seconds": digests[bytes(row.key_digest)],
-            }
-            for row in found
-        ]
-        if rows:
-            con.execute(insert(REGRETS).values(requested_at=func.clock_timestamp()), rows)
-    return len(rows)
+        named = {(dataset, key): seconds for key, seconds in missed.items()}
+        return count_regrets(driver(con), secret, tenant, named)
 
 
 def regrets(engine: Engine) -> tuple[Regretted, ...]:

@@ -192,6 +192,8 @@ class TrainingAnswers:
                 yield RAISE
                 return
             call.computed, call.original, call.compute_seconds = True, result, seconds
+            if call.purpose == "miss" and call.runtime.access is not None:
+                call.runtime.access.miss("training_cache", call.key, seconds)
             kept = yield partial(self._keep, call, sets, result, began, reads)
             turn.end()
             yield kept
@@ -217,6 +219,11 @@ class TrainingAnswers:
         """The set of a call, mapped anew; None, and counted, whatever goes wrong."""
         try:
             stored = sets.find(call.key, trusted=self.trusted)
+            if stored is None and call.purpose == "miss" and not call.runtime.read_only and sets.resurrect(call.key):
+                # Retention took it out and its grace lasts: it is back, and was regretted.
+                stored = sets.find(call.key, trusted=self.trusted)
+                if stored is not None and call.runtime.access is not None:
+                    call.runtime.access.miss("training_cache", call.key, 0.0)
         except Exception as error:  # noqa: BLE001 - fails open: the function runs instead
             call.cached.count("degraded", "files", reason=type(error).__name__, key=call.key, error=error)
             return None

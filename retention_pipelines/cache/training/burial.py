@@ -55,6 +55,19 @@ def dig_up(sets: "TrainingSets", key: str, *, plan: str) -> bool:
     return True
 
 
+def plans_of(sets: "TrainingSets", key: str) -> list[str]:
+    """Plans that took a set out and have not let go of it, the last one first."""
+    found = []
+    for folder in list_folder(sets.root / "buried"):
+        try:
+            buried_ns = os.stat(f"{folder.path}/{key}", follow_symlinks=False).st_ctime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if _PLAN.fullmatch(folder.name):
+            found.append((buried_ns, folder.name))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
 def forget(sets: "TrainingSets", *, plan: str) -> int:
     """Let go of the sets of a plan for good and free what nobody else needs; returns the bytes."""
     shutil.rmtree(sets.root / "buried" / _checked(plan), ignore_errors=True)

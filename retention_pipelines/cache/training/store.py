@@ -21,7 +21,7 @@ from retention_pipelines.cache.codec.wire import UnknownClass
 from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.memory import Scope
 from retention_pipelines.cache.secret import load_secret
-from retention_pipelines.cache.training.burial import buried_manifests
+from retention_pipelines.cache.training.burial import buried_manifests, dig_up, plans_of
 from retention_pipelines.cache.training.description import Description
 from retention_pipelines.cache.training.files import (
     FileGone,
@@ -273,6 +273,19 @@ class TrainingSets:
             LOG.log(level, "The row of the training set %s was not written: %s", manifest.key, error)
         else:
             self._warned = False
+
+    def resurrect(self, key: str) -> bool:
+        """Put a set back that retention took out, if its grace lasts and it may be used; whether it is there."""
+        if not os.path.isdir(self.root / "buried"):
+            return False
+        for plan in plans_of(self, key):
+            if dig_up(self, key, plan=plan):
+                manifest = self._readable(key)
+                if manifest is None or self._unusable(manifest) is not None:
+                    return False
+                self._tell(manifest)
+                return True
+        return False
 
     # -- forgetting -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,100 @@
+"""Regrets: entries that a policy let go and that are asked for again, through the caches themselves."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from retention_pipelines import cache_predictions, cache_training_data
+from retention_pipelines.cache import runtime
+from retention_pipelines.cache.runtime import CacheRuntime
+from retention_pipelines.retention.regret import regrets
+from retention_pipelines.retention.run import Runner
+from retention_pipelines.settings import Settings, load_settings
+
+pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
+
+
+@pytest.fixture
+def caches(database_settings: Settings) -> Iterator[CacheRuntime]:
+    """The caches of this process over the test's database."""
+    yield runtime.configure(database_settings)
+    runtime.close()
+
+
+def execute(retention: Runner, policy_id: str) -> int:
+    plan = retention.plan(retention.planner.registry.get(policy_id))
+    return int(retention.execute(plan.sha256, confirm=plan.sha256).removed)
+
+
+def test_a_prediction_that_is_asked_for_again_is_regretted_once_with_what_it_cost(
+    retention: Runner, caches: CacheRuntime, everyone: psycopg.Connection[Any]
+) -> None:
+    @cache_predictions(model_id="whales", model_type="t")
+    def predict(place: int) -> dict[str, float]:
+        return {"confidence": 0.5, "value": float(place)}
+
+    predict(1)
+    predict(2)
+    assert caches.flush()
+    everyone.execute(
+        "update ml_inference_cache set computed_at = now() - interval '30 days', expires_at = null,"
+        " expires_on = 'infinity'"
+    )
+    assert execute(retention, "ic_old_unused") == 2
+    caches.memory.clear()
+    predict(1)
+    predict(3)  # was never there
+    assert caches.flush()
+    (found,) = regrets(retention.planner.engine)
+    assert (found.policy_id, found.removed, found.regrets) == ("ic_old_unused", 2, 1)
+    assert found.recompute_seconds > 0
+    # A later miss for another reason says nothing about that removal.
+    everyone.execute("delete from ml_inference_cache")
+    caches.memory.clear()
+    predict(1)
+    assert caches.flush()
+    assert regrets(retention.planner.engine) == (found,)
+
+
+def test_a_training_set_in_its_grace_is_served_from_the_grave_and_regretted(
+    retention: Runner, caches: CacheRuntime, everyone: psycopg.Connection[Any]
+) -> None:
+    runs = []
+
+    @cache_training_data(model_type="whales")
+    def prepare() -> tuple[Any, Any]:
+        runs.append(1)
+        return np.eye(3), np.ones(3)
+
+    prepare()
+    assert caches.flush()
+    everyone.execute("update ml_training_cache set computed_at = now() - interval '90 days', expires_at = null")
+    assert execute(retention, "tc_rare") == 1
+    assert everyone.execute("select count(*) from ml_training_cache").fetchall() == [(0,)]
+    found, _ = prepare()
+    assert (len(runs), found.tolist()) == (1, np.eye(3).tolist())
+    assert caches.flush()
+    assert everyone.execute("select count(*) from ml_training_cache").fetchall() == [(1,)]
+    assert [(one.policy_id, one.regrets) for one in regrets(retention.planner.engine)] == [("tc_rare", 1)]
+
+
+def test_misses_cost_the_caller_nothing_while_the_database_is_away(database: Any, tmp_path: Any) -> None:
+    settings = load_settings(
+        {}, lake_root=str(tmp_path / "lake"), state_dir=tmp_path / "state", database_url="postgresql://x@127.0.0.1:1/x"
+    )
+    caches = runtime.configure(settings)
+    try:
+
+        @cache_predictions(model_id="whales", model_type="t")
+        def predict(place: int) -> float:
+            return float(place)
+
+        assert [predict(place) for place in range(20)] == [float(place) for place in range(20)]
+        assert caches.access is not None
+        assert not caches.access.flush(0.2)
+        assert caches.access._missed == {}
+    finally:
+        runtime.close()
