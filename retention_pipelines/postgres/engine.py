@@ -39,6 +39,18 @@ def _say_what_is_missing(context: ExceptionContext) -> None:
         raise DatabaseError(
             f"The database is not there yet, or not in its newest state: {told}.", hint="Run `retention db upgrade`."
         ) from error
+    # A deadline or a lock also comes as OperationalError, but leaves the connection whole.
+    if isinstance(error, psycopg.OperationalError) and (context.connection is None or context.is_disconnect):
+        raise broken(error) from error
+
+
+def broken(error: Exception) -> DatabaseError:
+    """What to say when the connection broke, or none could be made, in the middle of work."""
+    told = str(error).strip().split("\n")[0].rstrip(".")
+    return DatabaseError(
+        f"Postgres went away: {told or type(error).__name__}.",
+        hint="See whether the server is up, then run this again: what was begun goes on where it ended.",
+    )
 
 
 def connect(

@@ -7,7 +7,7 @@ store (`act_lake.py`, `act_postgres.py`), taking back (`restore.py`).
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func
@@ -16,6 +16,7 @@ from retention_pipelines.errors import PlanError, RetentionError, RunRefused
 from retention_pipelines.postgres.server import Server, open_server
 from retention_pipelines.postgres.tables import PLANS
 from retention_pipelines.retention import run_lake, run_postgres
+from retention_pipelines.retention.access_log import prune
 from retention_pipelines.retention.act_postgres import Act, Step
 from retention_pipelines.retention.decide import in_order
 from retention_pipelines.retention.evidence import free_bytes, guarded_rows, is_unchanged, measure_facts, told
@@ -123,12 +124,12 @@ class Runner:
             if record.state not in RESUMABLE:
                 self._begin(plan, policies, confirm=confirm, who=who)
             try:
-                self._act(plan, policies, lock, who)
+                self._held(lock)._act(plan, policies, lock, who)
             except RetentionError as error:
                 self._failed(record, who, error)
                 raise
             if not self.grace(plan, policies):
-                self._sweep(self.store.record(plan.sha256), who)
+                self._held(lock)._sweep(self.store.record(plan.sha256), who)
         return self.outcome(plan.sha256)
 
     def execute_policy(self, policy: Policy, *, confirm: str | None = None, actor: str | None = None) -> Outcome:
@@ -157,9 +158,13 @@ class Runner:
             is_due = record.sha256 == early or self._due(record, instant)
             if record.state not in ("published", "swept") or not is_due:
                 continue
-            with run_lock(self.server, record.dataset, record.sha256):
-                self._sweep(self.store.record(record.sha256), who)
+            with run_lock(self.server, record.dataset, record.sha256) as lock:
+                found = self.store.record(record.sha256)
+                if found.state not in ("published", "swept"):
+                    continue  # somebody swept it, or took it back, before we had the lock
+                self._held(lock)._sweep(found, who)
             swept.append(self.outcome(record.sha256))
+        prune(self.planner.engine, self.settings.access_log_days)
         return tuple(swept)
 
     def _due(self, record: PlanRecord, instant: datetime) -> bool:
@@ -314,6 +319,15 @@ class Runner:
             finished_at=now(self.planner.engine),
         ):
             pass
+
+    def _held(self, lock: RunLock) -> "Runner":
+        """The same runner, that stops at the next step once the lock is lost: the dataset may be another run's then."""
+
+        def step(name: str) -> None:
+            self.step(name)
+            lock.check()
+
+        return replace(self, step=step)
 
     # -- pieces ---------------------------------------------------------------------------------------------------
 

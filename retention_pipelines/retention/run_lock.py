@@ -11,6 +11,7 @@ import psycopg
 
 from retention_pipelines.errors import PlanError, RunBusy
 from retention_pipelines.postgres import address
+from retention_pipelines.postgres.engine import broken
 from retention_pipelines.postgres.server import Server, unreachable
 
 _TRY = "select pg_try_advisory_lock(hashtext('retention_run'), hashtext(%s))"
@@ -65,7 +66,11 @@ def run_lock(server: Server, dataset: str, plan_sha256: str) -> Iterator[RunLock
                 f"{dataset} is in the hands of {_holder(con, dataset)}.",
                 hint="Wait for it to end, then run this again.",
             )
-        yield RunLock(con, dataset)
+        try:
+            yield RunLock(con, dataset)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            # Of statements that go past SQLAlchemy, the audit's for example.
+            raise broken(error) from error
 
 
 def _holder(con: psycopg.Connection[Any], dataset: str) -> str:
