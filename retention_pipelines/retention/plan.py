@@ -162,7 +162,7 @@ def seal(
     haste: Haste | None = None,
 ) -> Plan:
     """Sort and seal a plan: the same content in any order has the same hash (RFC 8785, then SHA-256)."""
-    rows = rows.select(ROW_SCHEMA.names).cast(ROW_SCHEMA).sort_by([("partition", "ascending"), ("row_id", "ascending")])
+    rows = _in_order(rows.select(ROW_SCHEMA.names).cast(ROW_SCHEMA).combine_chunks())
     ordered = tuple(sorted(partitions, key=lambda partition: partition.partition))
     counted = tuple(
         sorted(counts, key=lambda one: (one.policy or "", one.verdict, one.ruled_by or "", one.anomaly or ""))
@@ -236,6 +236,20 @@ def _fields(one: PartitionPlan | VerdictCount) -> Mapping[str, str | int | None]
     if (told := found.pop("told", None)) is not None:
         found["told"] = str(told)  # larger than what JSON numbers hold everywhere
     return found
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """Rows by partition and name. Most come in that order, and looking costs a tenth of sorting."""
+    if rows.num_rows < 2:
+        return rows
+    partition, name = (rows[key].combine_chunks() for key in ("partition", "row_id"))
+    before, after = slice(0, -1), slice(1, None)
+    same = pc.equal(partition[before], partition[after])
+    rising = pc.less(partition[before], partition[after])
+    named = pc.and_(same, pc.less_equal(name[before], name[after]))
+    if pc.all(pc.or_(rising, named)).as_py():
+        return rows
+    return rows.sort_by([("partition", "ascending"), ("row_id", "ascending")])
 
 
 def _digest(rows: pa.Table) -> str:

@@ -270,6 +270,7 @@ def _rows(decided: duckdb.DuckDBPyRelation, rules: Rules, partition_by: Sequence
             ColumnExpression("decided_policy").alias("policy"),
             ColumnExpression("decided_anchored_at").alias("anchored_at"),
         )
+        .order("partition, row_id")
         .to_arrow_table()
     )
     place = found["policy"].combine_chunks()
