@@ -33,6 +33,7 @@ def make_ahead(con: BoundedConnection, ahead: Mapping[Kind, int]) -> int:
     """
     con.execute("set local lock_timeout = '100ms'")
     today = _today(con)
+    add_day_partitions(con, "access_log", today, today + timedelta(days=1))
     return sum(
         add_day_partitions(con, HOT_TABLES[kind].name, today, today + timedelta(days=days))
         for kind, days in ahead.items()

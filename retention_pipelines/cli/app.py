@@ -30,6 +30,7 @@ _COMMANDS: Commands = {
     "doctor": (f"{_CLI}.doctor:doctor", "Say what is in use, what is missing, and what to do about it."),
     "plan": (f"{_CLI}.plan:plan", "Say what the retention policies would remove now, and why; nothing is removed."),
     "explain": (f"{_CLI}.plan:explain", "Say why a row is kept or goes, and what would change that."),
+    "simulate": (f"{_CLI}.simulate:simulate", "Replay the recorded reads under other policies; nothing is changed."),
     "run": (f"{_CLI}.run:run", "Execute a plan, or plan and execute a policy."),
     "sweep": (f"{_CLI}.run:sweep", "Let go for good of what runs removed, where the grace is over."),
     "pressure": (f"{_CLI}.pressure:pressure", "Say how short storage is, and what would go early because of it."),

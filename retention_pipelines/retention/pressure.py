@@ -19,9 +19,9 @@ from retention_pipelines.retention.budgets import limits_of
 from retention_pipelines.retention.governed import GOVERNED, Governed
 from retention_pipelines.retention.relief import Level, Watermarks
 from retention_pipelines.retention.reserve import owed_bytes
+from retention_pipelines.retention.select_lake import table_of
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
-from retention_pipelines.warehouse.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,7 +235,7 @@ def _awaited(engine: Engine) -> Mapping[str, int]:
 def _size(engine: Engine, lake: Lake, dataset: Governed, *, is_limited: bool) -> int:
     """Bytes of a dataset; of a limited one in Postgres those of its rows, as freed space stays inside a relation."""
     if dataset.store == "lake":
-        return sum(file.bytes for file in lake_table(lake, dataset).files())
+        return sum(file.bytes for file in table_of(lake, dataset).files())
     table = METADATA.tables[dataset.table]
     with engine.connect() as con:
         if dataset.store == "files":
@@ -244,11 +244,6 @@ def _size(engine: Engine, lake: Lake, dataset: Governed, *, is_limited: bool) ->
             each = func.pg_column_size(literal_column(f"{table.name}.*"))
             return int(con.scalar(select(func.coalesce(func.sum(each), 0)).select_from(table)) or 0)
         return int(con.scalar(text(_RELATION_BYTES), {"name": dataset.table}) or 0)
-
-
-def lake_table(lake: Lake, dataset: Governed) -> Table:
-    """The lake table of a dataset, or of its archive."""
-    return lake.archive_table(dataset.table) if getattr(dataset, "archived", False) else lake.table(dataset.table)
 
 
 # Of a table and, where it has some, its partitions.

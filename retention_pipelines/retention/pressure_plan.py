@@ -29,9 +29,9 @@ from retention_pipelines.retention.lake_rows import counted_reads
 from retention_pipelines.retention.plan import Haste, Plan, hastened, seal
 from retention_pipelines.retention.planning import Planner
 from retention_pipelines.retention.policy import PolicySet
-from retention_pipelines.retention.pressure import PressureState, lake_table
+from retention_pipelines.retention.pressure import PressureState
 from retention_pipelines.retention.relief import Candidate, Level, relieve
-from retention_pipelines.retention.select_lake import Rules, decided, folder, partition_name
+from retention_pipelines.retention.select_lake import Rules, decided, folder, partition_name, table_of
 from retention_pipelines.retention.select_postgres import decided as decided_in_postgres
 from retention_pipelines.retention.select_postgres import with_reads
 from retention_pipelines.retention.value import Measured, value_per_byte
@@ -169,7 +169,7 @@ def _newest(planner: Planner, dataset: Governed, plan: Plan) -> frozenset[str]:
     """Partitions of time that pressure leaves alone: the newest of each series of them."""
     names = [one.partition for one in plan.partitions]
     if dataset.store == "lake":
-        parted = lake_table(planner.lake, dataset).dataset.partition_by
+        parted = table_of(planner.lake, dataset).dataset.partition_by
         if not parted:
             return frozenset()
         heads = sorted((name.rpartition("/")[0], name) for name in names)
@@ -189,7 +189,7 @@ def _lake_candidates(
 ) -> list[Candidate]:
     """Partitions, with how often what goes of them was read; what computing features took is not measured by row."""
     lake = planner.lake
-    table, con = lake_table(lake, dataset), lake.con
+    table, con = table_of(lake, dataset), lake.con
     parted = table.dataset.partition_by
     plans = {one.partition: one for one in whole.partitions if one.fate in ("drop", "rewrite")}
     plans = {name: one for name, one in plans.items() if name not in newest}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from retention_pipelines.catalog import DATASETS
 from retention_pipelines.errors import LakeError, PlanError, RunRefused
 from retention_pipelines.retention import act_lake, lake_pack
 from retention_pipelines.retention.act_postgres import Act
@@ -15,6 +16,7 @@ from retention_pipelines.retention.governed import Governed, governed
 from retention_pipelines.retention.plan_store import PlanRecord
 from retention_pipelines.retention.run_lock import RunLock
 from retention_pipelines.retention.select_lake import Rules, table_of
+from retention_pipelines.warehouse.purge import forget_generations
 from retention_pipelines.warehouse.removed import note_removal
 from retention_pipelines.warehouse.table import Table
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 ACTIONS = {"lake": ("delete", "archive", "compress", "downsample", "migrate")}
 # What readers of an older state may still be at; after that, files nobody can go back to are deleted at the sweep.
 _READERS = timedelta(days=1)
+_CLOCKS_APART = timedelta(minutes=2)
 # The log tells of files for 30 days; a longer grace needs a longer log, and some days to be late in.
 _LOG_DAYS, _LATE_DAYS = 30, 14
 
@@ -128,13 +131,25 @@ def _keep_files(runner: "Runner", table: Table, act: Act, grace: int) -> None:
 def let_go(runner: "Runner", record: PlanRecord) -> int | None:
     """Delete what only this plan could be taken back with; None: file bytes are those measured when it was published.
 
-    Where the plan was published within the last day, readers may still be at its files: a later vacuum takes them.
+    Where the plan was published within the last day, readers may still be at its files: a later vacuum takes them. But
+    where its grace was cut short for want of space they go now, with what shows them to readers of an older state.
     """
     lake, dataset = runner.planner.lake, governed(record.dataset)
     table = table_of(lake, dataset)
     lake.release(record.sha256)
     entry = act_lake.commit_of(table, record.sha256)
-    if entry is not None and datetime.now(UTC) - entry.committed_at > _READERS:
+    urgent = is_urgent(record)
+    if entry is not None and (urgent or datetime.now(UTC) - entry.committed_at > _READERS):
         table.remove_unneeded(entry.removed, keep_versions=lake.needed_versions(dataset.name))
+    if urgent and "://" not in lake.root:
+        forget_generations(lake.root, [lake.table(name) for name in DATASETS])
     lake.vacuum(dataset.name)
     return None
+
+
+def is_urgent(record: PlanRecord) -> bool:
+    """Whether a plan's grace was cut short, because of a full disk or by a person."""
+    haste = record.counts.get("haste") or {}
+    return haste.get("grace_seconds") is not None or (
+        record.grace_until is not None and record.grace_until > datetime.now(UTC) + _CLOCKS_APART
+    )
