@@ -21,8 +21,8 @@ from retention_pipelines.retention.select_postgres import SCHEMA, tell
 GRAVES = "retention_graveyard"
 _DAYS = table("days", column("parent"), column("partition"), column("first_day"), column("end_day"), schema=SCHEMA)
 _BURY = text("select * from public.retention_bury_day_partition(:parent, :name, :plan)")
-# Says in the transaction that accepts a detached partition whether it may go: its name in the graveyard, its days.
-Proof = Callable[[Connection, str, tuple[date, date]], bool]
+# Says in the transaction that accepts a detached partition, by its name in the graveyard, whether it may go.
+Proof = Callable[[Connection, str], bool]
 
 
 def bury_partitions(engine: Engine, act: Act, step: Step, *, proof: Proof | None = None) -> None:
@@ -41,9 +41,9 @@ def bury_partitions(engine: Engine, act: Act, step: Step, *, proof: Proof | None
             with engine.connect() as con:
                 without_waiting(con, partial(_detach, act, planned[name], name, days[name]))
             step("burying")
-    # Those of a run that a crash ended are compared (again), too.
+    # Those of a run that a crash ended before it compared them, too.
     for name, grave in _buried(engine, act).items():
-        if name in planned:
+        if name in planned and not grave.n_rows:
             _accept(engine, act, planned[name], grave, proof)
             step("comparing")
 
@@ -69,7 +69,7 @@ def _detach(act: Act, planned: PartitionPlan, name: str, days: tuple[date, date]
                 partition=name,
                 relation=act.dataset.table,
                 buried_as=grave.buried_as,
-                n_rows=planned.rows,
+                n_rows=0,  # until it was compared
                 size_bytes=grave.size_bytes,
             )
         )
@@ -81,13 +81,8 @@ def _accept(engine: Engine, act: Act, planned: PartitionPlan, grave: Row, proof:
     with engine.begin() as con:
         rows, told = tell(con, act.dataset, GRAVES, grave.buried_as)
         same = rows <= planned.rows if planned.told is None else (rows, told) == (planned.rows, planned.told)
-        if same and (proof is None or proof(con, grave.buried_as, _day(grave.partition))):
+        if same and (proof is None or proof(con, grave.buried_as)):
             con.execute(update(BURIED_PARTITIONS).where(*mine).values(n_rows=rows))
             return
         put_back(con, act.dataset, grave.buried_as)
         con.execute(delete(BURIED_PARTITIONS).where(*mine))
-
-
-def _day(partition: str) -> tuple[date, date]:
-    first = date.fromisoformat(partition.rpartition("_")[2])
-    return first, date.fromordinal(first.toordinal() + 1)

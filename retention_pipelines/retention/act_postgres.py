@@ -30,7 +30,6 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
-    and_,
     bindparam,
     cast,
     column,
@@ -87,8 +86,9 @@ class _Xid(UserDefinedType[str]):
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """A row that went, as far as a tombstone needs to know it."""
+    """A row that went, as far as a tombstone needs to know it; `position` is its place in the plan."""
 
+    position: int
     tenant: str | None
     row_id: str
     policy_id: str | None
@@ -233,9 +233,8 @@ def _still_expired(con: Connection, act: Act, places: np.ndarray) -> Sequence[Ro
         *(column(f"key_{name}", Text) for name in names),
     )
     given = given.render_derived(name="given")
-    decision = act.decided().join(
-        given, and_(*(rows.c[name] == cast(given.c[f"key_{name}"], rows.c[name].type) for name in names))
-    )
+    same = (rows.c[name] == cast(given.c[f"key_{name}"], rows.c[name].type) for name in names)
+    decision = act.decided().where(*same)
     columns = decision.selected_columns
     query = decision.where(
         *_within(act, chosen["partition"][0].as_py()),
@@ -379,6 +378,7 @@ def _removed(act: Act, positions: Mapping[str, int], rows: Sequence[Row[Any]]) -
     chosen = act.plan.rows.take([positions[row.tid] for row in rows]).to_pydict()
     for place, row in enumerate(rows):
         yield Removed(
+            position=positions[row.tid],
             tenant=row.tenant,
             row_id=chosen["row_id"][place],
             policy_id=chosen["policy_id"][place],

@@ -57,6 +57,8 @@ class Governed:
         why = _NOT_BEHIND_A_ROLLUP if self.keeps_all and action in ("delete", "downsample") else _NO_ROLLUP
         if self.rollup and action == "delete":
             why = f"They may go behind their rollup, {self.rollup}: use downsample, which proves it first."
+        if self.store == "postgres" and action == "compress":
+            why = _NOT_SMALLER
         raise PolicyError(
             f"{policy_id}: rows of {self.name} cannot be {_PAST[action]}.",
             hint=f"{why} Possible: {', '.join(self.actions)}.",
@@ -85,6 +87,7 @@ _PAST: dict[Action, str] = {
     "migrate": "migrated",
 }
 _NO_ROLLUP = "Nothing sums them up."
+_NOT_SMALLER = "Rewriting them in Postgres frees nothing; archived, they are Parquet files."
 _NOT_BEHIND_A_ROLLUP = "They are what was delivered, and no series can stand in for them."
 # Counted by the platform itself: 0 reads where nothing was counted; a file of the lake was always written.
 _ALWAYS = frozenset({"access_count", "written_at"})
@@ -149,6 +152,7 @@ TRAINING_CACHE = Governed(
     anchors=("computed_at", "last_used", "expires_at"),
     read_key="cache_key",
     names=("cache_key",),
+    actions=("delete", "archive", "compress", "migrate"),
 )
 INFERENCE_CACHE = Governed(
     name="inference_cache",
@@ -171,6 +175,7 @@ INFERENCE_CACHE = Governed(
     anchors=("computed_at", "last_used", "expires_at"),
     read_key="cache_key",
     names=("cache_key",),
+    actions=("delete", "archive", "migrate"),
 )
 AGGREGATED_TIME_SERIES = Governed(
     name="aggregated_time_series",
@@ -298,6 +303,8 @@ PERFORMANCE_METRICS = Governed(
     sources={"computed_at": "recorded_at"},
     anchors=("computed_at",),
     names=("seq", "metric"),
+    rollup="ml_performance_rollups",
+    actions=("downsample", "archive", "migrate"),
 )
 
 GOVERNED: dict[str, Governed] = {

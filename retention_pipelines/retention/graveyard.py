@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, delete, select, text
 from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVEYARD
 from retention_pipelines.retention.governed import Governed
 from retention_pipelines.retention.plan_store import driver
+from retention_pipelines.retention.rollup import RAW, buried_samples, note_back
 
 _BATCH = 5_000
 _BACK = """
@@ -31,10 +32,19 @@ with chosen as (
 )
 select (select count(*) from gone), (select count(*) from back)
 """
+_CHOSEN = """
+select position from graveyard
+where plan_sha256 = %(plan)s and relation = %(name)s and (%(ids)s::text[] is null or row_id = any(%(ids)s::text[]))
+order by position limit %(batch)s
+"""
 _FROM_PARTITION = """
 insert into {relation} select * from {buried} as gone
-where %(names)s::text[] is null or array[{asked}] && %(names)s::text[]
+where {names}::text[] is null or array[{asked}] && {names}::text[]
 on conflict do nothing
+"""
+_MISSING = """
+(select gone.* from {buried} as gone where not exists (select from {relation} as live where {same})
+    and ({names}::text[] is null or array[{asked}] && {names}::text[]))
 """
 
 
@@ -52,7 +62,12 @@ def bring_back_rows(
     restored = 0
     while True:
         with engine.begin() as con:
-            row = driver(con).execute(sql.SQL(_BACK).format(relation=name), values).fetchone()
+            raw = driver(con)
+            if relation == RAW:
+                chosen = [one[0] for one in raw.execute(_CHOSEN, values)]
+                if chosen:
+                    note_back(raw, buried_samples(plan_sha256, chosen))
+            row = raw.execute(sql.SQL(_BACK).format(relation=name), values).fetchone()
         taken, back = row or (0, 0)
         restored += back
         step("restoring")
@@ -81,8 +96,8 @@ def bring_back_partitions(
 
 
 def put_back(con: Connection, dataset: Governed, buried: str) -> int:
-    """Put all rows of one partition back and drop it, in the caller's transaction."""
-    return _from_partition(con, dataset.table, buried, dataset.identity, (), None)
+    """Put all rows of one partition back that no run took out yet, and drop it, in the caller's transaction."""
+    return _from_partition(con, dataset.table, buried, dataset.identity, (), None, accepted=False)
 
 
 def _from_partition(
@@ -92,23 +107,31 @@ def _from_partition(
     identity: tuple[str, ...],
     columns: tuple[str, ...],
     names: Collection[str] | None,
+    *,
+    accepted: bool = True,
 ) -> int:
-    statement = sql.SQL(_FROM_PARTITION).format(
-        relation=sql.Identifier(relation),
-        buried=sql.Identifier("retention_graveyard", buried),
-        asked=sql.SQL(", ").join(
+    keys = [sql.Identifier("gone", key) for key in identity]
+    parts = {
+        "relation": sql.Identifier(relation),
+        "buried": sql.Identifier("retention_graveyard", buried),
+        "asked": sql.SQL(", ").join(
             (
-                sql.SQL("json_build_array({})::text").format(
-                    sql.SQL(", ").join(sql.Identifier("gone", key) for key in identity)
-                ),
+                sql.SQL("json_build_array({})::text").format(sql.SQL(", ").join(keys)),
                 *(sql.SQL("{}::text").format(sql.Identifier("gone", key)) for key in columns),
             )
         ),
-    )
+        "names": sql.Literal(None if names is None else list(names)),
+    }
     raw = driver(con)
     if not _is_there(raw, buried):
         return 0
-    restored = raw.execute(statement, {"names": None if names is None else list(names)}).rowcount
+    if relation == RAW and accepted:
+        same = (
+            sql.SQL("{} = {}").format(key, sql.Identifier("live", name))
+            for key, name in zip(keys, identity, strict=True)
+        )
+        note_back(raw, sql.SQL(_MISSING).format(**parts, same=sql.SQL(" and ").join(same)))
+    restored = raw.execute(sql.SQL(_FROM_PARTITION).format(**parts)).rowcount
     if names is None:
         raw.execute("select public.retention_drop_buried_partition(%s)", (buried,))
     return restored

@@ -5,12 +5,15 @@ What belongs here: the order of the steps of each action. What does not: the sta
 """
 
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from retention_pipelines.cache.secret import load_secret
-from retention_pipelines.retention import act_partitions, act_postgres, act_training, graveyard
+from retention_pipelines.errors import PlanError
+from retention_pipelines.retention import act_partitions, act_postgres, act_training, graveyard, rollup
 from retention_pipelines.retention.act_postgres import Act, Removed
 from retention_pipelines.retention.governed import governed
 from retention_pipelines.retention.plan_store import PlanRecord
@@ -21,7 +24,7 @@ from retention_pipelines.settings import Settings
 if TYPE_CHECKING:
     from retention_pipelines.retention.run import Runner
 
-ACTIONS = {"postgres": ("delete",), "files": ("delete",)}
+ACTIONS = {"postgres": ("delete", "downsample"), "files": ("delete",)}
 
 
 def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any]:
@@ -32,9 +35,15 @@ def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any
         runner.step(name)
         lock.check()
 
-    act_partitions.bury_partitions(engine, act, step)
-    keep_in_grave = act.dataset.store == "files" or bool(runner.grace(plan, act.policies))
-    act_postgres.delete_rows(engine, act, step, bury=keep_in_grave, removed=_tombstones(runner.settings, act))
+    samples = act.dataset.table == rollup.RAW
+    act_partitions.bury_partitions(engine, act, step, proof=rollup.prove_partition if samples else None)
+    if samples:
+        _require_rollups(engine, act)
+        step("rolled up")
+    # What goes into rollups or to the archive lies in the graveyard first, whatever the grace.
+    bury = samples or act.dataset.store == "files" or bool(runner.grace(plan, act.policies))
+    told = partial(rollup.note_removed, plan_sha256=plan.sha256) if samples else _tombstones(runner.settings, act)
+    act_postgres.delete_rows(engine, act, step, bury=bury, removed=told)
     if act.dataset.store == "files":
         act_training.bury_files(engine, runner.settings, plan.sha256, step)
     done = act_postgres.measured(engine, plan)
@@ -49,6 +58,19 @@ def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any
         # A DELETE frees nothing until vacuum, and then only inside the relation.
         "file_bytes": None if files else done.relation_bytes,
     }
+
+
+def _require_rollups(engine: Engine, act: Act) -> None:
+    """Roll up the days of single samples that go, before they do. Raises PlanError where a rollup is not proven."""
+    day = act.dataset.identity.index("recorded_on")
+    days = {date.fromisoformat(act_training.name_of(one)[day]) for one in act.plan.rows["row_id"].to_pylist()}
+    for one in sorted(days):
+        with engine.begin() as con:
+            if not rollup.prove_days(con, one, one + timedelta(days=1)):
+                raise PlanError(
+                    f"The rollups of {one} do not stand for its samples.",
+                    hint="None of that day and later were removed.",
+                )
 
 
 def let_go(runner: "Runner", record: PlanRecord) -> int | None:
