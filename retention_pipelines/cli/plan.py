@@ -5,6 +5,7 @@ Thin: each command opens the planner, calls one method and prints.
 
 import json
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from itertools import groupby
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from retention_pipelines.retention.break_even import Balance
 from retention_pipelines.retention.explain import Explanation
 from retention_pipelines.retention.plan import Plan
 from retention_pipelines.retention.planning import planner
@@ -37,12 +39,15 @@ def plan(
         else:
             one = planning.registry.get(policy)
             plans = ((one, planning.plan(one)),)
+        balances = {found.sha256: planning.balance(one, found) for one, found in plans}
         if settings.mode == "full":
             # On record, so that `retention run HASH` can execute exactly what was read here.
             for _, found in plans:
                 opened.store.save(found, created_by=who_am_i())
     if as_json:
-        sys.stdout.write(json.dumps([_plain(one, found) for one, found in plans], indent=1) + "\n")
+        sys.stdout.write(
+            json.dumps([_plain(one, found, balances[found.sha256]) for one, found in plans], indent=1) + "\n"
+        )
         return
     for dataset, listed in groupby(plans, key=lambda pair: pair[0].dataset):
         group = list(listed)
@@ -53,6 +58,10 @@ def plan(
             counts = (found.expired_rows, found.removed_rows, left)
             table.add_row(str(one), *(f"{count:,}" for count in counts), found.sha256[:12])
         Console().print(table)
+    for one, found in plans:
+        paid = balances[found.sha256]
+        if paid is not None and found.expired_rows:
+            sys.stdout.write(f"{one.policy_id}: of the rows that expired, {paid.sentence()}.\n")
     for dataset, ungoverned in {found.dataset: found.ungoverned_rows for _, found in plans}.items():
         if ungoverned:
             sys.stdout.write(f"{dataset}: {ungoverned:,} rows are governed by no policy and kept.\n")
@@ -82,6 +91,8 @@ def _tell(one: Explanation) -> None:
     if one.decision.expires_at is not None:
         said.append(f"  expires      {_instant(one.decision.expires_at)}")
     said.append("  values       " + ", ".join(f"{key} {_value(value)}" for key, value in one.values.items()))
+    if one.worth:
+        said.append(f"  value        {one.worth}")
     if one.blocked_by:
         said.append(f"  blocked by   {one.blocked_by}: its policy would let it go")
     for other in one.alternatives:
@@ -104,7 +115,7 @@ def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _plain(policy: Policy, found: Plan) -> dict[str, Any]:
+def _plain(policy: Policy, found: Plan, paid: Balance | None) -> dict[str, Any]:
     return {
         "policy": policy.policy_id,
         "version": policy.version,
@@ -117,6 +128,7 @@ def _plain(policy: Policy, found: Plan) -> dict[str, Any]:
         "removed_rows": found.removed_rows,
         "ungoverned_rows": found.ungoverned_rows,
         "protections": list(found.protections),
+        "break_even": asdict(paid) if paid else None,
         "counts": [{name: getattr(count, name) for name in count.__slots__} for count in found.counts],
         "partitions": [{name: getattr(one, name) for name in one.__slots__} for one in found.partitions],
     }
@@ -132,6 +144,7 @@ def _explained(one: Explanation) -> dict[str, Any]:
         "expires_at": decision.expires_at,
         "anomaly": decision.anomaly,
         "blocked_by": one.blocked_by,
+        "value": one.worth,
         "values": dict(one.values),
         "as_of": one.as_of,
         "alternatives": [

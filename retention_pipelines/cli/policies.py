@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from retention_pipelines.cli.simulate import progress_bar
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
@@ -24,6 +25,7 @@ from retention_pipelines.retention.lint import lint
 from retention_pipelines.retention.planning import planner
 from retention_pipelines.retention.policy import Policy, PolicySet, describe
 from retention_pipelines.retention.registry import PolicyRegistry, differences
+from retention_pipelines.retention.simulate import simulate
 from retention_pipelines.settings import Settings, load_settings
 
 Identity = Annotated[str, typer.Argument(help="Policy, for example fs_low_quality.")]
@@ -99,6 +101,9 @@ def set_policy(
     grace_days: Annotated[int | None, typer.Option(help="Days in which what went can be brought back.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why this number, a sentence.")] = None,
     enabled: Annotated[bool | None, typer.Option("--on/--off", help="Switch it on or off.")] = None,
+    replay_days: Annotated[
+        int, typer.Option(help="Days of recorded reads to replay under the edit; 0: none.", min=0, max=3650)
+    ] = 30,
     yes: Annotated[bool, typer.Option("--yes", help="Save without asking.")] = False,
 ) -> None:
     """Change a policy: show the difference and what it would delete, ask, then save the next version."""
@@ -123,6 +128,12 @@ def set_policy(
         for one in differences(before, after):
             sys.stdout.write(f"{one.field}: {one.before} -> {one.after}\n")
         sys.stdout.write(f"{effect.sentence()}\n")
+        if replay_days:
+            others = planning.registry.current(after.dataset)
+            edited = (*(one for one in others if one.policy_id != after.policy_id), after)
+            with progress_bar() as told:
+                for found in simulate(planning, edited, days=replay_days, progress=told):
+                    sys.stdout.write(f"{found.sentence()}\n")
         if not yes and not typer.confirm("Save it?"):
             raise typer.Exit(1)
         saved = planning.registry.set(after, created_by=getpass.getuser(), expected_version=before.version)

@@ -31,6 +31,7 @@ class Explanation:
     Attributes:
         values: the fields that deciding looked at.
         blocked_by: what keeps the row though its policy would let it go.
+        worth: what keeping it is worth, as a sentence; None where nobody asked.
         alternatives: the nearest values of single fields that another policy would govern, or that change the verdict.
     """
 
@@ -40,6 +41,7 @@ class Explanation:
     reason: str
     blocked_by: str | None
     alternatives: tuple[Alternative, ...]
+    worth: str | None = None
 
 
 def explain(

@@ -9,7 +9,7 @@ from functools import reduce
 import duckdb
 import pyarrow as pa
 from duckdb import CaseExpression, ColumnExpression, ConstantExpression, FunctionExpression
-from sqlalchemy import Engine, Text, case, cast, func, or_, select
+from sqlalchemy import Engine, Text, case, cast, func, literal_column, or_, select
 
 from retention_pipelines.postgres.tables import METADATA
 from retention_pipelines.retention.filter.ast import Kind
@@ -24,15 +24,18 @@ MOST_ROWS = 20
 
 
 def find_in_lake(lake: Lake, dataset: Governed, name: str, reads: pa.Table) -> list[Mapping[str, Value]]:
-    """The first rows of a lake dataset that have this name."""
+    """The first rows of a lake dataset that have this name, with their mean size."""
     table, con = table_of(lake, dataset), lake.con
+    files = table.files()
+    rows_in_all = sum(file.rows for file in files)
+    mean = sum(file.bytes for file in files) / rows_in_all if rows_in_all else 0.0
     wanted = ConstantExpression(name)
     named = [ColumnExpression(column).cast("VARCHAR") == wanted for column in dataset.names]
     with counted_reads(con, reads):
-        rows = rows_of(con, table, table.files(), dataset, fields=dataset.fields, kept=dataset.names)
+        rows = rows_of(con, table, files, dataset, fields=dataset.fields, kept=dataset.names)
         found = rows.filter(reduce(lambda one, other: one | other, named)).limit(MOST_ROWS)
         plain = found.select(*(_finite(field, kind) for field, kind in dataset.fields.items()))
-        return list(plain.to_arrow_table().to_pylist())
+        return [{**row, "size_bytes": mean} for row in plain.to_arrow_table().to_pylist()]
 
 
 def _finite(field: str, kind: Kind) -> duckdb.Expression:
@@ -43,13 +46,15 @@ def _finite(field: str, kind: Kind) -> duckdb.Expression:
 
 
 def find_in_postgres(engine: Engine, dataset: Governed, name: str) -> list[Mapping[str, Value]]:
-    """The first rows of a table that have this name."""
+    """The first rows of a table that have this name, with their size."""
     source, fields = with_reads(dataset)
     table = METADATA.tables[dataset.table]
     finite = [
         (case((func.isfinite(column), column)) if dataset.fields[field] is Kind.INSTANT else column).label(field)
         for field, column in fields.items()
     ]
+    if "size_bytes" not in fields:
+        finite.append(func.pg_column_size(literal_column(f"{table.name}.*")).label("size_bytes"))
     wanted = or_(*(cast(table.c[column], Text) == name for column in dataset.names))
     with engine.connect() as con:
         rows = con.execute(select(*finite).select_from(source).where(wanted).limit(MOST_ROWS))

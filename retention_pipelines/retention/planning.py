@@ -6,7 +6,7 @@ rows are selected (`select_lake.py`, `select_postgres.py`), executing.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import cast
 
@@ -18,6 +18,7 @@ from retention_pipelines.postgres.address import EVERY_TENANT
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
 from retention_pipelines.postgres.tables import ACCESS_COUNTS, HOLDS, LEASES, MODELS, PINS, PLANS, ROOTS
+from retention_pipelines.retention.break_even import Balance, balance, worth
 from retention_pipelines.retention.decide import Protection, ProtectionKind
 from retention_pipelines.retention.explain import Explanation, explain
 from retention_pipelines.retention.filter.parse import parse
@@ -29,17 +30,20 @@ from retention_pipelines.retention.policy import Action, Policy, PolicySet
 from retention_pipelines.retention.registry import PolicyRegistry
 from retention_pipelines.retention.select_lake import plan_lake
 from retention_pipelines.retention.select_postgres import plan_postgres
+from retention_pipelines.retention.value import Prices
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """Rows of a dataset that have expired before and after an edit of its policies."""
+    """Rows of a dataset that have expired before and after an edit of its policies, and their share of its bytes."""
 
     dataset: str
     before: int
     after: int
+    before_bytes: int = 0
+    after_bytes: int = 0
 
     def sentence(self) -> str:
         """What the edit does, for the person about to save it."""
@@ -47,7 +51,9 @@ class Effect:
         if not more:
             return f"This edit deletes no row more or less of {self.dataset} ({self.after:,} have expired)."
         kind = "more" if more > 0 else "fewer"
-        return f"This edit deletes {abs(more):,} {kind} rows of {self.dataset} ({self.before:,} -> {self.after:,})."
+        size = abs(self.after_bytes - self.before_bytes)
+        said = f"This edit deletes {abs(more):,} {kind} rows of {self.dataset} ({self.before:,} -> {self.after:,})"
+        return f"{said}, {size:,} bytes." if size else f"{said}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +111,30 @@ class Planner:
         others = tuple(one for one in self.registry.current(dataset.name) if one.policy_id != proposed.policy_id)
         now, then = self.registry.policy_set(dataset.name), PolicySet.of(dataset.name, (*others, proposed))
         before, after = (self._expired(dataset, policies, instant) for policies in (now, then))
-        return Effect(dataset=dataset.name, before=before, after=after)
+        return Effect(
+            dataset=dataset.name, before=before[0], after=after[0], before_bytes=before[1], after_bytes=after[1]
+        )
 
-    def _expired(self, dataset: Governed, policies: PolicySet, as_of: datetime) -> int:
-        return sum(
-            self.plan_with(dataset, policies, as_of, action, None).expired_rows
+    def _expired(self, dataset: Governed, policies: PolicySet, as_of: datetime) -> tuple[int, int]:
+        plans = [
+            self.plan_with(dataset, policies, as_of, action, None)
             for action in sorted({policy.action for policy in policies.policies})
+        ]
+        size = sum(count.size_bytes for plan in plans for count in plan.counts if count.verdict == "expire")
+        return sum(plan.expired_rows for plan in plans), size
+
+    def balance(self, policy: Policy, plan: Plan) -> Balance | None:
+        """Whether keeping what a policy let go by a plan would have paid; None where nothing is measured."""
+        dataset = governed(policy.dataset)
+        return balance(
+            self.engine,
+            dataset,
+            self.registry.policy_set(dataset.name),
+            self.protections(dataset, plan.as_of),
+            as_of=plan.as_of,
+            action=plan.action,
+            only=plan.only,
+            prices=Prices.of(self.lake.settings),
         )
 
     def explain(self, name: str, row_id: str, *, as_of: datetime | None = None) -> tuple[Explanation, ...]:
@@ -129,7 +153,13 @@ class Planner:
         if not found:
             raise PolicyError(f"{name} has no row {row_id!r}.", hint=f"Rows are named by {' or '.join(dataset.names)}.")
         policies, protections = self.registry.policy_set(name), self.protections(dataset, instant)
-        return tuple(explain(row, dataset, policies, protections, instant) for row in found)
+        return tuple(
+            replace(
+                explain(row, dataset, policies, protections, instant),
+                worth=worth(row, dataset, instant, Prices.of(self.lake.settings)),
+            )
+            for row in found
+        )
 
     def reads(self, dataset: Governed) -> pa.Table:
         """How often rows of a lake dataset were read, by all tenants together; columns of `READS_SCHEMA`."""

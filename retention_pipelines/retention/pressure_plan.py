@@ -271,9 +271,6 @@ def _row_candidates(
             cast(fields.get("compute_seconds", literal(None)), Float).label("compute_seconds"),
             cast(hits, BigInteger).label("hits"),
             cast(extract("epoch", literal(whole.as_of) - computed), Float).label("age"),
-            cast(
-                extract("epoch", literal(whole.as_of) - func.greatest(computed, fields.get("last_accessed_at"))), Float
-            ).label("idle"),
             maintain_column_froms=True,
         )
         .where(known["expired"])
@@ -290,7 +287,6 @@ def _row_candidates(
             compute_seconds=row.compute_seconds,
             hits=int(row.hits or 0),
             age_seconds=max(0.0, row.age or 0.0),
-            idle_seconds=max(0.0, row.idle or 0.0),
             size_bytes=row.size,
         )
         candidates.append(
