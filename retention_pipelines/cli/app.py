@@ -74,6 +74,10 @@ _GROUPS: Mapping[str, tuple[str, Commands]] = {
             "list": (f"{_CLI}.policies:list_policies", "List the policies in force."),
             "show": (f"{_CLI}.policies:show", "Show a policy, its reason and every version."),
             "set": (f"{_CLI}.policies:set_policy", "Change a policy; its effect is shown first."),
+            "load": (
+                f"{_CLI}.policies:load_policies",
+                "Save the policies of a file; each effect is shown first.",
+            ),
             "lint": (f"{_CLI}.policies:lint_policies", "Say what is wrong or surprising in the policies."),
             "diff": (f"{_CLI}.policies:diff", "Say in what two versions of a policy differ."),
         },

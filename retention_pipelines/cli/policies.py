@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from retention_pipelines.cli.simulate import progress_bar
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
+from retention_pipelines.retention.defaults import read_policies
 from retention_pipelines.retention.filter.text import text
 from retention_pipelines.retention.governed import GOVERNED, governed
 from retention_pipelines.retention.lint import lint
@@ -97,6 +99,9 @@ def set_policy(
     keep_days: Annotated[int | None, typer.Option(help="Days to keep from the anchor.")] = None,
     match: Annotated[str | None, typer.Option(help="Filter of the rows it governs.")] = None,
     anchor: Annotated[str | None, typer.Option(help="computed_at, last_used or expires_at.")] = None,
+    action: Annotated[
+        str | None, typer.Option(help="delete, archive, compress, downsample or migrate; see docs/retention.md.")
+    ] = None,
     priority: Annotated[int | None, typer.Option(help="The highest that matches governs a row.")] = None,
     grace_days: Annotated[int | None, typer.Option(help="Days in which what went can be brought back.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why this number, a sentence.")] = None,
@@ -111,6 +116,7 @@ def set_policy(
         "keep_days": keep_days,
         "match": match,
         "anchor": anchor,
+        "action": action,
         "priority": priority,
         "grace_days": grace_days,
         "reason": reason,
@@ -138,6 +144,32 @@ def set_policy(
             raise typer.Exit(1)
         saved = planning.registry.set(after, created_by=getpass.getuser(), expected_version=before.version)
     sys.stdout.write(f"Saved {saved}.\n")
+
+
+def load_policies(
+    file: Annotated[Path, typer.Argument(help="YAML as in the packaged policies.yaml.", exists=True, dir_okay=False)],
+    yes: Annotated[bool, typer.Option("--yes", help="Save without asking.")] = False,
+) -> None:
+    """Save the policies of a file: new ones, and new versions of those that differ; the effect of each is shown."""
+    wanted = read_policies(file.read_text(encoding="utf-8"))
+    settings = load_settings()
+    settings.require_full("Changing policies")
+    saved = 0
+    with planner(settings) as planning:
+        there = {one.policy_id: one for one in planning.registry.current()}
+        for one in wanted:
+            before = there.get(one.policy_id)
+            if before is not None and not differences(before, one):
+                continue
+            sys.stdout.write(f"{describe(one)}\n{planning.effect(one).sentence()}\n")
+            if not yes and not typer.confirm("Save it?"):
+                continue
+            version = before.version if before else None
+            result = planning.registry.set(one, created_by=getpass.getuser(), expected_version=version)
+            sys.stdout.write(f"Saved {result}.\n")
+            saved += 1
+    if not saved:
+        sys.stdout.write("Nothing was saved.\n")
 
 
 def lint_policies(as_json: AsJson = False) -> None:

@@ -178,8 +178,14 @@ def _orders(con: duckdb.DuckDBPyConnection, table: Table) -> list[tuple[str, ...
     ]
     counts = [FunctionExpression("approx_count_distinct", ColumnExpression(name)) for name in plain]
     found = con.table("_pack_sample").aggregate(counts).fetchall()[0]
-    varied = sorted((count, name) for count, name in zip(found, plain, strict=True) if count > 1)
-    repeating = tuple(name for _, name in varied[:_SORTED_BY])
+    chosen: list[str] = []
+    seen = 1
+    for count, name in sorted(zip(found, plain, strict=True)):
+        # One that varies as another does says the same again: licence, citation and dataset, for example.
+        if count >= 2 * seen and len(chosen) < _SORTED_BY:
+            chosen.append(name)
+            seen = count
+    repeating = (*chosen, *(name for name in table.dataset.order if name not in chosen))
     orders = [table.dataset.order, repeating]
     if table.dataset.event_time:
         orders.append((table.dataset.event_time, *(name for name in repeating if name != table.dataset.event_time)))

@@ -23,6 +23,7 @@ from retention_pipelines.retention.lake_rows import counted_reads, rows_of
 from retention_pipelines.retention.plan import REWRITE_SHARE, ROW_SCHEMA, PartitionPlan, Plan, VerdictCount, fate, seal
 from retention_pipelines.retention.policy import Action, PolicySet
 from retention_pipelines.warehouse import Lake, LakeFile
+from retention_pipelines.warehouse.duck import quote_texts
 from retention_pipelines.warehouse.layout import is_packed
 from retention_pipelines.warehouse.objects import Objects, open_objects
 from retention_pipelines.warehouse.table import Table
@@ -61,7 +62,7 @@ def plan_lake(
         rewritten = {one.partition for one in partitions if one.fate == "rewrite" and action != "compress"}
         # Only where a partition is rewritten do the names of rows matter: they cost more to read than all the rest.
         named = [file for file in files if folder(file, partition_by) in rewritten]
-        rows = _rows(decided(con, table, named, rules, dataset.identity), rules, partition_by)
+        rows = _rows(decided(con, table, named, rules, dataset.identity), rules, partition_by, rewritten)
     return seal(
         dataset=dataset.name,
         action=action,
@@ -260,19 +261,26 @@ def _counts(
     )
 
 
-def _rows(decided: duckdb.DuckDBPyRelation, rules: Rules, partition_by: Sequence[str]) -> pa.Table:
+def _rows(
+    decided: duckdb.DuckDBPyRelation, rules: Rules, partition_by: Sequence[str], partitions: Collection[str]
+) -> pa.Table:
     """The rows that go."""
-    found = (
+    # As numbers, in their order: all of these names begin alike, and comparing them takes longer than all the rest.
+    numbered = f"ENUM({quote_texts(sorted(partitions))})" if partitions else "VARCHAR"
+    ordered = (
         decided.filter(ColumnExpression("decided_expired"))
         .select(
-            partition_name(partition_by).alias("partition"),
+            partition_name(partition_by).cast(numbered).alias("partition"),
             row_id(rules.dataset.identity).alias("row_id"),
             ColumnExpression("decided_policy").alias("policy"),
             ColumnExpression("decided_anchored_at").alias("anchored_at"),
         )
         .order("partition, row_id")
-        .to_arrow_table()
     )
+    named = ("row_id", "policy", "anchored_at")
+    found = ordered.select(
+        ColumnExpression("partition").cast("VARCHAR").alias("partition"), *map(ColumnExpression, named)
+    ).to_arrow_table()
     place = found["policy"].combine_chunks()
     ids = pa.array([policy.policy_id for policy in rules.policies.policies], pa.string())
     versions = pa.array([policy.version for policy in rules.policies.policies], pa.int32())
