@@ -6,16 +6,23 @@ measurement: what was not measured is None, no number is assumed, and time spent
 
 import functools
 import json
+import logging
 import operator
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 from weakref import ref
 
 from retention_pipelines.cache.calls import CachedFunction, registered
 from retention_pipelines.cache.info import CacheInfo
 from retention_pipelines.cache.runtime import CacheRuntime
+from retention_pipelines.errors import CacheError
+from retention_pipelines.postgres.bounded import BoundedConnection
+from retention_pipelines.postgres.partitions import add_day_partitions
+
+LOG = logging.getLogger(__name__)
 
 _KINDS = ("features", "predictions", "training")
 
@@ -152,6 +159,7 @@ class Recorder:
         self._totals = totals
         self._lock = threading.Lock()
         self._written = {kind: Figures() for kind in _KINDS}
+        self._made_until = date.min
 
     def flush(self) -> int:
         """Write; returns the number of rows. Raises `Unavailable` when nothing was written: it is in the next flush."""
@@ -166,9 +174,29 @@ class Recorder:
                 "values": [row.value for row in rows],
                 "labels": [json.dumps({"kind": row.kind, "tenant": self._runtime.tenant}) for row in rows],
             }
+            self._make_days()
             self._runtime.hot.change(lambda con: con.execute(statement, values))
             self._written = now
             return len(rows)
+
+    def _make_days(self) -> None:
+        """Make the partitions of today and tomorrow, once a day: retention takes days out whole, in no time."""
+        today = datetime.now(UTC).date()
+        if self._runtime.hot is None or self._made_until > today:
+            return
+        tomorrow = today + timedelta(days=1)
+
+        def make(con: BoundedConnection) -> int:
+            con.execute("set local lock_timeout = '100ms'")
+            return add_day_partitions(con, "ml_performance_metrics", today, tomorrow)
+
+        try:
+            self._runtime.hot.change(make)
+        except CacheError as error:
+            # Without them rows lie in the default partition, and are found and removed there.
+            LOG.info("The partitions of performance metrics were not made: %s", error)
+            return
+        self._made_until = tomorrow
 
 
 def measurements(kind: str, figures: Figures) -> list[Measurement]:
