@@ -32,9 +32,9 @@ from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
 # A load is not a call of a user's: it may take its time, but not for ever.
 LOADING = Deadlines(statement=900.0, lock=300.0, idle_in_transaction=900.0)
-ROWS_AT_ONCE = 20_000
-# Batches worked out while Postgres takes earlier ones: some 10 MB each.
-AHEAD = 6
+ROWS_AT_ONCE = 5_000
+# Batches worked out while Postgres takes earlier ones: some 2.5 MB each.
+AHEAD = 24
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END = b"\xff\xff"
 How = Literal["unchanged", "changed", "everything"]
@@ -230,8 +230,11 @@ class _Copy:
                 copy.write(b"".join(b"\0\x01\0\0\0\x10" + digest for digest in begin.looked_at))
                 copy.write(_COPY_END)
             asked = {"tenant": self._tenant, "feature_type": kind, "everything": begin.how == "everything"}
-            removed = self._con.execute(statement(PACKAGE, "online_remove").encode(), asked).rowcount
-            written = self._con.execute(statement(PACKAGE, "online_merge").encode(), asked).rowcount
+            if held is None and not self._holds_any(kind):
+                written = self._con.execute(statement(PACKAGE, "online_insert").encode(), asked).rowcount
+            else:
+                removed = self._con.execute(statement(PACKAGE, "online_remove").encode(), asked).rowcount
+                written = self._con.execute(statement(PACKAGE, "online_merge").encode(), asked).rowcount
             rows_held = read if begin.how == "everything" else self._count(kind)
         values = (
             self._tenant, kind, self._source.identity, max(self._source.version, 0), begin.layout.tag.hex(), rows_held
@@ -241,6 +244,13 @@ class _Copy:
             feature_type=kind, how=begin.how, rows_read=read, rows_written=written, rows_removed=removed,
             rows_held=rows_held,
         )  # fmt: skip
+
+    def _holds_any(self, feature_type: str) -> bool:
+        row = self._con.execute(
+            "select exists(select from online_features where tenant = %s and feature_type = %s)",
+            (self._tenant, feature_type),
+        ).fetchone()
+        return bool(row and row[0])
 
     def _count(self, feature_type: str) -> int:
         row = self._con.execute(
