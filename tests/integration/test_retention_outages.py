@@ -1,7 +1,7 @@
 """Postgres goes away in the middle of a run: it dies at once and comes back, or the network swallows everything.
 
 Whoever started the run is told what to do; nothing is lost, and the same run again is one clean run. Each outage comes
-at another piece of work: marking, moving rows, committing, sweeping.
+at another piece of work: marked, moving rows, committing, sweeping.
 """
 
 import threading
@@ -27,7 +27,7 @@ BY_NAME = {case.name: case for case in CASES}
 # A case, and the step at which its server goes away.
 _LONG = pytest.mark.long
 OUTAGES = [
-    pytest.param("delete rows in Postgres", "marking", marks=_LONG),
+    pytest.param("delete rows in Postgres", "marked", marks=_LONG),
     ("delete rows in Postgres", "deleting"),
     pytest.param("drop partitions in Postgres", "burying", marks=_LONG),
     ("archive in the lake", "archived"),
