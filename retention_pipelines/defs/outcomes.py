@@ -28,6 +28,10 @@ def outcome_metadata(done: "Outcome", record: "PlanRecord", policy: str) -> dict
         "stayed_rows": done.kept,
         "missing_rows": done.missing,
         "archived_rows": done.archived,
+        # In partitions of which too little has expired to be worth rewriting yet.
+        "left_for_later_rows": sum(
+            one["expired"] for one in record.counts.get("partitions", ()) if one["fate"] == "leave"
+        ),
         "logical_bytes": _known(done.logical_bytes),
         "file_bytes": _known(done.file_bytes),
         "disk_bytes": _known(done.disk_bytes),

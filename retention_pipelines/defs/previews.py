@@ -121,6 +121,8 @@ def policy_edits(context: dg.SensorEvaluationContext, lake: Lakes) -> dg.SensorR
                 engine.dispose()
     except RetentionError as error:
         return dg.SensorResult(skip_reason=f"The policies cannot be read: {error.message}", cursor=context.cursor)
+    if not found:
+        return dg.SensorResult(skip_reason="No policies yet: the first run loads those of the package.")
     cursor = json.dumps(found, sort_keys=True)
     if context.cursor is None:
         return dg.SensorResult(skip_reason=f"{len(found)} policies; edits are shown from now on.", cursor=cursor)
