@@ -1,5 +1,6 @@
 """Sealed plans: the fate of a partition on every edge, and a seal that any change breaks and no order does."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -9,7 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retention_pipelines.retention.plan import ROW_SCHEMA, PartitionPlan, Plan, VerdictCount, fate, is_intact, seal
+from retention_pipelines.retention.defaults import default_policies
+from retention_pipelines.retention.filter.ast import Compare
+from retention_pipelines.retention.filter.text import text
+from retention_pipelines.retention.plan import (
+    ROW_SCHEMA,
+    Haste,
+    PartitionPlan,
+    Plan,
+    VerdictCount,
+    fate,
+    hastened,
+    is_intact,
+    seal,
+)
+from retention_pipelines.retention.policy import PolicySet
 
 AS_OF = datetime(2026, 11, 22, 12, 0, 0, 1, tzinfo=UTC)
 PARTITIONS = (
@@ -152,6 +167,7 @@ CHANGES: list[dict[str, Any]] = [
     {"store_version": 4},
     {"store_version": None},
     {"partitions": PARTITIONS[1:]},
+    {"partitions": (replace(PARTITIONS[0], told=7), *PARTITIONS[1:])},
     *({"partitions": (replace(PARTITIONS[0], **{name: value}), *PARTITIONS[1:])} for name, value in (
         ("partition", "e"), ("rows", 11), ("expired", 9), ("size_bytes", 99), ("fate", "rewrite"))),
     {"counts": COUNTS[1:]},
@@ -185,5 +201,52 @@ def test_every_change_has_a_seal_of_its_own() -> None:
     assert len({sealed(**changes).sha256 for changes in CHANGES}) == len(CHANGES)
 
 
+HASTE = Haste(level="high", forward_share=0.25, bytes_to_free=100, grace_seconds=None)
+
+
+def test_a_hastened_plan_is_sealed_with_its_haste() -> None:
+    plan = sealed(haste=HASTE)
+    assert plan.haste == HASTE
+    assert is_intact(plan)
+    changed = [{"level": "full"}, {"forward_share": 0.3}, {"bytes_to_free": 99}, {"grace_seconds": 0}]
+    others = {sealed(haste=replace(HASTE, **one)).sha256 for one in changed}
+    assert len({PLAN.sha256, plan.sha256, *others}) == 6
+    assert not is_intact(replace(plan, haste=None))
+    assert not is_intact(replace(plan, haste=replace(HASTE, level="full")))
+    assert plan.sha256 == SEALED_HASTE
+
+
+def test_pressure_shortens_every_time_but_an_entry_s_own() -> None:
+    features = PolicySet.of("feature_store", default_policies())
+    assert hastened(features, None) is features
+    assert hastened(features, replace(HASTE, forward_share=0.0)) is features
+    shorter = hastened(features, HASTE)
+    assert shorter.dataset == "feature_store"
+    assert [one.keep_seconds for one in shorter.policies] == [one.keep_seconds * 3 // 4 for one in features.policies]
+    assert [replace(one, keep_seconds=1) for one in shorter.policies] == [
+        replace(one, keep_seconds=1) for one in features.policies
+    ]
+    entries = PolicySet.of("inference_cache", default_policies())
+    assert [one.keep_seconds for one in hastened(entries, HASTE).policies] == [0, 7 * 86_400 * 3 // 4]
+    # Rounded up, and never to nothing.
+    odd = PolicySet("feature_store", (replace(features.policies[0], keep_seconds=10),))
+    assert hastened(odd, HASTE).policies[0].keep_seconds == 8
+    assert hastened(odd, replace(HASTE, forward_share=1.0)).policies[0].keep_seconds == 1
+
+
+def test_the_seal_and_the_written_filter_do_not_depend_on_the_zone_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert sealed().sha256 == SEALED
+        assert text(Compare("x", "<", AS_OF)) == "x < '2026-11-22T12:00:00.000001Z'"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+SEALED_HASTE = "92a6e0fbf44e2912731d5cc82d1acdd43cacceac146dbbb4ccb3df700811f1fe"
 SEALED = "0f728b01cfabca9b93bd7ebaa0a3915adfbd19f20d5d01b81414620dc5a484ab"
 SEALED_EMPTY = "7b9d4ec7bde2c3108a3edbddcf7350d5b40f105ea51e6216c01e02934ae6b4b1"

@@ -91,6 +91,7 @@ def test_parts_and_depth_are_counted_literal_by_literal_and_level_by_level() -> 
     among, negated = In("one", (1.0, 2.0, 3.0)), Not(TRUE)
     assert (nodes(among), nodes(negated), nodes(Everything()), nodes(TRUE)) == (4, 2, 1, 1)
     assert nodes(And((among, negated))) == 7
+    assert nodes(Not(among)) == 5
     assert nodes(Or((TRUE, And((TRUE, FALSE))))) == 5
     assert (depth(TRUE), depth(among), depth(negated), depth(Not(negated))) == (1, 1, 2, 3)
     assert depth(And((TRUE, negated))) == 3
