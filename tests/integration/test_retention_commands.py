@@ -56,7 +56,7 @@ def test_policies_are_previewed_edited_and_explained_by_typing(typed: Typed) -> 
 
     code, out, _ = typed("policies", "set", "fs_low_quality", "--keep-days", "365", "--yes")
     assert "keep_seconds: 7776000 -> 31536000" in out
-    assert "This edit deletes 4 fewer rows of feature_store (4 -> 0)." in out
+    assert "This edit deletes 4 fewer rows of feature_store (4 -> 0)" in out
     assert "Saved fs_low_quality v2." in out
 
     code, out, _ = typed("plan", "fs_low_quality", "--json")
