@@ -162,7 +162,12 @@ class OnlineReader:
             places_of.setdefault(entity_digest(one), []).append(place)
         broken: dict[str, set[int]] = {}
         if len(places_of) == 1:
-            answer = con.answer(b"online_one", [self._tenant.encode(), next(iter(places_of)).hex().encode()])
+            asked = [self._tenant.encode(), next(iter(places_of)).hex().encode()]
+            if len(reading.unsaid) == 1:
+                # Rows of other types are not read only to be left out.
+                answer = con.answer(b"online_one", [*asked, next(iter(reading.unsaid)).encode()])
+            else:
+                answer = con.answer(b"online_every", asked)
             self._take(answer, reading, places_of, broken)
         else:
             digests = list(places_of)
