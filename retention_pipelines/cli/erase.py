@@ -77,7 +77,10 @@ def _show(preview: Preview, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(asdict(preview), indent=1) + "\n")
         return
-    Console().print(_counts({"rows and files": preview.counts, "held": preview.held}))
+    if any(preview.counts.values()):
+        Console().print(_counts({"rows and files": preview.counts, "held": preview.held}))
+    else:
+        sys.stdout.write(f"There is nothing of this {preview.kind}. Confirmed, it is kept from coming in.\n")
     sys.stdout.write(
         "Nothing was erased. Caches go whole, and are computed again. This cannot be taken back:\n"
         f"retention erase --confirm {preview.sha256}\n"

@@ -23,6 +23,7 @@ from retention_pipelines.retention import models
 from retention_pipelines.retention.models import DAY_SECONDS, Model, Need
 from retention_pipelines.retention.run_lock import who_am_i
 from retention_pipelines.settings import load_settings
+from retention_pipelines.warehouse import Lake
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 ModelId = Annotated[str, typer.Argument(help="Name of the model.")]
@@ -86,6 +87,7 @@ def register(
         found = models.register_model(
             engine, model, version, needs=wanted, registered_by=who_am_i(), reproducibility_seconds=days * DAY_SECONDS
         )
+        _keep_versions(engine)
     _tell(found, as_json)
 
 
@@ -109,6 +111,7 @@ def retire(
             reproducibility_seconds=None if days is None else days * DAY_SECONDS,
             at=None if at is None else instant(at),
         )
+        _keep_versions(engine)
     _tell(found, as_json)
 
 
@@ -129,6 +132,11 @@ def roots(
             one.model_id, one.model_version, one.dataset, one.match, version, "yes" if one.in_force else "no more"
         )
     Console().print(table)
+
+
+def _keep_versions(engine: Engine) -> None:
+    with Lake(load_settings()) as lake:
+        models.keep_lake_versions(engine, lake)
 
 
 def _need(written: str, lake_version: int | None) -> Need:

@@ -1,14 +1,15 @@
 """The landing folder: what lies in it complete, and putting aside what was ingested.
 
 An entry is a file or a folder at the top of the landing folder. Hidden names and names of unfinished copies are
-ignored; an entry is complete when neither its files nor their sizes and times change any more. Nothing is deleted:
-entries move to `.done/<instant>/`, those with a refused file to `.refused/<instant>/`.
+ignored; an entry is complete when neither its files nor their sizes and times change any more. Nothing is deleted but
+what holds something that was erased by order: entries move to `.done/<instant>/`, those with a refused file to
+`.refused/<instant>/`.
 """
 
 import hashlib
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,6 +73,14 @@ def settled_entries(folder: Path, *, settle_seconds: float) -> dict[str, Entry]:
         return first
     time.sleep(settle_seconds)
     return complete_entries({name: entry.signature for name, entry in first.items()}, entries(folder))
+
+
+def remove_erased(folder: Path, paths: Iterable[Path]) -> None:
+    """Remove raw files that hold what was erased by order: nothing may keep a copy. Of a zip's member the whole zip."""
+    for path in paths:
+        place = next((one for one in (path, *path.parents) if one.is_file()), None)
+        if place is not None and place.absolute().is_relative_to(folder.absolute()):
+            place.unlink(missing_ok=True)
 
 
 def put_aside(folder: Path, done: Mapping[str, Entry], *, refused: Collection[str], at: datetime) -> tuple[Path, ...]:

@@ -16,7 +16,7 @@ import dagster as dg
 
 from retention_pipelines.defs import plots
 from retention_pipelines.defs.described import Result, attributes, catalog_asset, result
-from retention_pipelines.defs.landing import put_aside, settled_entries
+from retention_pipelines.defs.landing import put_aside, remove_erased, settled_entries
 from retention_pipelines.defs.partitions import meant
 from retention_pipelines.defs.resources import RAW_BY_MONTH, LakeResource, months_of, now
 from retention_pipelines.warehouse import Lake, LakeFile
@@ -71,6 +71,7 @@ def take_in(lake: Lake, folder: Path, *, settle_seconds: float, at: datetime) ->
     report = ingest([entry.path for entry in found.values()], lake, now=at)
     bad = [Path(file.path).absolute() for file in report.files if file.status == "refused"]
     refused = {name for name, entry in found.items() if any(path.is_relative_to(entry.path) for path in bad)}
+    remove_erased(folder, [Path(file.erased) for file in report.files if file.erased is not None])
     put_aside(folder, found, refused=refused, at=at)
     return Delivery(
         figures={

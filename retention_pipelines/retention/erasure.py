@@ -9,15 +9,17 @@ here: what is removed in a tier (`erasure_lake.py`, `erasure_postgres.py`, `eras
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import rfc8785
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from retention_pipelines.catalog import DATASETS
 from retention_pipelines.errors import PlanError, PolicyError
@@ -25,23 +27,25 @@ from retention_pipelines.postgres import audit
 from retention_pipelines.postgres.address import EVERY_TENANT, Deadlines
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import Server, open_server
-from retention_pipelines.postgres.tables import ERASURE_ORDERS, SERVING_LOADS
+from retention_pipelines.postgres.tables import COLD_FILES, ERASURE_ORDERS, SERVING_LOADS
 from retention_pipelines.retention.erasure_files import FileErasure
 from retention_pipelines.retention.erasure_lake import LakeErasure, Traces
-from retention_pipelines.retention.erasure_postgres import DatabaseErasure
+from retention_pipelines.retention.erasure_postgres import CACHES, DatabaseErasure
 from retention_pipelines.retention.erasure_subject import Subject
-from retention_pipelines.retention.governed import FEATURE_STORE, GOVERNED
-from retention_pipelines.retention.held import held_studies
+from retention_pipelines.retention.governed import GOVERNED
+from retention_pipelines.retention.held import held_series, held_studies
 from retention_pipelines.retention.plan_store import driver, now
 from retention_pipelines.retention.planning import Planner, planner
 from retention_pipelines.retention.run_lock import run_lock, who_am_i
 from retention_pipelines.series.serving import load_serving_copy
 from retention_pipelines.settings import Settings
 from retention_pipelines.sources.erased import add_erased, digest_for
+from retention_pipelines.warehouse.objects import open_objects
 
 FOLDER = "erasures"
 _SLOW = Deadlines(statement=1800.0, lock=300.0, idle_in_transaction=1800.0)
 Step = Callable[[str], None]
+_NOTED_SECONDS = 7 * 86_400.0
 # What is left may have been written by somebody who had read it before it went.
 _LOOKS = 3
 
@@ -124,17 +128,19 @@ class Eraser:
             raise PolicyError("The reason names what is to be erased, and it is kept.", hint="Say it without the name.")
         found = self._preview(subject, reason)
         noted = {"kind": subject.kind, "value": subject.value, "reason": reason}
+        self._forget_old_notes()
         self._note(found.sha256, noted)
         return found
 
     def _preview(self, subject: Subject, reason: str) -> Preview:
         tiers = self._tiers(subject)
-        counts, held = self._counts(tiers)
+        seen = self._see(tiers, tiers.lake.traces())
+        counts, held = seen.counts, seen.held
         sealed: dict[str, Any] = {
             "kind": subject.kind,
             "subject": digest_for(self.settings, subject.kind, subject.value).hex(),
-            "counts": counts,
-            "held": held,
+            "counts": dict(counts),
+            "held": dict(held),
         }
         return Preview(
             sha256=hashlib.sha256(rfc8785.dumps(sealed)).hexdigest(),
@@ -172,7 +178,7 @@ class Eraser:
             self._carry_out(number, subject, who)
             found_certificate = self.certificate(number)
             if found_certificate.state == "done":
-                self._place(sha256).unlink(missing_ok=True)
+                self._forget_notes(lambda other: (other["kind"], other["value"]) == (noted["kind"], noted["value"]))
         return found_certificate
 
     def _begin(self, subject: Subject, found: Preview, sha256: str, who: str) -> int:
@@ -207,19 +213,23 @@ class Eraser:
         self.step("listed")
         for look in range(_LOOKS):
             tiers = self._tiers(subject)
-            traces = self._remember(number, tiers.lake.traces())
-            self.step("traced")
-            tiers.lake.remove_rows(number)
+            traces = tiers.lake.remove_rows(
+                number,
+                prepare=partial(self._prepare, tiers),
+                remember=partial(self._remember, number),
+            )
             self.step("removed")
             instant = now(self.engine)
             instants = self._remember_instant(number, instant)
-            tiers.lake.recompute(traces, at=instant, instants=instants)
+            held_windows = held_series(self.planner, self._datasets(subject, traces))
+            tiers.lake.recompute(traces, at=instant, instants=instants, series=not held_windows)
             self.step("computed again")
             tiers.lake.drop_folded()
             tiers.lake.redact_mentions()
             self.step("redacted")
             held = tiers.database.held_entries()
             tiers.database.remove(held)
+            self._remove_cold_files()
             self.step("cleared")
             sets = frozenset((str(row[0]), str(row[1])) for row in held.get("ml_training_cache", ()))
             tiers.files.remove_training_sets(sets)
@@ -229,22 +239,44 @@ class Eraser:
             tiers.lake.forget_past()
             self._serve()
             self.step("forgotten")
-            left = self._left(subject)
+            found = self._look(subject, traces)
+            left = found.left
             if not left or look == _LOOKS - 1:
                 break
-        self._finish(number, subject, left, who)
+        self._finish(number, subject, found, who)
 
-    def _left(self, subject: Subject) -> dict[str, int]:
-        """What an attempt left: rows about the subject that no hold keeps, and places that mention it."""
+    def _prepare(self, tiers: "_Tiers") -> None:
+        tiers.lake.prepare(())
+        subject = tiers.lake.subject
+        series = held_series(self.planner, (subject.value,)) if subject.kind == "dataset" else 0
+        tiers.lake.prepare(held_studies(self.planner, subject), series_held=bool(series))
+
+    @staticmethod
+    def _datasets(subject: Subject, traces: Traces) -> tuple[str, ...]:
+        return (subject.value,) if subject.kind == "dataset" else traces.datasets
+
+    def _remove_cold_files(self) -> None:
+        """Files of cached entries that were archived out of Postgres: what a run put there, and its rows."""
+        query = select(COLD_FILES.c.root, COLD_FILES.c.name).where(COLD_FILES.c.relation.in_(CACHES))
+        with self.engine.connect() as con:
+            found = con.execute(query).all()
+        for root, name in found:
+            is_cold = self.settings.cold_root is not None and root.startswith(self.settings.cold_root)
+            options = self.settings.cold_storage_options if is_cold else self.settings.storage_options
+            open_objects(root, options if "://" in root else None).delete(name)
+        with self.engine.begin() as con:
+            con.execute(delete(COLD_FILES).where(COLD_FILES.c.relation.in_(CACHES)))
+
+    def _look(self, subject: Subject, traces: Traces) -> "_Look":
+        """What an attempt left, everywhere."""
         tiers = self._tiers(subject)
-        left = {name: n for name, n in tiers.lake.counts(removable=True).items() if n}
-        if any(self._held(tiers).values()):
-            return left  # what is held mentions it, of course
-        for name, n in tiers.database.mentions().items():
-            left[f"postgres {name}"] = n
-        for place in tiers.files.mentions():
-            left[place] = 1
-        return left
+        seen = self._see(tiers, traces)
+        if any(seen.held.values()):
+            return seen  # what is held mentions it, of course
+        left = dict(seen.left)
+        left |= {f"postgres {name}": n for name, n in tiers.database.mentions().items()}
+        left |= dict.fromkeys(tiers.files.mentions(), 1)
+        return replace(seen, left=left)
 
     def _serve(self) -> None:
         with self.engine.connect() as con:
@@ -252,17 +284,15 @@ class Eraser:
         if loaded is not None:
             load_serving_copy(self.planner.lake, self.server, full=True)
 
-    def _finish(self, number: int, subject: Subject, left: Mapping[str, int], who: str) -> None:
-        tiers = self._tiers(subject)
-        after, held = self._counts(tiers)
-        lake = self.planner.lake
+    def _finish(self, number: int, subject: Subject, look: "_Look", who: str) -> None:
+        lake, after, held, left = self.planner.lake, look.counts, look.held, look.left
         open_because = any(held.values()) or bool(left)
         with self.engine.begin() as con:
             row = con.execute(select(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number)).one()
             found = {
                 **row.certificate,
-                "after": after,
-                "held": held,
+                "after": dict(after),
+                "held": dict(held),
                 "left": {self._masked(subject, place): n for place, n in left.items()},
                 "versions": {name: version for name in DATASETS if (version := lake.table(name).version()) >= 0},
             }
@@ -283,7 +313,7 @@ class Eraser:
                 actor=who,
                 action="erasure.open" if open_because else "erasure.done",
                 subject=f"erasure order {number}",
-                details={"certificate": found["sha256"], "held": held, "left": sum(left.values())},
+                details={"certificate": found["sha256"], "held": dict(held), "left": sum(left.values())},
             )
         self.step("certified")
 
@@ -327,29 +357,27 @@ class Eraser:
     # -- pieces ---------------------------------------------------------------------------------------------------
 
     def _tiers(self, subject: Subject) -> "_Tiers":
-        lake = LakeErasure(lake=self.planner.lake, subject=subject)
-        lake.prepare(())
-        lake.prepare(held_studies(self.planner, subject.condition(FEATURE_STORE.table) or "false"))
-        return _Tiers(
-            lake=lake,
+        tiers = _Tiers(
+            lake=LakeErasure(lake=self.planner.lake, subject=subject),
             database=DatabaseErasure(engine=self.engine, subject=subject),
             files=FileErasure(settings=self.settings, subject=subject),
         )
+        self._prepare(tiers)
+        return tiers
 
-    def _counts(self, tiers: "_Tiers") -> tuple[dict[str, int], dict[str, int]]:
-        counts = {f"lake {name}": n for name, n in tiers.lake.counts().items()}
+    def _see(self, tiers: "_Tiers", traces: Traces) -> "_Look":
+        """Rows and files about a subject: all, those that holds keep, and those of the lake that none keeps."""
+        every, removable = tiers.lake.counts(), tiers.lake.counts(removable=True)
+        counts = {f"lake {name}": n for name, n in every.items()}
         counts |= {f"postgres {name}": n for name, n in tiers.database.counts().items()}
         counts["files training sets"] = tiers.files.training_sets()
-        counts["files raw copies"] = len(tiers.files.raw_copies(tiers.lake.traces().files))
+        counts["files raw copies"] = len(tiers.files.raw_copies(traces.files))
         counts["files plans"] = len(tiers.files.plans())
-        return counts, self._held(tiers)
-
-    @staticmethod
-    def _held(tiers: "_Tiers") -> dict[str, int]:
-        every, removable = tiers.lake.counts(), tiers.lake.counts(removable=True)
         held = {f"lake {name}": n - removable.get(name, 0) for name, n in every.items() if n > removable.get(name, 0)}
+        if windows := held_series(self.planner, self._datasets(tiers.lake.subject, traces)):
+            held["lake aggregated_time_series"] = windows
         held |= {f"postgres {name}": len(rows) for name, rows in tiers.database.held_entries().items() if rows}
-        return held
+        return _Look(counts=counts, held=held, left={name: n for name, n in removable.items() if n})
 
     def _remember(self, number: int, traces: Traces) -> Traces:
         """Add to what is known of an order, before anything goes."""
@@ -360,13 +388,16 @@ class Eraser:
                 months={name: tuple(of) for name, of in old.get("months", {}).items()},
                 affected=tuple(old.get("affected", ())),
                 files=tuple(old.get("files", ())),
+                datasets=tuple(old.get("datasets", ())),
             ).joined(traces)
             said["traces"] = {
                 "months": {name: list(of) for name, of in known.months.items()},
                 "affected": list(known.affected),
                 "files": list(known.files),
+                "datasets": list(known.datasets),
             }
             con.execute(update(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number).values(certificate=said))
+        self.step("traced")
         return known
 
     def _remember_instant(self, number: int, instant: datetime) -> list[datetime]:
@@ -410,6 +441,25 @@ class Eraser:
             file.flush()
             os.fsync(file.fileno())
 
+    def _forget_notes(self, goes: Callable[[Mapping[str, str]], bool]) -> None:
+        """Remove notes of previews; a damaged one says nothing and goes, too."""
+        for path in sorted((self.settings.state_dir / FOLDER).glob("*.json")):
+            try:
+                noted = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                noted = None
+            except FileNotFoundError:
+                continue
+            if noted is None or goes(noted):
+                path.unlink(missing_ok=True)
+
+    def _forget_old_notes(self) -> None:
+        """Previews that nobody confirmed for a week are forgotten; those of open orders stay."""
+        open_plans = {one.plan for one in self.orders() if one.state != "done"}
+        for path in sorted((self.settings.state_dir / FOLDER).glob("*.json")):
+            if path.stem not in open_plans and time.time() - path.stat().st_mtime > _NOTED_SECONDS:
+                path.unlink(missing_ok=True)
+
     def _noted(self, sha256: str) -> dict[str, str]:
         try:
             found = json.loads(self._place(sha256).read_text(encoding="utf-8"))
@@ -426,6 +476,15 @@ class _Tiers:
     lake: LakeErasure
     database: DatabaseErasure
     files: FileErasure
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What there is of a subject; `left` are rows that no hold keeps, and places that mention it."""
+
+    counts: Mapping[str, int]
+    held: Mapping[str, int]
+    left: Mapping[str, int]
 
 
 @contextmanager

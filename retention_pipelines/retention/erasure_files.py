@@ -82,7 +82,7 @@ class FileErasure:
         folder = Path(self.settings.lake_root) / FOLDER
         if not self.settings.lake_is_local or not folder.is_dir():
             return []
-        return [path for path in sorted(folder.glob("*.parquet")) if self._mentions(path)]
+        return [path for path in sorted(folder.iterdir()) if path.is_file() and self._mentions(path)]
 
     # -- looking through everything -------------------------------------------------------------------------------
 
@@ -99,9 +99,17 @@ class FileErasure:
             found += [
                 str(path.relative_to(folder.parent))
                 for path in (sorted(folder.rglob("*")) if folder.is_dir() else ())
-                if path.is_file() and not path.is_symlink() and (self._named(path, folder) or self._mentions(path))
+                if path.is_file()
+                and not path.is_symlink()
+                and not self._is_waiting(path)
+                and (self._named(path, folder) or self._mentions(path))
             ]
         return found
+
+    def _is_waiting(self, path: Path) -> bool:
+        """Whether a file waits to be ingested: then its rows are kept out, and it goes."""
+        landing = self.settings.landing_dir.absolute()
+        return path.is_relative_to(landing) and not path.relative_to(landing).parts[0].startswith(".")
 
     def _named(self, path: Path, folder: Path) -> bool:
         return any(self.subject.mentioned_in(part.replace("=", " ")) for part in path.relative_to(folder).parts)

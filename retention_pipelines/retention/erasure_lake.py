@@ -6,7 +6,7 @@ with others is computed again without them; what cannot be computed again, such 
 windows, goes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -25,8 +25,9 @@ from retention_pipelines.series.seasonality import update_seasonal_patterns
 from retention_pipelines.series.trend import update_trends
 from retention_pipelines.series.upwelling import update_upwelling
 from retention_pipelines.warehouse import Lake
-from retention_pipelines.warehouse.duck import bind, quote_name, statement
+from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
 from retention_pipelines.warehouse.purge import forget_generations, purge_table
+from retention_pipelines.warehouse.removed import removed_months
 from retention_pipelines.warehouse.table import Table
 
 _PACKAGE = "retention_pipelines.retention"
@@ -40,6 +41,7 @@ class Traces:
     months: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     affected: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
 
     def joined(self, other: "Traces") -> "Traces":
         """Both: what an attempt that crashed found stays known."""
@@ -50,6 +52,7 @@ class Traces:
             },
             affected=tuple(sorted({*self.affected, *other.affected})),
             files=tuple(sorted({*self.files, *other.files})),
+            datasets=tuple(sorted({*self.datasets, *other.datasets})),
         )
 
 
@@ -62,9 +65,10 @@ class LakeErasure:
 
     # -- looking --------------------------------------------------------------------------------------------------
 
-    def prepare(self, held: Sequence[str]) -> None:
-        """Make the conditions known; `held` are studies that a legal hold keeps."""
+    def prepare(self, held: Sequence[str], *, series_held: bool = False) -> None:
+        """Make the conditions known; `held` are studies that a legal hold keeps, `series_held` says that of series."""
         self.subject.bind_to(self.lake)
+        set_variables(self.lake.con, erased_series_held=series_held)
         self._fill("erased_held", held)
         self._fill("erased_study", self._studies())
 
@@ -87,17 +91,21 @@ class LakeErasure:
         """Rows about the subject by table; `removable` leaves out what a hold keeps."""
         found: dict[str, int] = {}
         for name, table, condition in self._touched(removable=removable):
-            found[f"archived {name}" if _is_archive(table) else name] = self._count(table, condition)
+            place = name if self._is_live(table) else f"{'archived' if self._is_archive(table) else 'cold'} {name}"
+            found[place] = self._count(table, condition)
         return found
 
     def traces(self) -> Traces:
         """Where the rows that go are, before they do."""
         months: dict[str, tuple[str, ...]] = {}
         files: set[str] = set()
+        datasets: set[str] = set()
         for name, table, condition in self._touched(removable=True):
             rows = self._rows(table).filter(condition)
-            if name in RAW and not _is_archive(table):
+            if name in RAW and self._is_live(table):
                 months[name] = tuple(sorted(row[0] for row in rows.select("month").distinct().fetchall()))
+            if name == "observations" and self.subject.kind != "dataset":
+                datasets |= {row[0] for row in rows.select("dataset_id").distinct().fetchall()}
             if name in (*RAW, "quarantine"):
                 files |= {row[0] for row in rows.select("source_sha256").distinct().fetchall()}
         touched = sorted({month for of in months.values() for month in of})
@@ -105,6 +113,7 @@ class LakeErasure:
             months=months,
             affected=affected_months(self.lake, touched) if touched else (),
             files=tuple(sorted(files)),
+            datasets=tuple(sorted(datasets)),
         )
 
     def _touched(self, *, removable: bool) -> list[tuple[str, Table, str]]:
@@ -114,12 +123,20 @@ class LakeErasure:
             condition = self.subject.removable(name) if removable else self.subject.condition(name)
             if condition is None:
                 continue
-            found += [
-                (name, table, condition)
-                for table in (self.lake.table(name), self.lake.archive_table(name))
-                if table.version() >= 0
-            ]
+            found += [(name, table, condition) for table in self._places(name) if table.version() >= 0]
         return found
+
+    def _places(self, name: str) -> list[Table]:
+        """The tables that may hold rows of a dataset: its own, its archive, and the one on the other root."""
+        lake = self.lake
+        cold = [] if lake.settings.cold_root is None else [lake.cold_table(name)]
+        return [lake.table(name), lake.archive_table(name), *cold]
+
+    def _is_live(self, table: Table) -> bool:
+        return table.root == self.lake.table(table.dataset.name).root
+
+    def _is_archive(self, table: Table) -> bool:
+        return table.root == self.lake.archive_table(table.dataset.name).root
 
     def _rows(self, table: Table) -> duckdb.DuckDBPyRelation:
         return self.lake.con.sql(f"from {table.scan()}")
@@ -129,24 +146,29 @@ class LakeErasure:
 
     # -- removing -------------------------------------------------------------------------------------------------
 
-    def remove_rows(self, order: int) -> None:
-        """Remove every row about the subject, all live tables at once, and correct the ledger."""
+    def remove_rows(self, order: int, *, prepare: Callable[[], None], remember: Callable[[Traces], Traces]) -> Traces:
+        """Remove every row about the subject, all live tables at once, and correct the ledger.
+
+        An ingest that goes on is waited for, then everything is looked at again: `prepare` and `remember` are called
+        when no other one can begin. Returns what `remember` does.
+        """
         op = f"erasure {order}"
-        archives = [table for _, table, _ in self._touched(removable=True) if _is_archive(table)]
-        for table in archives:
-            table.delete(self.subject.removable(table.dataset.name) or "false", op=op)
         with self.lake.transaction(f"erase:{order}") as transaction:
-            # Rows that an ingest committed before this transaction began are there now.
-            self._fill("erased_study", self._studies())
+            prepare()
+            traces = remember(self.traces())
             self._note_written()
+            for _, table, condition in self._touched(removable=True):
+                if not self._is_live(table):
+                    table.delete(condition, op=op)
             # Features first, raw rows last: they say which features go.
             for name, table, condition in reversed(self._touched(removable=True)):
-                if not _is_archive(table) and name not in RAW:
+                if self._is_live(table) and name not in RAW:
                     table.delete(condition, op=transaction)
             for name, table, condition in self._touched(removable=True):
-                if not _is_archive(table) and name in RAW:
+                if self._is_live(table) and name in RAW:
                     table.delete(condition, op=transaction)
             self._correct_ledger(transaction)
+        return traces
 
     def _note_written(self) -> None:
         """Temp table `erased_written`: rows that go, by the file they came from."""
@@ -179,26 +201,58 @@ class LakeErasure:
 
     # -- what was made from it ------------------------------------------------------------------------------------
 
-    def recompute(self, traces: Traces, *, at: datetime, instants: Sequence[datetime]) -> None:
-        """Compute again, without the subject, what was computed from it with others; earlier versions of that go."""
+    def recompute(self, traces: Traces, *, at: datetime, instants: Sequence[datetime], series: bool) -> None:
+        """Compute again, without the subject, what was computed from it with others; earlier versions of that go.
+
+        `series` is False where a legal hold keeps rows of the series.
+        """
         lake = self.lake
         observed, occurred = traces.months.get("observations", ()), traces.months.get("occurrences", ())
         if traces.affected and lake.table("feature_store").version() >= 0:
             compute_features(lake, months=traces.affected, now=at)
             self._remove_superseded(traces, instants)
         if observed:
-            self._update("aggregated_time_series", lambda: update_series(lake, months=observed))
-            self._update("seasonal_patterns", lambda: update_seasonal_patterns(lake))
-            self._update("trends", lambda: update_trends(lake))
-            self._update("upwelling_frequency", lambda: update_upwelling(lake))
-            self._remove_archived_features(traces.affected)
+            self._remove_other_features(traces.affected)
+        if observed and series:
+            self._update("aggregated_time_series", "observations", traces, partial(update_series, lake))
+            for name, work in (
+                ("seasonal_patterns", update_seasonal_patterns),
+                ("trends", update_trends),
+                ("upwelling_frequency", update_upwelling),
+            ):
+                if lake.table(name).version() >= 0:
+                    work(lake)
         if occurred:
-            self._update("biodiversity_statistics", lambda: update_biodiversity(lake, months=occurred))
-        self._remove_archived_windows(traces)
+            self._update("biodiversity_statistics", "occurrences", traces, partial(update_biodiversity, lake))
+        self._remove_other_windows(traces, series=series)
 
-    def _update(self, name: str, work: Any) -> None:
-        if self.lake.table(name).version() >= 0:
-            work()
+    def _update(self, name: str, source: str, traces: Traces, work: Callable[..., Any]) -> None:
+        """Compute windows again where all their raw rows are there; the others, which hold the subject, go."""
+        table = self.lake.table(name)
+        if table.version() < 0:
+            return
+        lacking = removed_months(self.lake, source)
+        whole = [month for month in traces.months[source] if month not in lacking]
+        if whole:
+            work(months=whole)
+        if lacking:
+            self._note_months(traces.months[source], lacking)
+            table.delete(f"{_OVERLAPS} and {_OVERLAPS_LACKING}", op="erasure: cannot be computed again")
+
+    def _note_months(self, months: Sequence[str], lacking: Iterable[str]) -> None:
+        con = self.lake.con
+        rows = [(month, False) for month in months] + [(month, True) for month in lacking]
+        con.register(
+            "erasure_months",
+            pa.table(
+                {
+                    "month": pa.array([month for month, _ in rows], pa.string()),
+                    "is_lacking": pa.array([is_lacking for _, is_lacking in rows], pa.bool_()),
+                }
+            ),
+        )
+        con.execute(statement(_PACKAGE, "erased_overlapped"))
+        con.unregister("erasure_months")
 
     def _remove_superseded(self, traces: Traces, instants: Sequence[datetime]) -> None:
         """Earlier versions of features that came out otherwise without the subject: they were made with it."""
@@ -212,32 +266,31 @@ class LakeErasure:
         con.unregister("erasure_instants")
         con.unregister("erasure_months")
 
-    def _remove_archived_features(self, months: Sequence[str]) -> None:
+    def _remove_other_features(self, months: Sequence[str]) -> None:
         """Archived features of the environment in affected months: they rest on observations that went."""
-        archive = self.lake.archive_table("feature_store")
-        if archive.version() >= 0 and months:
-            archive.delete(
-                _ARCHIVED_FEATURES,
-                keep=lambda file: file.partition["month"] in set(months),
-                op="erasure: cannot be computed again",
-            )
+        for table in self._places("feature_store"):
+            if not self._is_live(table) and table.version() >= 0 and months:
+                table.delete(
+                    _OTHER_FEATURES,
+                    keep=lambda file: file.partition["month"] in set(months),
+                    op="erasure: cannot be computed again",
+                )
 
-    def _remove_archived_windows(self, traces: Traces) -> None:
+    def _remove_other_windows(self, traces: Traces, *, series: bool) -> None:
         """Archived windows that overlap the subject's months: they cannot be computed again, nor told apart."""
-        con = self.lake.con
         for name, source in (("aggregated_time_series", "observations"), ("biodiversity_statistics", "occurrences")):
-            archive, months = self.lake.archive_table(name), traces.months.get(source, ())
-            if archive.version() < 0 or not months:
+            months = traces.months.get(source, ())
+            if not months or (name == "aggregated_time_series" and not series):
                 continue
-            con.register("erasure_months", pa.table({"month": pa.array(list(months), pa.string())}))
-            con.execute(statement(_PACKAGE, "erased_overlapped"))
-            con.unregister("erasure_months")
-            archive.delete(_OVERLAPS, op="erasure: cannot be computed again")
+            self._note_months(months, ())
+            for table in self._places(name):
+                if not self._is_live(table) and table.version() >= 0:
+                    table.delete(_OVERLAPS, op="erasure: cannot be computed again")
 
     def drop_folded(self) -> int:
         """Let go of all answers that caches folded into the lake: they name what they rest on only as digests."""
         rows = 0
-        for table in (self.lake.table("cached_features"), self.lake.archive_table("cached_features")):
+        for table in self._places("cached_features"):
             if table.version() >= 0:
                 rows += table.drop_partitions(lambda _: True, op="erasure").rows_removed
         return rows
@@ -249,7 +302,7 @@ class LakeErasure:
         changed = 0
         for name, columns in MENTIONS.items():
             where = " or ".join(f"is_mention({quote_name(column)})" for column in columns)
-            for table in (self.lake.table(name), self.lake.archive_table(name)):
+            for table in self._places(name):
                 if table.version() < 0 or not (rows := self._count(table, where)):
                     continue
                 paths = {file.path for file in table.matching_files(where, table.files())}
@@ -281,8 +334,11 @@ class LakeErasure:
         forget_generations(self.lake.root, [self.lake.table(name) for name in DATASETS])
         deleted = 0
         for name in DATASETS:
-            for table in (self.lake.table(name), self.lake.archive_table(name)):
-                deleted += len(purge_table(table, self.lake.settings.storage_options, self.subject.mentioned_in))
+            for table in self._places(name):
+                is_cold = not self._is_live(table) and not self._is_archive(table)
+                settings = self.lake.settings
+                options = settings.cold_storage_options if is_cold else settings.storage_options
+                deleted += len(purge_table(table, options, self.subject.mentioned_in))
         return deleted
 
 
@@ -299,15 +355,16 @@ _SUPERSEDED = (
     " and source_data_id not in (select h.source_data_id from erased_held h)"
 )
 _OVERLAPS = (
-    "exists (select 1 from erased_overlapped o where window_start < o.last_instant and window_end > o.first_instant)"
+    "exists (select 1 from erased_overlapped o where not o.is_lacking"
+    " and window_start < o.last_instant and window_end > o.first_instant)"
 )
-_ARCHIVED_FEATURES = (
+_OVERLAPS_LACKING = (
+    "exists (select 1 from erased_overlapped o where o.is_lacking"
+    " and window_start < o.last_instant and window_end > o.first_instant)"
+)
+_OTHER_FEATURES = (
     "feature_type = 'environmental' and source_data_id not in (select h.source_data_id from erased_held h)"
 )
 _FILL_HELD = "create or replace temp table erased_held as from erasure_names"
 _FILL_STUDY = "create or replace temp table erased_study as from erasure_names"
 _EMPTY_LINE = "dataset_id = getvariable('erased_value') and \"values\" = 0 and quarantined = 0"
-
-
-def _is_archive(table: Table) -> bool:
-    return "/_archive/" in table.root

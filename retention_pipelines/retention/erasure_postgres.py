@@ -42,7 +42,7 @@ _TRANSIENT = (
     "pins",
     "roots",
 )
-_CACHES = ("ml_feature_store", "ml_inference_cache", "ml_training_cache")
+CACHES = ("ml_feature_store", "ml_inference_cache", "ml_training_cache")
 # What an order leaves: itself, and the audit, which holds no names and cannot be changed.
 _NOT_SEARCHED = frozenset({"audit", "erasure_orders", "retention_migrations"})
 
@@ -58,12 +58,12 @@ class DatabaseErasure:
         """Rows that go, or are held, by table."""
         found: dict[str, int] = {}
         with self.engine.connect() as con:
-            for name in _CACHES:
+            for name in CACHES:
                 found[name] = int(con.execute(select(func.count()).select_from(METADATA.tables[name])).scalar_one())
             for table in (ONLINE_FEATURES, GRAVEYARD, BURIED_PARTITIONS, TOMBSTONES):
                 query = select(func.count()).select_from(table)
                 if table in (GRAVEYARD, BURIED_PARTITIONS):
-                    query = query.where(table.c.relation.in_(_CACHES))
+                    query = query.where(table.c.relation.in_(CACHES))
                 if table is TOMBSTONES:
                     query = query.where(table.c.dataset.in_(("feature_store", "inference_cache", "training_cache")))
                 found[table.name] = int(con.execute(query).scalar_one())
@@ -96,9 +96,9 @@ class DatabaseErasure:
                 con.execute(delete_rows(table).where(key.not_in(names)) if names else delete_rows(table))
             con.execute(delete_rows(ONLINE_FEATURES))
             con.execute(delete_rows(ONLINE_LOADS))
-            con.execute(delete_rows(GRAVEYARD).where(GRAVEYARD.c.relation.in_(_CACHES)))
+            con.execute(delete_rows(GRAVEYARD).where(GRAVEYARD.c.relation.in_(CACHES)))
             con.execute(
-                delete_rows(ACCESS_COUNTS).where(ACCESS_COUNTS.c.dataset.in_(_CACHES)) if not held else text("select 1")
+                delete_rows(ACCESS_COUNTS).where(ACCESS_COUNTS.c.dataset.in_(CACHES)) if not held else text("select 1")
             )
             # Digests of entries that are gone, the subject's among them: nobody can tell which.
             con.execute(
@@ -130,7 +130,7 @@ class DatabaseErasure:
     def _buried(self) -> list[str]:
         with self.engine.connect() as con:
             return list(
-                con.scalars(select(BURIED_PARTITIONS.c.buried_as).where(BURIED_PARTITIONS.c.relation.in_(_CACHES)))
+                con.scalars(select(BURIED_PARTITIONS.c.buried_as).where(BURIED_PARTITIONS.c.relation.in_(CACHES)))
             )
 
     @staticmethod

@@ -100,6 +100,8 @@ class Subject:
     def removable(self, table: str) -> str | None:
         """The same without what a legal hold keeps."""
         found = self.condition(table)
+        if found is not None and table == "aggregated_time_series":
+            return f"({found}) and not getvariable('erased_series_held')"
         if found is None or table not in (*RAW, "feature_store"):
             return found
         held = _NOT_HELD if table in RAW else "and source_data_id not in (select source_data_id from erased_held)"
@@ -116,6 +118,7 @@ class Subject:
             erased_value=self.value,
             erased_dataset=dataset,
             erased_event=event,
+            erased_series_held=False,
             erased_pattern=self._pattern(r"[^\pL\pN_.-]" if self.is_identifier else r"[^\pL\pN_]"),
         )
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, func, select, update
-from sqlalchemy import delete as delete_rows
 from sqlalchemy.dialects.postgresql import insert
 
 from retention_pipelines.errors import PolicyError
@@ -21,13 +20,17 @@ from retention_pipelines.retention.filter.ast import And, Compare, Filter, In
 from retention_pipelines.retention.filter.parse import MAX_LENGTH, MAX_NODES, parse
 from retention_pipelines.retention.filter.text import text
 from retention_pipelines.retention.governed import governed
-from retention_pipelines.retention.plan_store import driver
+from retention_pipelines.retention.plan_store import driver, now
+from retention_pipelines.warehouse import Lake
 
 DAY_SECONDS = 86_400
 # Of a filter's parts; the rest is for what people add.
 _MOST_NAMED = MAX_NODES - 10
 # Each root is looked at for every row that is decided about.
 MOST_ROOTS = 100
+# A live model has no end yet; by then it was looked at again.
+_FAR = timedelta(days=3650)
+_KEEPER = "models"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,20 +262,30 @@ def list_roots(engine: Engine, model_id: str | None = None) -> tuple[Root, ...]:
         )
 
 
-def versions_needed(engine: Engine, table: str) -> frozenset[int]:
-    """Versions of a lake table that roots in force were read at: vacuum keeps their files."""
-    return frozenset(
-        root.lake_version
-        for root in list_roots(engine)
-        if root.in_force and root.lake_version is not None and governed(root.dataset).table == table
-    )
+def keep_lake_versions(engine: Engine, lake: Lake) -> dict[str, tuple[int, ...]]:
+    """Let vacuum keep the lake versions that models were trained on, until their windows are over; returns them.
 
-
-def forget_roots(con: Connection, matches: Sequence[str]) -> int:
-    """Remove roots whose filter names what was erased."""
-    if not matches:
-        return 0
-    return con.execute(delete_rows(ROOTS).where(ROOTS.c.match.in_(list(matches)))).rowcount
+    Called when models change and before runs vacuum; in between, files of the last 7 days are kept anyway.
+    """
+    ends = {(model.model_id, model.model_version): model.kept_until for model in list_models(engine)}
+    wanted: dict[str, set[int]] = {}
+    last = now(engine)
+    for root in list_roots(engine):
+        dataset = governed(root.dataset)
+        if not root.in_force or root.lake_version is None or dataset.store != "lake" or dataset.archived:
+            continue
+        wanted.setdefault(dataset.table, set()).add(root.lake_version)
+        last = max(last, ends[root.model_id, root.model_version] or now(engine) + _FAR)
+    tables = {name: tuple(sorted(versions)) for name, versions in wanted.items()}
+    if not tables:
+        lake.release(_KEEPER)
+        return tables
+    lake.keep(_KEEPER, tables, until=last)
+    for name in tables:
+        if lake.table(name).version() >= 0:
+            # A version is its log: without it nobody knows which files it had.
+            lake.table(name).keep_log((last - now(engine)).days + 1)
+    return tables
 
 
 def _count_roots(con: Connection, model_id: str, version: str) -> int:

@@ -13,6 +13,7 @@ from retention_pipelines.errors import LakeError, PlanError, RunRefused
 from retention_pipelines.retention import act_lake, lake_pack
 from retention_pipelines.retention.act_postgres import Act
 from retention_pipelines.retention.governed import Governed, governed
+from retention_pipelines.retention.models import keep_lake_versions
 from retention_pipelines.retention.plan_store import PlanRecord
 from retention_pipelines.retention.run_lock import RunLock
 from retention_pipelines.retention.select_lake import Rules, table_of
@@ -89,7 +90,8 @@ def _remove(runner: "Runner", act: Act, who: str) -> dict[str, Any]:
         runner.step("archived")
     # What is computed from a raw table must know which of its months lack rows, also when the log has forgotten.
     gone_from = [one.partition for one in plan.partitions if one.fate in ("drop", "rewrite")]
-    note_removal(lake, dataset.table, transaction=act_lake.transaction(plan.sha256), partitions=gone_from)
+    if not dataset.archived:
+        note_removal(lake, dataset.table, transaction=act_lake.transaction(plan.sha256), partitions=gone_from)
     done = act_lake.remove_rows(lake, plan, rules, reads, unchanged=act.unchanged)
     if copy is not None and archived != done.rows:
         raise PlanError(
@@ -143,6 +145,7 @@ def let_go(runner: "Runner", record: PlanRecord) -> int | None:
         table.remove_unneeded(entry.removed, keep_versions=lake.needed_versions(dataset.name))
     if urgent and "://" not in lake.root:
         forget_generations(lake.root, [lake.table(name) for name in DATASETS])
+    keep_lake_versions(runner.planner.engine, lake)
     lake.vacuum(dataset.name)
     return None
 

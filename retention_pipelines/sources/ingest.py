@@ -196,6 +196,7 @@ class _Call:
                 reasons[reason] = reasons.get(reason, 0) + rows
             months.setdefault(part.dataset, set()).update(touched)
         report = self._report(file, recognition, parts, identity, total)
+        report = replace(report, erased=file.path if "erased" in reasons else None)
         return replace(report, reasons=reasons, months={name: tuple(sorted(keys)) for name, keys in months.items()})
 
     def _take_part(self, file: RawFile, part: Staged, op: str) -> tuple[_Counts, dict[str, int], set[str]]:
@@ -316,7 +317,7 @@ def _refuse_erased(lake: Lake, file: RawFile, why: str, now: datetime) -> FileRe
     """Refuse a file without keeping a copy, or its name, which may say what was erased."""
     report = FileReport(
         path=f"erased/{file.sha256[:12]}", sha256=file.sha256, bytes=file.size, status="refused", error=why,
-        ingested_at=now,
+        ingested_at=now, erased=file.path,
     )  # fmt: skip
     with lake.transaction(f"refuse:{file.sha256}") as op:
         record(lake, report, op=op)

@@ -1,5 +1,7 @@
 """Erasure orders on a real lake and a real Postgres: nothing of the subject is left, and it does not come back."""
 
+import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,24 +9,33 @@ from typing import Any
 import psycopg
 import pytest
 
-from retention_pipelines.errors import PlanError, PolicyError
+from retention_pipelines.errors import PlanError
 from retention_pipelines.postgres import audit
 from retention_pipelines.retention.erasure import Certificate, Eraser, eraser
 from retention_pipelines.retention.holds import place_hold, release_hold
-from retention_pipelines.settings import Settings
+from retention_pipelines.settings import Settings, load_settings
+from retention_pipelines.warehouse import Lake
 from tests.fixtures.erasure import PEOPLE, STUDIES, buoys, compute, deliver, places_of, take
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
 STUDY = f"survey/{STUDIES[0]}"
 
 
-@pytest.fixture
-def erasing(database_settings: Settings, tmp_path: Path) -> Iterator[Eraser]:
-    """An eraser over a lake that was filled and computed."""
-    with eraser(database_settings) as opened:
-        lake = opened.planner.lake
-        take(lake, deliver(tmp_path), buoys(tmp_path))
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a lake that was filled and computed."""
+    folder = tmp_path_factory.mktemp("filled")
+    with Lake(load_settings({}, lake_root=str(folder / "lake"), state_dir=folder / "state")) as lake:
+        take(lake, deliver(folder), buoys(folder))
         compute(lake)
+    return folder / "lake"
+
+
+@pytest.fixture
+def erasing(database_settings: Settings, filled: Path) -> Iterator[Eraser]:
+    """An eraser over a copy of that lake."""
+    shutil.copytree(filled, database_settings.lake_root, symlinks=True)
+    with eraser(database_settings) as opened:
         yield opened
 
 
@@ -126,11 +137,16 @@ def test_what_a_legal_hold_keeps_stays_whole_and_goes_when_it_is_released(erasin
     assert places_of(erasing.settings, STUDIES[0]) == []
 
 
+STEPS = ("ordered", "listed", "traced", "removed", "computed again", "redacted", "cleared", "unlinked", "forgotten")
+
+
+@pytest.mark.parametrize(
+    "steps", [pytest.param(STEPS, marks=pytest.mark.long), ("traced", "removed", "forgotten")], ids=["all", "some"]
+)
 def test_a_crash_at_any_step_and_the_same_confirmation_again_is_one_erasure(
-    database_settings: Settings, erasing: Eraser
+    database_settings: Settings, erasing: Eraser, steps: tuple[str, ...]
 ) -> None:
     preview = erasing.preview("study", STUDY, reason="Asked for.")
-    steps = ("ordered", "listed", "traced", "removed", "computed again", "redacted", "cleared", "unlinked", "forgotten")
     for wanted in steps:
 
         def die(name: str, wanted: str = wanted) -> None:
@@ -155,15 +171,57 @@ def test_what_was_not_shown_is_not_erased(erasing: Eraser, tmp_path: Path) -> No
         erasing.confirm("0" * 64)
 
 
-MISTAKES = [
-    ("study", "survey", "names no study"),
-    ("study", "survey/", "names no study"),
-    ("whale", "x", "cannot be erased"),
-    ("taxon", "  ", "names no taxon"),
-]
+def test_a_hold_on_raw_rows_or_on_series_keeps_them(erasing: Eraser) -> None:
+    engine = erasing.planner.engine
+    raw = place_hold(engine, dataset="occurrences", match="dataset_id = 'survey'", reason="Case 7.", placed_by="ana")
+    held = erasing.preview("taxon", "Gadus", reason="Asked for.").held
+    assert held == {"lake occurrences": 4}
+    release_hold(engine, raw.hold_id, released_by="ana")
+    windows = count(erasing, "aggregated_time_series")
+    place_hold(engine, dataset="aggregated_time_series", match="everything", reason="Case 8.", placed_by="ana")
+    (dataset,) = (
+        erasing.planner.lake.con.sql(f"from {erasing.planner.lake.table('observations').scan()}")
+        .select("dataset_id")
+        .distinct()
+        .fetchall()
+    )
+    assert count(erasing, "feature_store", "temperature_degc is not null") > 0
+    found = erase(erasing, "dataset", dataset[0])
+    # No version of a feature that was computed with it is left.
+    assert count(erasing, "feature_store", "temperature_degc is not null") == 0
+    assert count(erasing, "feature_store", "feature_type = 'environmental'") == len(STUDIES)
+    assert (found.state, found.held) == ("running", {"lake aggregated_time_series": windows})
+    assert (count(erasing, "observations"), count(erasing, "aggregated_time_series")) == (0, windows)
 
 
-@pytest.mark.parametrize(("kind", "value", "said"), MISTAKES)
-def test_a_subject_that_names_nothing_is_refused(database_settings: Settings, kind: str, value: str, said: str) -> None:
-    with eraser(database_settings) as opened, pytest.raises(PolicyError, match=said):
-        opened.preview(kind, value, reason="Asked for.")
+def test_an_erasure_waits_for_an_ingest_that_goes_on_and_takes_its_rows_too(
+    erasing: Eraser, database_settings: Settings, tmp_path: Path
+) -> None:
+    preview = erasing.preview("study", STUDY, reason="Asked for.")
+    late = deliver(tmp_path, name="survey_2018.csv", latitude=38.7)
+    began, go_on, done = threading.Event(), threading.Event(), []
+
+    def ingest_slowly() -> None:
+        with Lake(database_settings) as lake:
+            # Read and checked before the order, committed after it began.
+            whole = lake.table("occurrences").append
+
+            def slow(*args: Any, **more: Any) -> Any:
+                began.set()
+                go_on.wait(60)
+                return whole(*args, **more)
+
+            lake.table("occurrences").append = slow  # type: ignore[method-assign]
+            done.append(take(lake, late))
+
+    thread = threading.Thread(target=ingest_slowly)
+    thread.start()
+    assert began.wait(60)
+    threading.Timer(1.0, go_on.set).start()
+    found = erasing.confirm(preview.sha256)
+    thread.join()
+    assert done[0].accepted == 8
+    assert (found.state, found.left) == ("done", {})
+    assert count(erasing, "occurrences", "event_id like 'haul-Ä%'") == 0
+    assert count(erasing, "occurrences") == 12
+    assert places_of(erasing.settings, STUDIES[0]) == []

@@ -20,6 +20,7 @@ from retention_pipelines.retention.leases import lease
 from retention_pipelines.retention.models import (
     DAY_SECONDS,
     Need,
+    keep_lake_versions,
     list_models,
     list_roots,
     needs_of_sets,
@@ -102,6 +103,8 @@ def test_what_a_model_needs_stays_until_its_window_after_retirement_is_over(rete
     assert removed(retention) == 0
     (model,) = list_models(engine)
     assert (model.state, model.roots, model.kept_until) == ("live", 1, None)
+    assert keep_lake_versions(engine, retention.planner.lake) == {"feature_store": (0,)}
+    assert 0 in retention.planner.lake.needed_versions("feature_store")
     retired = retire_model(engine, "whales", "1", retired_by="ana")
     assert retired.kept_until is not None
     assert retired.kept_until - datetime.now(UTC) > timedelta(days=29)
@@ -111,6 +114,7 @@ def test_what_a_model_needs_stays_until_its_window_after_retirement_is_over(rete
         con.execute(update(MODELS).values(registered_at=ago, retired_at=ago))
     assert removed(retention) == before
     assert [root.in_force for root in list_roots(engine)] == [False]
+    assert keep_lake_versions(engine, retention.planner.lake) == {}
     with pytest.raises(PolicyError, match="retired already"):
         retire_model(engine, "whales", "1", retired_by="ana")
 
@@ -177,6 +181,7 @@ def test_models_and_pins_are_kept_by_typing(typed: Typed) -> None:
     assert json.loads(out)[0]["state"] == "retired"
     code, _, said = typed("models", "register", "whales", "2", "--needs", "feature_type = 'species'")
     assert (code, "names no dataset" in said) == (2, True)
+    assert json.loads(typed("regrets", "--json")[1]) == []
     code, out, _ = typed("pin", "feature_store", "everything", "--reason", "a paper")
     assert out == "Pin 1 keeps feature_store where everything.\n"
     assert json.loads(typed("plan", "fs_low_quality", "--json")[1])[0]["removed_rows"] == 0
