@@ -204,7 +204,7 @@ def delete_rows(
         for number in range(_PASSES):
             progress.held = False
             for places in progress.chunks():
-                for batch in progress.batches(_still_expired(con, act, places)):
+                for batch in progress.batches(still_expired(con, act, places)):
                     started = time.perf_counter()
                     progress.done(removal.carry_out(con, progress, batch), time.perf_counter() - started)
                     step("deleting")
@@ -214,7 +214,7 @@ def delete_rows(
     _note_rest(engine, act, np.flatnonzero(progress.pending))
 
 
-def _still_expired(con: Connection, act: Act, places: np.ndarray) -> Sequence[Row[Any]]:
+def still_expired(con: Connection, act: Act, places: np.ndarray) -> Sequence[Row[Any]]:
     """Decide about rows of the plan again: place, and the version of each that may go."""
     rows, names = act.table, act.dataset.identity
     chosen = act.plan.rows.take(places)
@@ -499,4 +499,14 @@ def without_waiting(con: Connection, work: Callable[[Connection], T]) -> T:
     )
 
 
-__all__ = ["Act", "PostgresRemoval", "Progress", "Removed", "Step", "delete_rows", "measured", "without_waiting"]
+__all__ = [
+    "Act",
+    "PostgresRemoval",
+    "Progress",
+    "Removed",
+    "Step",
+    "delete_rows",
+    "measured",
+    "still_expired",
+    "without_waiting",
+]

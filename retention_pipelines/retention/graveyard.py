@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Connection, Engine, delete, select, text
+from sqlalchemy import Connection, Engine, delete, or_, select, text
 
 from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVEYARD
 from retention_pipelines.retention.governed import Governed
@@ -157,6 +157,14 @@ def let_go(engine: Engine, plan_sha256: str, step: Callable[[str], None]) -> int
             freed += con.scalar(text("select public.retention_drop_buried_partition(:name)"), {"name": name}) or 0
         step("sweeping")
     return freed
+
+
+def ids_of(engine: Engine, plan_sha256: str, dataset: Governed, names: Collection[str]) -> list[str]:
+    """Rows of a plan in the graveyard that have one of these names: a plan's own, or the value of a naming column."""
+    wanted = [GRAVEYARD.c.row_id.in_(names), *(GRAVEYARD.c.row[column].astext.in_(names) for column in dataset.names)]
+    with engine.connect() as con:
+        query = select(GRAVEYARD.c.row_id).where(GRAVEYARD.c.plan_sha256 == plan_sha256, or_(*wanted))
+        return list(con.scalars(query))
 
 
 def name_of(row_id: str) -> tuple[Any, ...]:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import reduce
 
 from duckdb import ColumnExpression, ConstantExpression, StarExpression
-from sqlalchemy import or_, select, update
+from sqlalchemy import select, update
 
 from retention_pipelines.errors import OutsideRestoreWindow, PlanError
-from retention_pipelines.postgres.tables import GRAVEYARD, PLAN_ROWS
-from retention_pipelines.retention import act_lake, act_training
+from retention_pipelines.postgres.tables import COLD_FILES, PLAN_ROWS
+from retention_pipelines.retention import act_lake, run_postgres
 from retention_pipelines.retention.governed import Governed, governed
-from retention_pipelines.retention.graveyard import bring_back_partitions, bring_back_rows
 from retention_pipelines.retention.lake_pack import take_packing_back
 from retention_pipelines.retention.plan_store import PlanRecord, now
 from retention_pipelines.retention.run import Runner
@@ -48,7 +47,7 @@ def restore_rows(
 ) -> tuple[Restored, ...]:
     """Bring single rows back, by the names that people and plans use, from the newest plans that removed them."""
     found = []
-    for record in _in_grace(runner, dataset):
+    for record in (*_in_grace(runner, dataset), *_archived(runner, dataset)):
         one = _restore(runner, record, tuple(names), actor or who_am_i())
         if one.rows:
             found.append(one)
@@ -69,6 +68,17 @@ def _in_grace(runner: Runner, dataset: str) -> Sequence[PlanRecord]:
     ]
 
 
+def _archived(runner: Runner, dataset: str) -> Sequence[PlanRecord]:
+    """Plans after their grace whose rows lie in the archive, the newest first."""
+    found = governed(dataset)
+    if found.store == "lake":
+        return ()
+    with runner.planner.engine.connect() as con:
+        plans = con.scalars(select(COLD_FILES.c.plan_sha256).where(COLD_FILES.c.dataset == found.name).distinct()).all()
+    records = sorted((runner.store.record(one) for one in plans), key=lambda one: one.as_of, reverse=True)
+    return [record for record in records if _is_archived(record, found)]
+
+
 def _restore(runner: Runner, record: PlanRecord, names: tuple[str, ...] | None, who: str) -> Restored:
     runner.settings.require_full("Restoring")
     dataset = governed(record.dataset)
@@ -77,6 +87,8 @@ def _restore(runner: Runner, record: PlanRecord, names: tuple[str, ...] | None, 
         record = runner.store.record(record.sha256)
         if record.state == "restored":
             return Restored(plan_sha256=record.sha256, dataset=dataset.name, rows=0)
+        if _is_archived(record, dataset):
+            return _from_archive(runner, record, dataset, names, who)
         if record.state not in ("marked", "archived", "published"):
             raise PlanError(
                 f"Plan {short} cannot be taken back: it is {record.state}.",
@@ -90,7 +102,7 @@ def _restore(runner: Runner, record: PlanRecord, names: tuple[str, ...] | None, 
         if dataset.store == "lake":
             rows = _lake(runner, record, dataset, names)
         else:
-            rows = _postgres(runner, record, dataset, names)
+            rows = run_postgres.restore(runner, record, dataset, names)
         if names is None or rows:
             with runner.store.change(
                 record.sha256,
@@ -109,6 +121,29 @@ def _restore(runner: Runner, record: PlanRecord, names: tuple[str, ...] | None, 
         if names is None and dataset.store == "lake":
             runner.planner.lake.release(record.sha256)
         runner.step("restored")
+    return Restored(plan_sha256=record.sha256, dataset=dataset.name, rows=rows)
+
+
+def _is_archived(record: PlanRecord, dataset: Governed) -> bool:
+    """Whether rows of a plan are to be had from files after its grace."""
+    return record.state == "done" and dataset.store != "lake" and record.action in run_postgres.COPIED
+
+
+def _from_archive(
+    runner: Runner, record: PlanRecord, dataset: Governed, names: tuple[str, ...] | None, who: str
+) -> Restored:
+    rows = run_postgres.restore_cold(runner, record, dataset, names)
+    if names is None or rows:
+        with runner.store.change(
+            record.sha256,
+            actor=who,
+            action="retention.restored",
+            dataset=dataset.name,
+            details={"rows": rows, "whole": names is None, "from": "archive"},
+            **({"state": "restored"} if names is None else {}),
+        ):
+            pass
+    runner.step("restored")
     return Restored(plan_sha256=record.sha256, dataset=dataset.name, rows=rows)
 
 
@@ -175,27 +210,3 @@ def _append_gone(
 
 
 _CHOSEN = "select * exclude (restored_id) from _restore_gone"
-
-
-# -- Postgres ----------------------------------------------------------------------------------------------------------
-
-
-def _postgres(runner: Runner, record: PlanRecord, dataset: Governed, names: tuple[str, ...] | None) -> int:
-    engine = runner.planner.engine
-    ids = None if names is None else _ids(runner, record, dataset, names)
-    if dataset.store == "files":
-        # Files before rows: a row that tells of a set is never without it.
-        act_training.dig_up_files(engine, runner.settings, record.sha256, ids)
-    rows = bring_back_rows(engine, record.sha256, dataset.table, ids=ids, step=runner.step)
-    return rows + bring_back_partitions(
-        engine, record.sha256, dataset.table, identity=dataset.identity, names=names, columns=dataset.names
-    )
-
-
-def _ids(runner: Runner, record: PlanRecord, dataset: Governed, names: tuple[str, ...]) -> list[str]:
-    """Rows of a plan in the graveyard that have one of these names: a plan's own, or the value of a naming column."""
-    wanted = [GRAVEYARD.c.row_id.in_(names)]
-    wanted += [GRAVEYARD.c.row[column].astext.in_(names) for column in dataset.names]
-    query = select(GRAVEYARD.c.row_id).where(GRAVEYARD.c.plan_sha256 == record.sha256, or_(*wanted))
-    with runner.planner.engine.connect() as con:
-        return list(con.scalars(query))

@@ -88,7 +88,7 @@ def _note(con: psycopg.Connection[Any], source: sql.Composable, sign: int) -> No
 @cache
 def _statement(name: str) -> sql.SQL:
     found = resources.files(__package__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
-    return sql.SQL(found)  # type: ignore[arg-type] # a file of the package
+    return sql.SQL(found)
 
 
 __all__ = ["RAW", "buried_samples", "note_back", "note_removed", "prove_days", "prove_partition", "roll_up"]

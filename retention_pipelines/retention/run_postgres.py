@@ -15,7 +15,8 @@ from retention_pipelines.cache.secret import load_secret
 from retention_pipelines.errors import PlanError
 from retention_pipelines.retention import act_partitions, act_postgres, act_training, graveyard, rollup
 from retention_pipelines.retention.act_postgres import Act, Removed
-from retention_pipelines.retention.governed import governed
+from retention_pipelines.retention.cold import Cold, open_cold
+from retention_pipelines.retention.governed import Governed, governed
 from retention_pipelines.retention.plan_store import PlanRecord
 from retention_pipelines.retention.regret import Tombstone, place_tombstones
 from retention_pipelines.retention.run_lock import RunLock
@@ -24,7 +25,11 @@ from retention_pipelines.settings import Settings
 if TYPE_CHECKING:
     from retention_pipelines.retention.run import Runner
 
-ACTIONS = {"postgres": ("delete", "downsample"), "files": ("delete",)}
+ACTIONS = {
+    "postgres": ("delete", "downsample", "archive", "migrate"),
+    "files": ("delete", "archive", "compress", "migrate"),
+}
+COPIED = ("archive", "migrate")
 
 
 def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any]:
@@ -35,24 +40,30 @@ def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any
         runner.step(name)
         lock.check()
 
+    if plan.action == "compress":
+        return _compress(runner, act, step)
+    # There may be no other root: that is found out before anything goes.
+    cold = _cold(runner, act.dataset, plan.action, plan.sha256) if plan.action in COPIED else None
     samples = act.dataset.table == rollup.RAW
     act_partitions.bury_partitions(engine, act, step, proof=rollup.prove_partition if samples else None)
     if samples:
         _require_rollups(engine, act)
         step("rolled up")
     # What goes into rollups or to the archive lies in the graveyard first, whatever the grace.
-    bury = samples or act.dataset.store == "files" or bool(runner.grace(plan, act.policies))
+    files = act.dataset.store == "files"
+    bury = samples or files or cold is not None or bool(runner.grace(plan, act.policies))
     told = partial(rollup.note_removed, plan_sha256=plan.sha256) if samples else _tombstones(runner.settings, act)
     act_postgres.delete_rows(engine, act, step, bury=bury, removed=told)
-    if act.dataset.store == "files":
+    if files:
         act_training.bury_files(engine, runner.settings, plan.sha256, step)
     done = act_postgres.measured(engine, plan)
-    files = act.dataset.store == "files"
+    if cold is not None:
+        _copy(runner, cold, step, who, rows=done.rows)
     return {
         "removed": done.rows,
         "kept": done.kept,
         "missing": done.missing,
-        "archived": 0,
+        "archived": done.rows if cold is not None else 0,
         "partitions": done.partitions,
         "logical_bytes": done.logical_bytes,
         # A DELETE frees nothing until vacuum, and then only inside the relation.
@@ -73,8 +84,88 @@ def _require_rollups(engine: Engine, act: Act) -> None:
                 )
 
 
+def _cold(runner: "Runner", dataset: Governed, action: str, plan_sha256: str) -> Cold:
+    return open_cold(runner.planner.engine, runner.planner.lake, runner.settings, dataset, action, plan_sha256)
+
+
+def _copy(runner: "Runner", cold: Cold, step: Callable[[str], None], who: str, *, rows: int) -> None:
+    """Copy what lies in the graveyard to the archive; the graveyard stays as it is until the grace is over."""
+    if cold.dataset.store == "files":
+        act_training.copy_files(cold, runner.settings, step)
+    cold.copy_rows(step)
+    cold.require(rows)
+    with runner.store.change(
+        cold.plan_sha256,
+        actor=who,
+        action="retention.archived",
+        dataset=cold.dataset.name,
+        details={"rows": rows, "root": "migrated" if cold.root.endswith("_migrated") else "archived"},
+        state="archived",
+    ):
+        pass
+    step("archived")
+
+
+def _compress(runner: "Runner", act: Act, step: Callable[[str], None]) -> dict[str, Any]:
+    done = act_training.compress_files(runner.planner.engine, runner.settings, act, step)
+    return {
+        "removed": 0,
+        "kept": 0,
+        "missing": 0,
+        "archived": 0,
+        "rewritten": done.sets,
+        "logical_bytes": 0,
+        "file_bytes": done.before - done.after,
+        "bytes_before": done.before,
+        "bytes_after": done.after,
+        "said": f"{done.sets:,} training sets take {done.after:,} bytes instead of {done.before:,};"
+        f" {done.plain:,} stay plain, because they would not become smaller.",
+    }
+
+
+def restore(runner: "Runner", record: PlanRecord, dataset: Governed, names: tuple[str, ...] | None) -> int:
+    """Bring rows of a plan in its grace back, with `names` only these; returns how many."""
+    engine = runner.planner.engine
+    if record.action == "compress":
+        plan = runner.store.load(record.sha256)
+        chosen = [one for one in plan.rows["row_id"].to_pylist() if names is None or _is_named(one, names)]
+        return act_training.expand_files(engine, runner.settings, chosen)
+    ids = None if names is None else graveyard.ids_of(engine, record.sha256, dataset, names)
+    if dataset.store == "files":
+        # Files before rows: a row that tells of a set is never without it.
+        act_training.dig_up_files(engine, runner.settings, record.sha256, ids)
+    rows = graveyard.bring_back_rows(engine, record.sha256, dataset.table, ids=ids, step=runner.step)
+    rows += graveyard.bring_back_partitions(
+        engine, record.sha256, dataset.table, identity=dataset.identity, names=names, columns=dataset.names
+    )
+    if record.action in COPIED and names is None:
+        _cold(runner, dataset, record.action, record.sha256).forget()
+    return rows
+
+
+def restore_cold(runner: "Runner", record: PlanRecord, dataset: Governed, names: tuple[str, ...] | None) -> int:
+    """Bring archived rows of a plan back after its grace, with `names` only these; the files stay for a part of it."""
+    cold = _cold(runner, dataset, record.action, record.sha256)
+    if dataset.store == "files":
+        sets = {file.row_id for file in cold.files() if file.row_id is not None}
+        wanted = {one for one in sets if names is None or _is_named(one, names)}
+        act_training.unpack_files(cold, runner.settings, wanted)
+    back = cold.bring_back(names, runner.step)
+    if names is None:
+        cold.forget()
+    return len(back)
+
+
+def _is_named(row_id: str, names: tuple[str, ...]) -> bool:
+    return row_id in names or bool({str(one) for one in act_training.name_of(row_id)} & set(names))
+
+
 def let_go(runner: "Runner", record: PlanRecord) -> int | None:
     """Empty the graveyard of a plan; returns the bytes of training files that were freed, None without any."""
+    if record.action == "compress":
+        return None
+    if record.action in COPIED:
+        _cold(runner, governed(record.dataset), record.action, record.sha256).require(record.measured["archived"])
     graveyard.let_go(runner.planner.engine, record.sha256, runner.step)
     if governed(record.dataset).store == "files":
         return act_training.forget_files(runner.settings, record.sha256)

@@ -129,6 +129,8 @@ def decided(
     acted_on: list[ColumnElement[bool]] = [decision.policy.in_(mine)] if mine else []
     if action == "delete" and only is None:
         acted_on.append(decision.ruled_by.is_not(None))
+    # What is compressed stays so until it is prepared anew.
+    again = [func.coalesce(rows.c.compressed_at < rows.c.computed_at, True)] if action == "compress" else []
     return select(
         cast(cast(literal_column(f"{rows.name}.tableoid"), REGCLASS), Text).label("partition"),
         cast(func.json_build_array(*(rows.c[name] for name in dataset.identity)), Text).label("row_id"),
@@ -137,7 +139,9 @@ def decided(
         decision.ruled_by.label("ruled_by"),
         decision.anomaly.label("anomaly"),
         decision.anchored_at.label("anchored_at"),
-        and_(decision.expired, func.coalesce(or_(*acted_on), False) if acted_on else text("false")).label("expired"),
+        and_(decision.expired, func.coalesce(or_(*acted_on), False) if acted_on else text("false"), *again).label(
+            "expired"
+        ),
     ).select_from(source)
 
 

@@ -7,6 +7,7 @@ make up a set (`manifest.py`).
 
 import fcntl
 import hashlib
+import io
 import mmap
 import os
 import re
@@ -23,6 +24,8 @@ from retention_pipelines.errors import CorruptEntry
 SUFFIXES = ("npy", "arrow", "skops")
 _NAME = re.compile(r"[0-9a-f]{64}\.(?:npy|arrow|skops)")
 _TEMPORARY = "new-"
+# What a compressed file is called beside the name of the plain one.
+PACKED = ".zst"
 # Blocks are small, so that looking at a few of them at every load costs next to nothing, and at most 4096.
 _BLOCK_BYTES = 256 * 1024
 _BLOCKS = 4096
@@ -124,9 +127,12 @@ class Folder:
         """Map a file after checking it; with `writable`, edits stay in this process and never reach the file.
 
         A file that nobody touched since it was written or last read in full has a few of its blocks compared; any
-        other one is read in full first. Raises CorruptEntry.
+        other one is read in full first. A compressed file is given plain, in memory. Raises CorruptEntry.
         """
-        fd = self._open(file)
+        try:
+            fd = self._open(file)
+        except FileGone:
+            return self._unpacked(file)
         try:
             inode = Inode.of(os.fstat(fd))
             if inode.size != file.size:
@@ -143,11 +149,100 @@ class Folder:
 
     def verify(self, file: StoredFile) -> None:
         """Read a file in full and compare all of it. Raises CorruptEntry."""
-        fd = self._open(file)
+        try:
+            fd = self._open(file)
+        except FileGone:
+            self._unpacked(file).close()
+            return
         try:
             self._read_in_full(fd, file, Inode.of(os.fstat(fd)))
         finally:
             os.close(fd)
+
+    def _unpacked(self, file: StoredFile) -> mmap.mmap:
+        """The plain content of a compressed file, in memory; all of it was compared."""
+        from retention_pipelines.cache.training.packed import read_packed
+
+        try:
+            fd = open_to_read(self.root / f"{file.name}{PACKED}")
+        except FileNotFoundError:
+            raise FileGone(f"{file.name} is not there.") from None
+        except OSError as error:
+            raise CorruptEntry(f"{file.name} cannot be opened: {error.strerror}.") from error
+        with os.fdopen(fd, "rb") as content:
+            plain = read_packed(content, file.size)
+        starts = range(0, file.size, file.block_bytes)
+        if b"".join(_digest(plain[start : start + file.block_bytes]) for start in starts) != file.blocks:
+            plain.close()
+            raise CorruptEntry(f"The compressed {file.name} does not hold what was written.")
+        return plain
+
+    # -- compressing ----------------------------------------------------------------------------------------------
+
+    def compress(self, file: StoredFile) -> int:
+        """Put a compressed file in place of a plain one that holds what it should; returns the bytes it takes now.
+
+        The plain one stays where compressing is not worth it. The caller keeps writers out.
+        """
+        from retention_pipelines.cache.training.packed import choose, write_packed
+
+        target = self.root / f"{file.name}{PACKED}"
+        try:
+            fd = self._open(file)
+        except FileGone:
+            return target.stat().st_size if target.is_file() else 0
+        temporary = self.root / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            self._read_in_full(fd, file, Inode.of(os.fstat(fd)))
+            way = choose(fd, file.size)
+            if way is None:
+                return file.size
+            with new_file(temporary) as packed:
+                write_packed(fd, file.size, way, packed)
+                packed.flush()
+                os.fsync(packed.fileno())
+            os.replace(temporary, target)
+            sync_folder(self.root)
+            self._unpacked(file).close()
+            os.unlink(self.root / file.name)
+            sync_folder(self.root)
+            return target.stat().st_size
+        finally:
+            os.close(fd)
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+    def expand(self, file: StoredFile) -> None:
+        """Put the plain file back in place of a compressed one; nothing is done where it is there."""
+        if (self.root / file.name).exists():
+            return
+        write_whole(self.root / file.name, self._unpacked(file))
+        with suppress(FileNotFoundError):
+            os.unlink(self.root / f"{file.name}{PACKED}")
+        sync_folder(self.root)
+
+    def packed(self, file: StoredFile) -> bytes:
+        """A file in its compressed form, whichever it is in; all of it was compared."""
+        from retention_pipelines.cache.training.packed import PLAIN, choose, write_packed
+
+        self.verify(file)
+        try:
+            fd = self._open(file)
+        except FileGone:
+            return (self.root / f"{file.name}{PACKED}").read_bytes()
+        packed = io.BytesIO()
+        try:
+            write_packed(fd, file.size, choose(fd, file.size) or PLAIN, packed)
+        finally:
+            os.close(fd)
+        return packed.getvalue()
+
+    def take_in(self, name: str, content: bytes) -> None:
+        """Put a file back in its compressed form; whoever reads it compares it with what its set says."""
+        if not _NAME.fullmatch(name.removesuffix(PACKED)):
+            raise CorruptEntry(f"{name!r} is no file of a training set.")
+        if not (self.root / name.removesuffix(PACKED)).exists():
+            write_whole(self.root / name, content)
 
     def _open(self, file: StoredFile) -> int:
         if not _NAME.fullmatch(file.name) or name_of(file.size, file.blocks) != file.name.partition(".")[0]:
@@ -182,10 +277,11 @@ class Folder:
         """
         freed = 0
         for entry in list_folder(self.root):
-            ours = is_temporary(entry.name) or _NAME.fullmatch(entry.name)
+            plain = entry.name.removesuffix(PACKED)
+            ours = is_temporary(entry.name) or _NAME.fullmatch(plain)
             with suppress(FileNotFoundError):
                 found = entry.stat(follow_symlinks=False)
-                if ours and found.st_ctime_ns < written_before_ns and not needed(entry.name):
+                if ours and found.st_ctime_ns < written_before_ns and not needed(plain):
                     os.unlink(entry.path)
                     freed += found.st_size
         return freed

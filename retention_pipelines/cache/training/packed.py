@@ -32,6 +32,8 @@ class Way:
     width: int
 
 
+# Good enough for what hardly compresses.
+PLAIN = Way(level=1, width=1)
 WAYS = tuple(Way(level=level, width=width) for width in (1, 4, 8) for level in (1, 3, 9))
 
 
@@ -119,4 +121,4 @@ def _together(content: bytes, width: int) -> bytes:
     return numbers.T.tobytes() + content[whole:]
 
 
-__all__ = ["WAYS", "Way", "choose", "read_packed", "write_packed"]
+__all__ = ["PLAIN", "WAYS", "Way", "choose", "read_packed", "write_packed"]
