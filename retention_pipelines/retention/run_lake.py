@@ -147,6 +147,7 @@ def let_go(runner: "Runner", record: PlanRecord) -> int | None:
         forget_generations(lake.root, [lake.table(name) for name in DATASETS])
     keep_lake_versions(runner.planner.engine, lake)
     lake.vacuum(dataset.name)
+    lake.free_past(older_than=_READERS)
     return None
 
 

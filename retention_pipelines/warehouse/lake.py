@@ -3,9 +3,10 @@
 import os
 import re
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -196,6 +197,14 @@ class Lake:
         """Let vacuum take what only this keeper needed."""
         self.settings.require_full("Releasing files")
         release(self._objects, keeper)
+
+    def free_past(self, *, older_than: timedelta) -> None:
+        """Remove what was shown before the newest state, when that has been shown for so long: its links hold space."""
+        shown = f"{self.root}/.published/current"
+        if isinstance(self._objects, StoreObjects) or not os.path.exists(shown):
+            return
+        if time.time() - os.stat(shown).st_mtime > older_than.total_seconds():
+            Folder(self.root, {name: self.table(name) for name in DATASETS}).forget_past()
 
     def needed_versions(self, name: str) -> list[int]:
         """Older versions of a table whose files must stay: what readers are shown, and what keepers need."""

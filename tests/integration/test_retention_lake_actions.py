@@ -131,6 +131,38 @@ def test_migrated_rows_are_on_the_other_root_and_come_back(cold: Runner) -> None
     assert held(cold, cold.planner.lake.cold_table("feature_store")) == {}
 
 
+def test_rows_migrate_to_an_object_store_and_come_back(database_settings: Settings, s3_settings: Settings) -> None:
+    there = {"cold_root": f"{s3_settings.lake_root}-cold", "s3_endpoint_url": s3_settings.s3_endpoint_url}
+    with runner(database_settings.model_copy(update=there)) as opened:
+        ages = "now() - to_days(if(i < 40, 400, 1))"
+        opened.planner.lake.table("feature_store").append(
+            rows("feature_store", 60, feature_hash="'hash-' || i", computed_at=ages)
+        )
+        before = feature_rows(opened)
+        plan, outcome = act(opened, "migrate")
+        moved = held(opened, opened.planner.lake.cold_table("feature_store"))
+        assert feature_rows(opened) | moved == before
+        assert outcome.removed == len(moved) == 40
+        restore_plan(opened, plan.sha256)
+        assert feature_rows(opened) == before
+
+
+def test_a_lake_in_an_object_store_is_packed(database_settings: Settings, s3_settings: Settings) -> None:
+    there = {"lake_root": s3_settings.lake_root, "s3_endpoint_url": s3_settings.s3_endpoint_url}
+    with runner(database_settings.model_copy(update=there)) as opened:
+        for part in range(3):
+            opened.planner.lake.table("feature_store").append(
+                rows("feature_store", 200, feature_hash=f"'{part}-' || i", computed_at="now() - to_days(400)")
+            )
+        before = feature_rows(opened)
+        plan, outcome = act(opened, "compress", grace_days=1)
+        assert outcome.rewritten == 600
+        end_grace(opened)
+        assert [one.state for one in opened.sweep()] == ["done"]
+        assert feature_rows(opened) == before
+        assert plan.removed_rows == 0
+
+
 def test_without_another_root_nothing_migrates(retention: Runner) -> None:
     add_features(retention, 300)
     before = feature_rows(retention)
