@@ -17,14 +17,12 @@ from dagster._core.storage.event_log.schema import AssetEventTagsTable, AssetKey
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
-from retention_pipelines.catalog import DATASETS
 from retention_pipelines.defs.described import rows_by_key
 from retention_pipelines.defs.partitions import key_of
 from retention_pipelines.defs.resources import partition_keys
 from retention_pipelines.retention.governed import GOVERNED
 from retention_pipelines.retention.removals import Removal, removals
 from retention_pipelines.retention.run import Runner
-from retention_pipelines.warehouse import Lake
 
 # Datasets whose assets have a partition per month.
 BY_MONTH = ("occurrences", "observations", "feature_store", "aggregated_time_series", "biodiversity_statistics")
@@ -43,16 +41,19 @@ def settle_partitions(instance: dg.DagsterInstance, runner: Runner, dataset: str
     if one.store != "lake" or one.archived or table not in BY_MONTH:
         return ()
     key, lake = dg.AssetKey(table), runner.planner.lake
-    plans = {name: plan for plan in removals(runner.planner.engine, dataset) for name in _keys_of(plan)}
-    if not plans:
+    plans = removals(runner.planner.engine, dataset)
+    touched = {name for plan in plans for name in _keys_of(plan)}
+    if not touched:
         return ()
+    last = {name: plan for plan in plans if not plan.is_restored for name in _keys_of(plan)}
     held = set(instance.get_materialized_partitions(key))
-    rows = rows_by_key(lake, table, sorted(plans)) if _is_there(lake, table) else dict.fromkeys(plans, 0)
-    empty = [name for name in plans if name in held and not rows[name] and not plans[name].is_restored]
-    gone = [name for name in empty if not _made_since(instance, key, name, plans[name].began_at)]
-    for plan in {plans[name].plan_sha256: plans[name] for name in gone}.values():
-        forget_partitions(instance, key, [name for name in gone if plans[name] == plan], plan_sha256=plan.plan_sha256)
-    _remember(instance, key, [name for name in plans if name not in held and rows[name]])
+    rows = rows_by_key(lake, table, sorted(touched))
+    empty = [name for name in last if name in held and not rows[name]]
+    gone = [name for name in empty if not _made_since(instance, key, name, last[name].began_at)]
+    for sha256 in {last[name].plan_sha256 for name in gone}:
+        mine = sorted(name for name in gone if last[name].plan_sha256 == sha256)
+        forget_partitions(instance, key, mine, plan_sha256=sha256)
+    _remember(instance, key, sorted(name for name in touched if name not in held and rows[name]))
     return tuple(sorted(gone))
 
 
@@ -66,6 +67,16 @@ def forget_partitions(
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
         raise TypeError("Dagster's events are kept in a database")
+    for name in partitions:
+        # First, so that what is forgotten is known to have been: a crash between leaves it to be done again.
+        instance.report_runless_asset_event(
+            dg.AssetObservation(
+                key,
+                partition=name,
+                description="Retention removed its rows.",
+                metadata={FORGOTTEN: plan_sha256, "restore": f"retention restore --plan {plan_sha256}"},
+            )
+        )
     changed = 0
     with storage.index_transaction() as con:
         for start in range(0, len(partitions), _AT_ONCE):
@@ -88,16 +99,6 @@ def forget_partitions(
         ),
         run_id=RUNLESS_RUN_ID,
     )
-    for name in partitions:
-        # Seen among the events of the partition; an observation does not make it look materialized again.
-        instance.report_runless_asset_event(
-            dg.AssetObservation(
-                key,
-                partition=name,
-                description="Retention removed its rows.",
-                metadata={FORGOTTEN: plan_sha256, "restore": f"retention restore --plan {plan_sha256}"},
-            )
-        )
     return changed
 
 
@@ -118,7 +119,7 @@ def _remember(instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequen
             dg.AssetMaterialization(
                 key,
                 partition=name,
-                description="Its rows were brought back.",
+                description="It holds rows again.",
                 metadata={RETURNED: observation.metadata[FORGOTTEN]},
             )
         )
@@ -135,10 +136,6 @@ def _keys_of(plan: Removal) -> set[str]:
         elif "year" in place:
             months |= {f"{place['year']}-{number:02d}" for number in range(1, 13)}
     return {key_of(month, every) for month in months}
-
-
-def _is_there(lake: Lake, table: str) -> bool:
-    return lake.table(DATASETS[table].name).version() >= 0
 
 
 def _made_since(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str, began_at: datetime) -> bool:

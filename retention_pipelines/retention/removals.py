@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONPATH
 from retention_pipelines.postgres.tables import PLANS
 
 # Older ones were looked at long ago.
-LOOK_BACK = timedelta(days=400)
+LOOK_BACK = timedelta(days=90)
 _TOUCHED = '$.partitions[*] ? (@.fate == "drop" || @.fate == "rewrite").partition'
 
 

@@ -30,6 +30,7 @@ from retention_pipelines.retention.run import Runner
 from retention_pipelines.retention.run_lock import run_lock
 from retention_pipelines.settings import Settings, load_settings
 from tests.fixtures.retention import add_features, add_predictions, feature_rows
+from tests.unit.defs.small_lake import fill
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
 FEATURES = dg.AssetKey("feature_store")
@@ -96,7 +97,7 @@ def months_shown(instance: dg.DagsterInstance) -> set[str]:
 def test_a_guard_that_refuses_fails_the_run_with_the_reason_and_how_to_confirm(
     retention: Runner, instance: dg.DagsterInstance
 ) -> None:
-    add_features(retention)
+    add_features(retention, 600)
     before = feature_rows(retention)
     result = run(retention.settings, "daily_cleanup", instance, "fs_low_quality")
     assert not result.success
@@ -114,7 +115,7 @@ def test_a_guard_that_refuses_fails_the_run_with_the_reason_and_how_to_confirm(
 def test_a_run_shows_counts_bytes_reasons_and_the_plan(
     retention: Runner, everyone: psycopg.Connection[Any], instance: dg.DagsterInstance
 ) -> None:
-    add_predictions(everyone)
+    add_predictions(everyone, 600)
     assert run(retention.settings, "daily_cleanup", instance, "ic_expired", "retention_sweep").success
     told = shown(instance, "ic_expired")
     record = retention.store.record(told["plan_sha256"])
@@ -156,7 +157,7 @@ def test_a_policy_that_is_switched_off_says_so_and_counts_as_no_materialization(
 def test_policies_that_somebody_added_are_carried_out_and_shown_before(
     retention: Runner, everyone: psycopg.Connection[Any], instance: dg.DagsterInstance
 ) -> None:
-    add_predictions(everyone)
+    add_predictions(everyone, 600)
 
     def tick(cursor: str | None) -> Any:
         context = dg.build_sensor_context(
@@ -189,21 +190,29 @@ def test_policies_that_somebody_added_are_carried_out_and_shown_before(
     assert "ic_mine v1: Refused, nothing was removed: max_fraction" in failed(result, "other_policies").description
 
 
-def confirmed(retention: Runner) -> str:
-    plan = retention.plan(retention.planner.registry.get("fs_low_quality"))
-    retention.execute(plan.sha256, confirm=plan.sha256)
-    return plan.sha256
+class Killed(BaseException):
+    """The end of a process, as far as a test can have it inside its own."""
+
+
+def killed_at(name: str) -> Any:
+    def step(done: str) -> None:
+        if done == name:
+            raise Killed
+
+    return step
 
 
 def test_months_that_went_are_forgotten_and_those_brought_back_are_there_again(
     retention: Runner, instance: dg.DagsterInstance
 ) -> None:
-    add_features(retention)
+    add_features(retention, 600)
     materialized(instance, [*MONTHS_OF_ROWS, "2026-11"])
     assert months_shown(instance) == {*MONTHS_OF_ROWS, "2026-11"}
-    # As by the command line, or a run that was killed after it published: Dagster knows nothing of it.
-    sha256 = confirmed(retention)
-    assert GONE not in {row[retention_place(retention)] for row in feature_rows(retention).values()}
+    # A run that is killed as soon as its commit is seen: neither its plan nor Dagster knows.
+    plan = retention.plan(retention.planner.registry.get("fs_low_quality"))
+    with pytest.raises(Killed):
+        replace(retention, step=killed_at("committed")).execute(plan.sha256, confirm=plan.sha256)
+    assert GONE not in {row[month_place(retention)] for row in feature_rows(retention).values()}
     assert GONE in months_shown(instance)
     for _ in range(2):
         assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
@@ -213,24 +222,58 @@ def test_months_that_went_are_forgotten_and_those_brought_back_are_there_again(
         dg.AssetRecordsFilter(asset_key=FEATURES, asset_partitions=[GONE]), limit=9
     )
     assert len(observations.records) == 1
-    restore_plan(retention, sha256)
+    assert retention.store.record(plan.sha256).state == "published"
+    restore_plan(retention, plan.sha256)
     assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
     assert months_shown(instance) == {*MONTHS_OF_ROWS, "2026-11"}
 
 
-def retention_place(retention: Runner) -> int:
+def month_place(retention: Runner) -> int:
     return retention.planner.lake.table("feature_store").dataset.column_names.index("month")
 
 
 def test_a_month_that_was_made_anew_after_it_went_stays_as_that_run_left_it(
     retention: Runner, instance: dg.DagsterInstance
 ) -> None:
-    add_features(retention)
+    add_features(retention, 600)
     materialized(instance, MONTHS_OF_ROWS)
-    confirmed(retention)
+    plan = retention.plan(retention.planner.registry.get("fs_low_quality"))
+    retention.execute(plan.sha256, confirm=plan.sha256)
     materialized(instance, [GONE])
     assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
     assert GONE in months_shown(instance)
+
+
+def test_raw_months_that_went_behind_their_series_are_forgotten_and_not_computed_from_again(
+    retention: Runner, instance: dg.DagsterInstance
+) -> None:
+    lake, months = retention.planner.lake, ("2017-03", "2017-04")
+    fill(lake, months)
+    tags = {"dagster/asset_partition_range_start": months[0], "dagster/asset_partition_range_end": months[1]}
+    series = ("observations", "aggregated_time_series")
+    assert run(retention.settings, "months", instance, *series, tags=tags).success
+    before = lake.con.execute(f"from {lake.table(series[1]).scan()} order by all").fetchall()
+    raw = GOVERNED["observations"]
+    policy = Policy(
+        policy_id="raw_behind_series",
+        version=1,
+        dataset="observations",
+        match=parse("everything", raw.fields),
+        keep_seconds=30 * 86_400,
+        priority=100,
+        action="downsample",
+        reason="A trial.",
+    )
+    plan = retention.plan(retention.planner.registry.set(policy, created_by="ana"))
+    assert retention.execute(plan.sha256, confirm=plan.sha256).removed > 0
+    gone = {one.partition.removeprefix("month=") for one in plan.partitions if one.fate in ("drop", "rewrite")}
+    assert months[0] in gone
+    assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
+    held = {file.partition["month"] for file in lake.table("observations").files()}
+    assert instance.get_materialized_partitions(dg.AssetKey("observations")) == held
+    again = run(retention.settings, "months", instance, series[1], tags=tags)
+    assert again.success == (gone != set(months))
+    assert lake.con.execute(f"from {lake.table(series[1]).scan()} order by all").fetchall() == before
 
 
 @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
