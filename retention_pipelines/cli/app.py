@@ -36,6 +36,7 @@ _COMMANDS: Commands = {
     "pressure": (f"{_CLI}.pressure:pressure", "Say how short storage is, and what would go early because of it."),
     "restore": (f"{_CLI}.run:restore", "Bring back what a run removed, while its grace lasts."),
     "history": (f"{_CLI}.run:history", "List plans and what became of each."),
+    "archived": (f"{_CLI}.archived:archived", "List archived rows of Postgres and training sets."),
     "regrets": (f"{_CLI}.regrets:regrets", "Say what policies let go that was asked for again."),
     "hold": (f"{_CLI}.holds:hold", "Keep what matches until it is released."),
     "release": (f"{_CLI}.holds:release", "End a hold."),

@@ -57,8 +57,8 @@ from retention_pipelines.retention.policy import PolicySet
 from retention_pipelines.retention.select_postgres import decided
 
 # A batch has as many rows as go in this time: whoever writes one of them waits no longer than that.
-_BATCH_SECONDS = 0.04
-_FEWEST, _MOST = 200, 5_000
+_BATCH_SECONDS = 0.05
+_FEWEST, _MOST = 500, 10_000
 _LOCK_TIMEOUT_MS = 100
 # What a batch waits for somebody's row before it steps around it: meanwhile others wait for its own.
 _ROW_TIMEOUT_MS = 20
@@ -147,7 +147,7 @@ class Progress:
 
     def __init__(self, engine: Engine, plan: Plan) -> None:
         self.pending = np.ones(plan.rows.num_rows, dtype=bool)
-        self.step, self.size, self.held = 0, 1_000, False
+        self.step, self.size, self.held = 0, 2_000, False
         query = select(PLAN_STEPS.c.step, PLAN_STEPS.c.positions).where(PLAN_STEPS.c.plan_sha256 == plan.sha256)
         with engine.connect() as con:
             for step, positions in con.execute(query):
@@ -178,10 +178,13 @@ class Progress:
             yield found[first:last]
             first = last
 
-    def done(self, positions: Sequence[int], seconds: float) -> None:
-        """Note a batch, and choose the size of the next one by the time it took."""
+    def done(self, positions: Sequence[int]) -> None:
+        """Note a batch."""
         self.pending[positions] = False
         self.step += 1
+
+    def held_for(self, seconds: float) -> None:
+        """Choose the size of the next batch by how long the last one held its rows."""
         factor = min(2.0, max(0.25, _BATCH_SECONDS / seconds))
         self.size = max(_FEWEST, min(_MOST, round(self.size * factor)))
 
@@ -205,8 +208,7 @@ def delete_rows(
             progress.held = False
             for places in progress.chunks():
                 for batch in progress.batches(still_expired(con, act, places)):
-                    started = time.perf_counter()
-                    progress.done(removal.carry_out(con, progress, batch), time.perf_counter() - started)
+                    progress.done(removal.carry_out(con, progress, batch))
                     step("deleting")
             if not progress.held:
                 break
@@ -249,6 +251,10 @@ def still_expired(con: Connection, act: Act, places: np.ndarray) -> Sequence[Row
         maintain_column_froms=True,
     )
     with con.begin():
+        # One look into the index for each: to read the whole partition and decide about all of it takes longer.
+        con.execute(
+            text("select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)")
+        )
         return con.execute(query, values).all()
 
 
@@ -264,11 +270,13 @@ class _Removal:
         """Remove a batch; returns the places of the rows that went. Those that somebody holds stay."""
         try:
             with con.begin():
-                _wait_at_most(con, _ROW_TIMEOUT_MS)
                 # A crash of the server may undo the last batches, rows and record together; what is said to be done
                 # at the end of the run is on the disk, and they are before it.
-                con.execute(text("set local synchronous_commit = off"))
-                return self._remove(con, progress.step, batch)
+                _wait_at_most(con, _ROW_TIMEOUT_MS, safe=False)
+                started = time.perf_counter()
+                places = self._remove(con, progress.step, batch)
+            progress.held_for(time.perf_counter() - started)
+            return places
         except OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
                 raise
@@ -479,8 +487,11 @@ def _version(rows: Table) -> ColumnElement[Any]:
     return literal_column(f"{rows.name}.xmin")
 
 
-def _wait_at_most(con: Connection, milliseconds: int) -> None:
-    con.execute(text("select set_config('lock_timeout', :value, true)"), {"value": f"{milliseconds}ms"})
+def _wait_at_most(con: Connection, milliseconds: int, *, safe: bool = True) -> None:
+    con.execute(
+        text("select set_config('lock_timeout', :wait, true), set_config('synchronous_commit', :commit, true)"),
+        {"wait": f"{milliseconds}ms", "commit": "on" if safe else "off"},
+    )
 
 
 def without_waiting(con: Connection, work: Callable[[Connection], T]) -> T:
