@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -229,10 +229,10 @@ class Eraser:
             self.step("redacted")
             held = tiers.database.held_entries()
             tiers.database.remove(held)
-            self._remove_cold_files()
+            self._remove_cold_files([name for name in CACHES if name not in held])
             self.step("cleared")
             sets = frozenset((str(row[0]), str(row[1])) for row in held.get("ml_training_cache", ()))
-            tiers.files.remove_training_sets(sets)
+            tiers.files.remove_training_sets(sets, buried="ml_training_cache" not in held)
             for path in (*tiers.files.raw_copies(traces.files), *tiers.files.plans()):
                 path.unlink(missing_ok=True)
             self.step("unlinked")
@@ -255,9 +255,10 @@ class Eraser:
     def _datasets(subject: Subject, traces: Traces) -> tuple[str, ...]:
         return (subject.value,) if subject.kind == "dataset" else traces.datasets
 
-    def _remove_cold_files(self) -> None:
-        """Files of cached entries that were archived out of Postgres: what a run put there, and its rows."""
-        query = select(COLD_FILES.c.root, COLD_FILES.c.name).where(COLD_FILES.c.relation.in_(CACHES))
+    def _remove_cold_files(self, relations: Collection[str]) -> None:
+        """Files of cached entries that were archived out of Postgres (`cold.py`), and what lists them."""
+        mine = COLD_FILES.c.relation.in_(relations)
+        query = select(COLD_FILES.c.root, COLD_FILES.c.name).where(mine)
         with self.engine.connect() as con:
             found = con.execute(query).all()
         for root, name in found:
@@ -265,7 +266,7 @@ class Eraser:
             options = self.settings.cold_storage_options if is_cold else self.settings.storage_options
             open_objects(root, options if "://" in root else None).delete(name)
         with self.engine.begin() as con:
-            con.execute(delete(COLD_FILES).where(COLD_FILES.c.relation.in_(CACHES)))
+            con.execute(delete(COLD_FILES).where(mine))
 
     def _look(self, subject: Subject, traces: Traces) -> "_Look":
         """What an attempt left, everywhere."""
@@ -376,7 +377,10 @@ class Eraser:
         held = {f"lake {name}": n - removable.get(name, 0) for name, n in every.items() if n > removable.get(name, 0)}
         if windows := held_series(self.planner, self._datasets(tiers.lake.subject, traces)):
             held["lake aggregated_time_series"] = windows
-        held |= {f"postgres {name}": len(rows) for name, rows in tiers.database.held_entries().items() if rows}
+        entries = tiers.database.held_entries()
+        held |= {f"postgres {name}": len(rows) for name, rows in entries.items() if rows}
+        if graves := tiers.database.held_graves(entries):
+            held["postgres graves and archived files"] = graves
         return _Look(counts=counts, held=held, left={name: n for name, n in removable.items() if n})
 
     def _remember(self, number: int, traces: Traces) -> Traces:

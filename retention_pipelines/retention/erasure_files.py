@@ -56,11 +56,14 @@ class FileErasure:
         """Training sets there are, buried ones included."""
         return sum(1 for sets in self._tenants() for _ in self._manifests(sets))
 
-    def remove_training_sets(self, held: Collection[tuple[str, str]]) -> None:
-        """Remove every set but those that a legal hold keeps, given as (tenant, key), with their files."""
+    def remove_training_sets(self, held: Collection[tuple[str, str]], *, buried: bool = True) -> None:
+        """Remove every set but those that a legal hold keeps, given as (tenant, key), with their files.
+
+        `buried` says whether those that a run took out go, too.
+        """
         for sets in self._tenants():
             for path in list(self._manifests(sets)):
-                if (sets.tenant, path.name) not in held:
+                if (sets.tenant, path.name) not in held and (buried or path.parent.name == "sets"):
                     path.unlink(missing_ok=True)
             sets.invalidate("all")
             sets.clean(safe_age_seconds=0.0)

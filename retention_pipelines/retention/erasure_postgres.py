@@ -4,7 +4,7 @@ What belongs here: rows of Postgres, in steps that may each be repeated. What do
 name what they rest on only as digests, so all of them go, except what a legal hold keeps; they are computed again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy import delete as delete_rows
 from retention_pipelines.postgres.tables import (
     ACCESS_COUNTS,
     BURIED_PARTITIONS,
+    COLD_FILES,
     GRAVEYARD,
     HOLDS,
     METADATA,
@@ -43,6 +44,8 @@ _TRANSIENT = (
     "roots",
 )
 CACHES = ("ml_feature_store", "ml_inference_cache", "ml_training_cache")
+# What runs took out, and may be brought back.
+_GRAVES = (GRAVEYARD, BURIED_PARTITIONS, COLD_FILES)
 # What an order leaves: itself, and the audit, which holds no names and cannot be changed.
 _NOT_SEARCHED = frozenset({"audit", "erasure_orders", "retention_migrations"})
 
@@ -60,9 +63,9 @@ class DatabaseErasure:
         with self.engine.connect() as con:
             for name in CACHES:
                 found[name] = int(con.execute(select(func.count()).select_from(METADATA.tables[name])).scalar_one())
-            for table in (ONLINE_FEATURES, GRAVEYARD, BURIED_PARTITIONS, TOMBSTONES):
+            for table in (ONLINE_FEATURES, *_GRAVES, TOMBSTONES):
                 query = select(func.count()).select_from(table)
-                if table in (GRAVEYARD, BURIED_PARTITIONS):
+                if table in _GRAVES:
                     query = query.where(table.c.relation.in_(CACHES))
                 if table is TOMBSTONES:
                     query = query.where(table.c.dataset.in_(("feature_store", "inference_cache", "training_cache")))
@@ -75,6 +78,14 @@ class DatabaseErasure:
                     found[name] = self._mentions(con, name)
         return found
 
+    def held_graves(self, held: Collection[str]) -> int:
+        """Rows, partitions and files that runs took out of these tables: which of them a hold keeps cannot be told."""
+        with self.engine.connect() as con:
+            return sum(
+                int(con.execute(select(func.count()).where(table.c.relation.in_(held))).scalar_one())
+                for table in _GRAVES
+            )
+
     def held_entries(self) -> dict[str, list[tuple[Any, ...]]]:
         """Names of the cache entries that legal holds keep, by table."""
         with self.engine.connect() as con:
@@ -85,7 +96,8 @@ class DatabaseErasure:
             }
 
     def remove(self, held: Mapping[str, list[tuple[Any, ...]]]) -> None:
-        """Remove what goes; entries in `held` stay."""
+        """Remove what goes; entries in `held` stay, and all that runs took out of their tables."""
+        going = [name for name in CACHES if name not in held]
         with self.engine.begin() as con:
             self._forget_everywhere(con)
             con.execute(delete_rows(ML_FEATURE_STORE))
@@ -96,7 +108,7 @@ class DatabaseErasure:
                 con.execute(delete_rows(table).where(key.not_in(names)) if names else delete_rows(table))
             con.execute(delete_rows(ONLINE_FEATURES))
             con.execute(delete_rows(ONLINE_LOADS))
-            con.execute(delete_rows(GRAVEYARD).where(GRAVEYARD.c.relation.in_(CACHES)))
+            con.execute(delete_rows(GRAVEYARD).where(GRAVEYARD.c.relation.in_(going)))
             con.execute(
                 delete_rows(ACCESS_COUNTS).where(ACCESS_COUNTS.c.dataset.in_(CACHES)) if not held else text("select 1")
             )
@@ -113,7 +125,7 @@ class DatabaseErasure:
                 con.execute(
                     text("delete from aggregated_time_series where dataset_id = :value"), {"value": self.subject.value}
                 )
-            for name in _TRANSIENT:
+            for name in (one for one in _TRANSIENT if one != "graveyard" or not held):
                 driver(con).execute(
                     sql.SQL("delete from {table} as t where t::text ~* %s").format(table=sql.Identifier(name)),
                     (self.subject.database_pattern,),
@@ -123,15 +135,14 @@ class DatabaseErasure:
                 " and t::text ~* %s",
                 (self.subject.database_pattern,),
             )
-        for name in self._buried():
+        for name in self._buried(going):
             with self.engine.begin() as con:
                 con.execute(text("select public.retention_drop_buried_partition(:name)"), {"name": name})
 
-    def _buried(self) -> list[str]:
+    def _buried(self, relations: Collection[str]) -> list[str]:
+        query = select(BURIED_PARTITIONS.c.buried_as).where(BURIED_PARTITIONS.c.relation.in_(relations))
         with self.engine.connect() as con:
-            return list(
-                con.scalars(select(BURIED_PARTITIONS.c.buried_as).where(BURIED_PARTITIONS.c.relation.in_(CACHES)))
-            )
+            return list(con.scalars(query))
 
     @staticmethod
     def _forget_everywhere(con: Connection) -> None:

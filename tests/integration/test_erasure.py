@@ -13,9 +13,11 @@ from retention_pipelines.errors import PlanError
 from retention_pipelines.postgres import audit
 from retention_pipelines.retention.erasure import Certificate, Eraser, eraser
 from retention_pipelines.retention.holds import place_hold, release_hold
+from retention_pipelines.retention.run import runner
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
 from tests.fixtures.erasure import PEOPLE, STUDIES, buoys, compute, deliver, places_of, take
+from tests.fixtures.retention import add_predictions
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
 STUDY = f"survey/{STUDIES[0]}"
@@ -225,3 +227,23 @@ def test_an_erasure_waits_for_an_ingest_that_goes_on_and_takes_its_rows_too(
     assert count(erasing, "occurrences", "event_id like 'haul-Ä%'") == 0
     assert count(erasing, "occurrences") == 12
     assert places_of(erasing.settings, STUDIES[0]) == []
+
+
+def test_caches_go_whole_but_for_what_a_hold_keeps_and_for_its_graves(
+    erasing: Eraser, everyone: psycopg.Connection[Any]
+) -> None:
+    add_predictions(everyone, 30)
+    with runner(erasing.settings) as retention:
+        plan = retention.plan(retention.planner.registry.get("ic_old_unused"))
+        assert retention.execute(plan.sha256, confirm=plan.sha256).removed == 10
+    hold = place_hold(erasing.engine, dataset="inference_cache", match="model_id = 'm'", reason="c", placed_by="ana")
+    preview = erasing.preview("study", STUDY, reason="Asked for.")
+    held = {"postgres ml_inference_cache": 20, "postgres graves and archived files": 10}
+    assert preview.held == held
+    found = erasing.confirm(preview.sha256)
+    assert (found.state, found.held) == ("running", held)
+    release_hold(erasing.engine, hold.hold_id, released_by="ana")
+    found = erasing.confirm(preview.sha256)
+    assert (found.state, found.held, found.left) == ("done", {}, {})
+    for table in ("ml_inference_cache", "graveyard", "tombstones"):
+        assert everyone.execute(f"select count(*) from {table}").fetchall() == [(0,)]
