@@ -42,6 +42,7 @@ from sqlalchemy import (
     null,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, OID, insert
 from sqlalchemy.exc import OperationalError
@@ -236,25 +237,26 @@ def still_expired(con: Connection, act: Act, places: np.ndarray) -> Sequence[Row
     )
     given = given.render_derived(name="given")
     same = (rows.c[name] == cast(given.c[f"key_{name}"], rows.c[name].type) for name in names)
-    decision = act.decided().where(*same)
-    columns = decision.selected_columns
-    query = decision.where(
-        *_within(act, chosen["partition"][0].as_py()),
-        columns["expired"],
-        columns["anchored_at"].is_not_distinct_from(given.c.anchored_at),
-    ).with_only_columns(
-        given.c.position,
-        cast(_tuple_id(rows), Text).label("tid"),
-        cast(_version(rows), Text).label("version"),
-        cast(_relation(rows), BigInteger).label("relation"),
-        columns["partition"],
-        maintain_column_froms=True,
+    # A look into the index for each, whatever the planner guesses: `offset 0` keeps it from reading all of a partition
+    # for each, or from deciding about all of it.
+    decision = (
+        act.decided()
+        .where(*same, *_within(act, chosen["partition"][0].as_py()))
+        .add_columns(
+            cast(_tuple_id(rows), Text).label("tid"),
+            cast(_version(rows), Text).label("version"),
+            cast(_relation(rows), BigInteger).label("relation"),
+        )
+        .correlate(given)
+        .offset(0)
+        .lateral("decision")
+    )
+    query: Select[Any] = (
+        select(given.c.position, decision.c.tid, decision.c.version, decision.c.relation, decision.c.partition)
+        .select_from(given.join(decision, true()))
+        .where(decision.c.expired, decision.c.anchored_at.is_not_distinct_from(given.c.anchored_at))
     )
     with con.begin():
-        # One look into the index for each: to read the whole partition and decide about all of it takes longer.
-        con.execute(
-            text("select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)")
-        )
         return con.execute(query, values).all()
 
 
