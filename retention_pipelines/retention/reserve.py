@@ -62,17 +62,21 @@ def owed_bytes(settings: Settings) -> Mapping[int, int]:
 
 
 def give_up_reserve(settings: Settings) -> int:
-    """Empty the files on disks where less is free than they hold; returns the bytes this gave back."""
-    freed = 0
+    """Shorten the files on disks where less is free than half of what that gives; returns the bytes this gave back.
+
+    A half at a time: whoever filled the disk may take the first one, too, before a run that died goes on.
+    """
+    freed, half = 0, settings.reserve_mb * 500_000
     for place in places(settings):
         try:
             size = place.stat().st_size
         except OSError:
             continue
-        if size and measure_disk(place.parent).free_bytes < size:
-            os.truncate(place, 0)
-            freed += size
-            LOG.warning("The disk of %s is full: %s bytes kept aside were given up.", place.parent, f"{size:,}")
+        left = half if size > half else 0
+        if size and measure_disk(place.parent).free_bytes < (size - left) // 2:
+            os.truncate(place, left)
+            freed += size - left
+            LOG.warning("The disk of %s is full: %s bytes kept aside were given up.", place.parent, f"{size - left:,}")
     return freed
 
 

@@ -110,6 +110,7 @@ class Table:
         return DeltaTable(self.root, version=version, storage_options=self._storage_options)
 
     def _create(self) -> None:
+        require_space(self.root, self._stop_share)
         columns = ", ".join(f"null::{kind} as {quote_name(name)}" for name, kind in self.dataset.types.items())
         with beside(self.con) as con:
             schema = con.sql(f"select {columns} limit 0").to_arrow_table().schema
