@@ -16,7 +16,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
-from sqlalchemy import Connection, Date, Engine, delete, select
+from sqlalchemy import Date, Engine, delete, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from retention_pipelines.errors import PlanError
@@ -249,24 +249,6 @@ def open_cold(engine: Engine, lake: Lake, settings: Settings, dataset: Governed,
     )
 
 
-def is_listed(con: Connection, plan_sha256: str) -> bool:
-    """Whether the archive has anything of a plan."""
-    return con.scalar(select(COLD_FILES.c.name).where(COLD_FILES.c.plan_sha256 == plan_sha256).limit(1)) is not None
-
-
-def forget_relations(engine: Engine, settings: Settings, relations: Collection[str]) -> int:
-    """Remove every archived file with rows of these tables, whichever plan wrote it; returns how many."""
-    query = select(COLD_FILES.c.plan_sha256, COLD_FILES.c.root, COLD_FILES.c.name)
-    with engine.connect() as con:
-        found = con.execute(query.where(COLD_FILES.c.relation.in_(list(relations)))).all()
-    for plan, root, name in found:
-        options = settings.cold_storage_options if root.endswith("/_migrated") else settings.storage_options
-        open_objects(root, options).delete(name)
-        with engine.begin() as con:
-            con.execute(delete(COLD_FILES).where(COLD_FILES.c.plan_sha256 == plan, COLD_FILES.c.name == name))
-    return len(found)
-
-
 def _columns(dataset: Governed) -> sql.Composable:
     """The columns of the dataset's rows as Python can hold them: no date is infinite."""
     return sql.SQL(", ").join(
@@ -297,4 +279,4 @@ def _read(content: bytes) -> pa.Table:
     return pq.read_table(io.BytesIO(content))
 
 
-__all__ = ["Cold", "ColdFile", "forget_relations", "is_listed", "open_cold"]
+__all__ = ["Cold", "ColdFile", "open_cold"]
