@@ -277,3 +277,19 @@ def test_what_only_looks_like_a_number_or_a_word_is_refused(written: str) -> Non
 def test_the_fields_of_a_filter_are_those_of_all_its_terms() -> None:
     assert fields(parse("everything", FIELDS)) == frozenset()
     assert fields(parse("not (score > 1 and name in ('a')) or at is known", FIELDS)) == {"score", "name", "at"}
+
+
+def test_brackets_that_were_closed_neither_use_up_nor_add_to_what_may_be_open() -> None:
+    deep = "(" * 31 + "score > 1" + ")" * 31
+    one = Compare("score", ">", 1.0)
+    assert parse(f"{deep} and {deep}", FIELDS) == And((one, one))
+    with pytest.raises(FilterError, match="is out of place"):
+        parse("(score > 1) and " * 20 + f"(({deep}))", FIELDS)
+
+
+def test_a_word_that_is_no_truth_value_is_refused_and_a_field_that_is_half_right_is_recognised() -> None:
+    with pytest.raises(FilterError, match="'maybe' cannot be compared with used"):
+        parse("used = maybe", FIELDS)
+    with pytest.raises(FilterError) as caught:
+        parse("name_of_it = 'a'", FIELDS)
+    assert caught.value.hint == "Expected name."
