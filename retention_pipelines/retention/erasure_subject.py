@@ -133,14 +133,13 @@ class Subject:
         return len(self.value) >= _SHORTEST_MENTION
 
     def _pattern(self, boundary: str) -> str:
-        return f"(^|{boundary}){re.escape(self.value)}($|{boundary})"
+        return f"(^|{boundary}){''.join(map(_escaped, self.value))}($|{boundary})"
 
     @property
     def database_pattern(self) -> str:
         """Regular expression of Postgres for a text that mentions it, compared without regard to case."""
         boundary = "[^[:alnum:]_.-]" if self.is_identifier else "[^[:alnum:]_]"
-        escaped = re.sub(r"([^\w\s/])", r"\\\1", self.value)
-        return f"(^|{boundary}){escaped}($|{boundary})"
+        return f"(^|{boundary}){''.join(map(_escaped, self.value))}($|{boundary})"
 
     def mentioned_in(self, text: str) -> bool:
         """Whether a text mentions it, plainly or as JSON writes it."""
@@ -149,3 +148,10 @@ class Subject:
             re.search(rf"(?<!{signs}){re.escape(form)}(?!{signs})", text, re.IGNORECASE) is not None
             for form in {self.value, json.dumps(self.value)[1:-1], json.dumps(self.value, ensure_ascii=False)[1:-1]}
         )
+
+
+def _escaped(sign: str) -> str:
+    """A sign for the regular expressions of DuckDB and Postgres; quotes as JSON and rows write them, too."""
+    if sign in '"\\':
+        return r'[\\"]+'
+    return sign if sign.isalnum() or sign in " _/" or not sign.isascii() else f"\\{sign}"
