@@ -1,5 +1,6 @@
 """The lake as a whole: its tables, transactions over several of them, and the state that readers see."""
 
+import logging
 import os
 import re
 import tempfile
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Self
 
 import duckdb
+from deltalake.exceptions import DeltaError
+from obstore.exceptions import BaseError
 from obstore.fsspec import FsspecStore
 
 from retention_pipelines.catalog import DATASETS, dataset
@@ -36,6 +39,7 @@ from retention_pipelines.warehouse.table import Commit, Table
 from retention_pipelines.warehouse.transactions import Transactions
 from retention_pipelines.warehouse.undo import can_undo, standing
 
+_LOG = logging.getLogger(__name__)
 # deltalake decodes these in a path; DuckDB takes the others for patterns.
 _MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[*?\[\\]")
 
@@ -109,9 +113,11 @@ class Lake:
 
     def tiers(self) -> dict[str, Table]:
         """Tables beside the live ones: `<dataset>_archive`, and `<dataset>_cold` on the other root."""
-        found = {f"{name}_archive": self.archive_table(name) for name in DATASETS}
+        known = set(self._objects.folders("_archive"))
+        found = {f"{name}_archive": self.archive_table(name) for name in DATASETS if name in known}
         if self.settings.cold_root is not None:
-            found |= {f"{name}_cold": self.cold_table(name) for name in DATASETS}
+            known = set(open_objects(self.cold_root, self.settings.cold_storage_options).folders(""))
+            found |= {f"{name}_cold": self.cold_table(name) for name in DATASETS if name in known}
         return {name: table for name, table in found.items() if table.version() >= 0}
 
     def _open(self, name: str, root: str, key: str) -> Table:
@@ -267,8 +273,16 @@ class Lake:
         for name in DATASETS:
             rows = view_text(self.table(name), manifest.versions.get(name, -1))
             target.execute(f"create or replace temp view {quote_name(name)} as select * from {rows}")
-        for name, table in self.tiers().items():
-            target.execute(f"create or replace temp view {quote_name(name)} as select * from {table.scan()}")
+        try:
+            beside_them = {name: table.scan() for name, table in self.tiers().items()}
+        except (OSError, DeltaError, BaseError) as error:
+            # Another root that cannot be reached keeps nobody from reading what is here.
+            _LOG.warning(
+                "The archive or the root %s cannot be read: %s", self.settings.cold_root, str(error).partition("\n")[0]
+            )
+            return
+        for name, rows in beside_them.items():
+            target.execute(f"create or replace temp view {quote_name(name)} as select * from {rows}")
 
     def close(self) -> None:
         """Close the connection."""

@@ -32,6 +32,9 @@ class Objects(Protocol):
     def names(self, folder: str) -> list[str]:
         """Names directly in a folder, in no order; none where there is no such folder."""
 
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly in a folder, in no order."""
+
 
 class FolderObjects:
     """Objects as files of a folder."""
@@ -82,6 +85,10 @@ class FolderObjects:
             return os.listdir(f"{self._root}/{folder}")
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly in a folder, in no order."""
+        return [name for name in self.names(folder) if os.path.isdir(f"{self._root}/{folder}/{name}")]
 
 
 class StoreObjects:
@@ -142,6 +149,13 @@ class StoreObjects:
         """Names directly in a folder, in no order; none where there is no such folder."""
         found = obstore.list_with_delimiter(self._store, prefix=f"{self._key(folder)}/")["objects"]
         return [meta["path"].rpartition("/")[2] for meta in found]
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly in a folder, in no order."""
+        place = self._key(folder).strip("/")
+        prefix = f"{place}/" if place else None
+        found = obstore.list_with_delimiter(self._store, prefix=prefix)["common_prefixes"]
+        return [path.rstrip("/").rpartition("/")[2] for path in found]
 
 
 def store_options(options: dict[str, str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import duckdb
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import Schema
 from deltalake.transaction import AddAction
 
@@ -513,12 +513,18 @@ class Table:
     def keep_log(self, days: int) -> None:
         """Keep entries of the log at least so long: files can only be put back while it tells of them."""
         self._require_writable()
-        delta = self.delta()
-        said = str((delta.metadata().configuration or {}).get("delta.logRetentionDuration", "interval 30 days"))
-        kept = int("".join(filter(str.isdigit, said)) or 0) if said.endswith("days") else 0
-        if days > kept:
-            delta.alter.set_table_properties({"delta.logRetentionDuration": f"interval {days} days"})
-            self._reader = None
+        for attempt in range(TRIES):
+            delta = self._open() if self.version() >= 0 else self.delta()
+            said = str((delta.metadata().configuration or {}).get("delta.logRetentionDuration", "interval 30 days"))
+            if said.endswith("days") and days <= int("".join(filter(str.isdigit, said)) or 0):
+                return
+            try:
+                delta.alter.set_table_properties({"delta.logRetentionDuration": f"interval {days} days"})
+            except (CommitFailedError, DeltaError):
+                pause(attempt, 0.05)  # another writer committed first
+                continue
+            return
+        raise CommitConflict(f"{self.name}: gave up after {TRIES} tries.", hint="Run it again with fewer writers.")
 
     # -- guards -------------------------------------------------------------------------------------------------
 
