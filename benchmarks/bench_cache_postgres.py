@@ -153,12 +153,12 @@ def hits(hot: HotTier, con: psycopg.Connection, port: int | None, rounds: int, c
     keys = [f"k{n}" for n in range(100)]
 
     def decoded() -> object:
-        found = hot.get("features", "k7")
+        found = hot.get("features", "k7", within_days=1)
         return None if found is None else codec.decode(found.payload)
 
     bare = Timed("bare prepared SELECT (psycopg 3)", lambda: cursor.execute(BARE, ("k7",), prepare=True).fetchone())
-    hit = Timed("hit: looked up, seal checked, life told", lambda: hot.get("features", "k7"))
-    miss = Timed("miss", lambda: hot.get("features", "nothing"))
+    hit = Timed("hit: looked up, seal checked, life told", lambda: hot.get("features", "k7", within_days=1))
+    miss = Timed("miss", lambda: hot.get("features", "nothing", within_days=1))
     whole = Timed("hit and its value (a dict of 8 fields)", decoded)
     bare_100 = Timed(
         "bare = ANY of 100, each", lambda: cursor.execute(BARE_MANY, (keys,), prepare=True).fetchall(), per=100
@@ -223,7 +223,7 @@ def through_the_decorator(settings: Settings, con: psycopg.Connection, port: int
 
     def looked_up() -> None:
         for key in digests:
-            hot.get("features", key)
+            hot.get("features", key, within_days=1)
 
     def called() -> None:
         caches.memory.clear()
@@ -326,7 +326,7 @@ def threads(hot: HotTier, seconds: float) -> None:
             done = failed = 0
             while time.perf_counter() < ends:
                 try:
-                    done += hot.get("features", "k7") is not None
+                    done += hot.get("features", "k7", within_days=1) is not None
                 except Exception:  # noqa: BLE001 - counted
                     failed += 1
             return done, failed
