@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from retention_pipelines.defs.landing import complete_entries, entries, put_aside, settled_entries
+from retention_pipelines.defs.landing import complete_entries, entries, put_aside, remove_erased, settled_entries
 
 AT = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 
@@ -63,6 +63,16 @@ def test_what_was_ingested_is_moved_and_nothing_is_lost(tmp_path: Path) -> None:
     }
     assert sorted(path.read_text() for path in tmp_path.rglob("*") if path.is_file()) == ["bad", "event", "good"]
     assert entries(tmp_path) == {}
+
+
+def test_a_raw_file_of_what_was_erased_is_not_kept_and_nothing_outside_is_touched(tmp_path: Path) -> None:
+    landing = tmp_path / "landing"
+    for name in ("gone.csv", "cruise/gone.zip", "kept.csv"):
+        _old(landing / name)
+    _old(tmp_path / "outside.csv")
+    erased = [landing / "gone.csv", landing / "cruise" / "gone.zip" / "member.csv", tmp_path / "outside.csv"]
+    remove_erased(landing, [*erased, landing / "missing.csv"])
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["kept.csv", "outside.csv"]
 
 
 def test_a_file_that_changed_while_it_was_ingested_stays_to_be_ingested_again(tmp_path: Path) -> None:
