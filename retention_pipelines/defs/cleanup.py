@@ -57,7 +57,7 @@ def packaged_policies() -> tuple[Packaged, ...]:
 
 
 def policy_asset(policy: Packaged) -> dg.AssetsDefinition:
-    """The asset of a policy. Where the policy is switched off it says so and is not materialized."""
+    """The asset of a policy. Where it is switched off, or nobody meant it, it says so and is not materialized."""
 
     @dg.asset(
         key=policy.policy_id,
@@ -76,10 +76,12 @@ def policy_asset(policy: Packaged) -> dg.AssetsDefinition:
         from retention_pipelines.defs.outcomes import failing_visibly, outcome_metadata
         from retention_pipelines.retention.run import runner
 
+        if not is_meant(context):
+            return
         with failing_visibly(), runner(lake.settings) as opened:
             chosen = opened.planner.registry.get(policy.policy_id)
             if not chosen.enabled:
-                _say_switched_off(context, str(chosen))
+                _say(context, f"{chosen} is switched off: nothing was planned.")
                 return
             done = opened.execute_policy(chosen, actor=actor(context.run.run_id))
             forgotten = settle_partitions(context.instance, opened, done.dataset)
@@ -100,13 +102,16 @@ def policy_asset(policy: Packaged) -> dg.AssetsDefinition:
     "refuses does not keep the others from running; then this fails with every reason.",
     code_version="1",
     pool="lake",
+    output_required=False,
 )
-def other_policies(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
+def other_policies(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator[Result]:
     """Which there are is asked when it runs."""
     from retention_pipelines.defs.forgotten import settle_partitions
     from retention_pipelines.defs.outcomes import fail, failing_visibly, outcomes_table
     from retention_pipelines.retention.run import runner
 
+    if not is_meant(context):
+        return
     known = {policy.policy_id for policy in packaged_policies()}
     outcomes, errors = {}, {}
     with failing_visibly(), runner(lake.settings) as opened:
@@ -122,7 +127,7 @@ def other_policies(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
     told = outcomes_table(outcomes)
     if errors:
         raise fail(errors, told)
-    return dg.MaterializeResult(metadata=told)
+    yield dg.MaterializeResult(metadata=told)
 
 
 @dg.asset(
@@ -170,10 +175,22 @@ def actor(run_id: str) -> str:
     return f"{who_am_i()}, Dagster run {run_id[:8]}"
 
 
-def _say_switched_off(context: dg.AssetExecutionContext, policy: str) -> None:
-    said = f"{policy} is switched off: nothing was planned."
-    context.log.info(said)
-    context.log_event(dg.AssetObservation(context.asset_key, description=said, metadata={"policy": policy}))
+def is_meant(context: dg.AssetExecutionContext) -> bool:
+    """Whether a run may remove anything: not one that computes datasets, too, as "Materialize all" starts them."""
+    chosen = context.run.asset_selection or ()
+    others = sorted(key.to_user_string() for key in chosen if key.to_user_string() in DATASETS)
+    if not others and "dagster/backfill" not in context.run.tags:
+        return True
+    _say(
+        context,
+        "Nothing was removed: this run was asked for other assets, too. Materialize what is in this group on its own.",
+    )
+    return False
+
+
+def _say(context: dg.AssetExecutionContext, text: str) -> None:
+    context.log.info(text)
+    context.log_event(dg.AssetObservation(context.asset_key, description=text))
 
 
 def _job(name: str, selection: tuple[str, ...], why: str) -> UnresolvedAssetJobDefinition:

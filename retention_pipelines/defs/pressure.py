@@ -4,11 +4,13 @@ What belongs here: asking `retention.pressure` and executing the plans it makes,
 does not: how short is short, what may go early, and how much (`retention.pressure`, `retention.pressure_plan`).
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
 from dagster import DefaultSensorStatus, MetadataValue, RunsFilter, TableRecord
 
 from retention_pipelines.defs.background import UNFINISHED
-from retention_pipelines.defs.cleanup import CLEANUP_TAGS, GROUP, OWNERS, actor
+from retention_pipelines.defs.cleanup import CLEANUP_TAGS, GROUP, OWNERS, actor, is_meant
 from retention_pipelines.defs.resources import LakeResource, now
 from retention_pipelines.errors import RetentionError
 
@@ -22,8 +24,9 @@ Lakes = dg.ResourceParam[LakeResource]
     description="How full the disks are and how large the datasets. Where they must give something back: sweeps what "
     "is due, then executes the plans that pressure makes, of what policies let go, by lowest value per byte.",
     code_version="1",
+    output_required=False,
 )
-def storage_pressure(context: dg.AssetExecutionContext, lake: Lakes) -> dg.MaterializeResult[None]:
+def storage_pressure(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator[dg.MaterializeResult[None]]:
     """A plan that is refused does not keep the others from being executed; then this fails with every reason."""
     from retention_pipelines.defs.forgotten import settle_partitions
     from retention_pipelines.defs.outcomes import fail, failing_visibly, outcomes_table
@@ -31,6 +34,8 @@ def storage_pressure(context: dg.AssetExecutionContext, lake: Lakes) -> dg.Mater
     from retention_pipelines.retention.pressure_plan import plan_relief
     from retention_pipelines.retention.run import runner
 
+    if not is_meant(context):
+        return
     settings, who = lake.settings, actor(context.run.run_id)
     outcomes, errors = {}, {}
     with failing_visibly(), runner(settings) as opened:
@@ -66,7 +71,7 @@ def storage_pressure(context: dg.AssetExecutionContext, lake: Lakes) -> dg.Mater
     }
     if errors:
         raise fail(errors, told)
-    return dg.MaterializeResult(metadata=told)
+    yield dg.MaterializeResult(metadata=told)
 
 
 relief_job = dg.define_asset_job(

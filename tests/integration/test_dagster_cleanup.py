@@ -19,9 +19,11 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 from retention_pipelines.definitions import build_definitions
 from retention_pipelines.defs.history import Purged, purge_history
 from retention_pipelines.defs.partitions import MONTHS
+from retention_pipelines.defs.pressure import storage_pressure_high
 from retention_pipelines.defs.previews import policy_edits
 from retention_pipelines.defs.resources import LakeResource
 from retention_pipelines.postgres.server import Server
+from retention_pipelines.retention.budgets import set_budget
 from retention_pipelines.retention.filter.parse import parse
 from retention_pipelines.retention.governed import GOVERNED
 from retention_pipelines.retention.policy import Policy
@@ -123,7 +125,7 @@ def test_a_run_shows_counts_bytes_reasons_and_the_plan(
     assert told["disk_bytes"] == "unknown"
     assert told["policy"] == "ic_expired v1"
     assert "expire" in {row.data["verdict"] for row in told["reasons"].records}
-    assert "Dagster run" in everyone.execute("select actor from audit limit 1").fetchone()[0]  # type: ignore[index,operator]
+    assert "Dagster run" in everyone.execute("select actor from audit limit 1").fetchone()[0]  # type: ignore[index]
     assert shown(instance, "retention_sweep")["plans"] == 0
 
 
@@ -152,6 +154,44 @@ def test_a_policy_that_is_switched_off_says_so_and_counts_as_no_materialization(
     assert instance.get_latest_materialization_event(dg.AssetKey("tc_occasional")) is None
     (seen,) = instance.fetch_observations(dg.AssetKey("tc_occasional"), limit=1).records
     assert "switched off" in str(seen.event_log_entry.asset_observation.description)  # type: ignore[union-attr]
+
+
+def test_a_run_that_computes_datasets_too_removes_nothing(
+    retention: Runner, everyone: psycopg.Connection[Any], instance: dg.DagsterInstance
+) -> None:
+    add_predictions(everyone, 600)
+    before = everyone.execute("select count(*) from ml_inference_cache").fetchone()
+    names = ("ic_expired", "other_policies", "storage_pressure", "quarantine", "ingested_files")
+    assert run(retention.settings, "__ASSET_JOB", instance, *names).success
+    assert shown(instance, "quarantine")
+    assert [instance.get_latest_materialization_event(dg.AssetKey(name)) for name in names[:3]] == [None] * 3
+    assert everyone.execute("select count(*) from ml_inference_cache").fetchone() == before
+    # On its own, from the page of the asset, it is meant.
+    assert run(retention.settings, "__ASSET_JOB", instance, "ic_expired", "storage_pressure").success
+    assert shown(instance, "ic_expired")["removed_rows"] > 0
+    assert shown(instance, "storage_pressure").keys() >= {"level", "before", "after", "sizes"}
+
+
+def test_short_storage_asks_for_relief_once_an_hour_and_its_run_is_guarded_too(
+    retention: Runner, everyone: psycopg.Connection[Any], instance: dg.DagsterInstance
+) -> None:
+    add_predictions(everyone, 600)
+
+    def tick(settings: Settings) -> Any:
+        return storage_pressure_high(
+            dg.build_sensor_context(instance=instance, resources={"lake": LakeResource(settings)})
+        )
+
+    assert isinstance(tick(retention.settings.model_copy(update={"mode": "read_only"})), dg.SkipReason)
+    set_budget(retention.planner.engine, "inference_cache", 1, actor="ana")
+    first, second = tick(retention.settings), tick(retention.settings)
+    assert first.run_key == second.run_key
+    # More than a twentieth needs a person, however short storage is.
+    refused = failed(run(retention.settings, "relieve_pressure", instance), "storage_pressure")
+    assert refused.description.startswith("inference_cache: Refused, nothing was removed: max_fraction")
+    assert "over its budget of 1" in refused.metadata["before"].value
+    sha256 = refused.metadata["inference_cache: plan_sha256"].value
+    assert retention.execute(sha256, confirm=sha256).removed > 0
 
 
 def test_policies_that_somebody_added_are_carried_out_and_shown_before(
@@ -276,7 +316,10 @@ def test_raw_months_that_went_behind_their_series_are_forgotten_and_not_computed
     assert lake.con.execute(f"from {lake.table(series[1]).scan()} order by all").fetchall() == before
 
 
-@dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
+TWO = dg.StaticPartitionsDefinition(["a", "b"])
+
+
+@dg.asset(partitions_def=TWO)
 def made(context: dg.AssetExecutionContext) -> None:
     context.log.info("a line")
 
@@ -311,9 +354,9 @@ def test_history_beyond_its_age_goes_and_what_is_materialized_stays_known(
         return purge_history(instance, tmp_path, at=datetime.now(UTC) + timedelta(days=days), **ages)
 
     def known() -> Any:
-        cached = get_and_update_asset_status_cache_value(instance, made.key, made.partitions_def)
+        cached = get_and_update_asset_status_cache_value(instance, made.key, TWO)
         assert cached is not None
-        status = cached.deserialize_materialized_partition_subsets(made.partitions_def)
+        status = cached.deserialize_materialized_partition_subsets(TWO)
         assert set(status.get_partition_keys()) == instance.get_materialized_partitions(made.key) == {"a", "b"}
         return {
             key: instance.fetch_materializations(
