@@ -76,7 +76,7 @@ def test_a_disk_that_fills_up_at_any_point_of_a_run_loses_nothing(
         outcome = retention.execute(plan.sha256, confirm=plan.sha256)
         after = case.books(retention, everyone, plan)
         require_conserved(before, after)
-        require_exact(outcome, plan, before, after, everyone)
+        require_exact(case, outcome, plan, before, after, everyone)
         restore_plan(retention, plan.sha256)
         assert case.books(retention, everyone, None) == before
         if full is None:

@@ -119,7 +119,7 @@ def test_an_outage_of_postgres_in_the_middle_of_a_run_costs_nothing_but_a_second
             outcome = retention.execute(plan.sha256, confirm=plan.sha256)
             after = case.books(retention, con, plan)
             require_conserved(before, after)
-            require_exact(outcome, plan, before, after, con)
+            require_exact(case, outcome, plan, before, after, con)
             restore_plan(retention, plan.sha256)
             assert case.books(retention, con, None) == before
 
