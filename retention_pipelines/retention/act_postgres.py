@@ -42,7 +42,6 @@ from sqlalchemy import (
     null,
     select,
     text,
-    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, OID, insert
 from sqlalchemy.exc import OperationalError
@@ -143,6 +142,17 @@ class Act:
         return decided(self.dataset, self.policies, self.protections, plan.as_of, plan.action, plan.only)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Due:
+    """A row of the plan that may go now: its place in the plan, and where the version lies that was decided about."""
+
+    position: int
+    tid: str
+    version: str
+    relation: int
+    partition: str
+
+
 class Progress:
     """Which rows of a plan are still there, by the batches on record."""
 
@@ -171,7 +181,7 @@ class Progress:
             for first in range(0, len(places), _DECIDED):
                 yield places[first : first + _DECIDED]
 
-    def batches(self, found: Sequence[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:
+    def batches(self, found: Sequence[Due]) -> Iterator[Sequence[Due]]:
         """As many of these rows at a time as go in a moment."""
         first = 0
         while first < len(found):
@@ -217,7 +227,7 @@ def delete_rows(
     _note_rest(engine, act, np.flatnonzero(progress.pending))
 
 
-def still_expired(con: Connection, act: Act, places: np.ndarray) -> Sequence[Row[Any]]:
+def still_expired(con: Connection, act: Act, places: np.ndarray) -> Sequence[Due]:
     """Decide about rows of the plan again: place, and the version of each that may go."""
     rows, names = act.table, act.dataset.identity
     chosen = act.plan.rows.take(places)
@@ -237,27 +247,32 @@ def still_expired(con: Connection, act: Act, places: np.ndarray) -> Sequence[Row
     )
     given = given.render_derived(name="given")
     same = (rows.c[name] == cast(given.c[f"key_{name}"], rows.c[name].type) for name in names)
-    # A look into the index for each, whatever the planner guesses: `offset 0` keeps it from reading all of a partition
-    # for each, or from deciding about all of it.
-    decision = (
-        act.decided()
-        .where(*same, *_within(act, chosen["partition"][0].as_py()))
-        .add_columns(
-            cast(_tuple_id(rows), Text).label("tid"),
-            cast(_version(rows), Text).label("version"),
-            cast(_relation(rows), BigInteger).label("relation"),
-        )
-        .correlate(given)
-        .offset(0)
-        .lateral("decision")
-    )
-    query: Select[Any] = (
-        select(given.c.position, decision.c.tid, decision.c.version, decision.c.relation, decision.c.partition)
-        .select_from(given.join(decision, true()))
-        .where(decision.c.expired, decision.c.anchored_at.is_not_distinct_from(given.c.anchored_at))
-    )
+    within = _within(act, chosen["partition"][0].as_py())
+    at: ColumnElement[str] = cast(_tuple_id(rows), Text).label("tid")
+    relation: ColumnElement[int] = cast(_relation(rows), BigInteger).label("relation")
+    where = select(given.c.position, given.c.anchored_at, at, relation).where(*same, *within)
     with con.begin():
-        return con.execute(query, values).all()
+        # Where the rows are, and what is decided about those and no others, are of one instant.
+        con.execute(text("set transaction isolation level repeatable read"))
+        found = {(row.relation, row.tid): row for row in con.execute(where, values)}
+        decided_now: list[Row[Any]] = []
+        for one in {number for number, _ in found}:
+            tids = [tid for number, tid in found if number == one]
+            decision = act.decided().where(
+                *within, _relation(rows) == cast(one, OID), _tuple_id(rows) == func.any(cast(tids, ARRAY(_Tid)))
+            )
+            columns = decision.selected_columns
+            version: ColumnElement[str] = cast(_version(rows), Text).label("version")
+            wanted: list[ColumnElement[Any]] = [at, version, relation, columns["partition"], columns["anchored_at"]]
+            decided_now += con.execute(
+                decision.where(columns["expired"]).with_only_columns(*wanted, maintain_column_froms=True)
+            ).all()
+    planned = ((found[row.relation, row.tid], row) for row in decided_now)
+    return [
+        Due(position=plan.position, tid=row.tid, version=row.version, relation=row.relation, partition=row.partition)
+        for plan, row in planned
+        if plan.anchored_at == row.anchored_at
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +283,7 @@ class _Removal:
     bury: bool
     removed: Callable[[Connection, Sequence[Removed]], None] | None
 
-    def carry_out(self, con: Connection, progress: Progress, batch: Sequence[Row[Any]]) -> list[int]:
+    def carry_out(self, con: Connection, progress: Progress, batch: Sequence[Due]) -> list[int]:
         """Remove a batch; returns the places of the rows that went. Those that somebody holds stay."""
         try:
             with con.begin():
@@ -293,7 +308,7 @@ class _Removal:
 
         return without_waiting(con, around)
 
-    def _where(self, statement: Any, batch: Sequence[Row[Any]]) -> Any:
+    def _where(self, statement: Any, batch: Sequence[Due]) -> Any:
         """Only rows of the batch, in the very versions that were decided about."""
         rows = self.act.table
         return statement.where(
@@ -304,7 +319,7 @@ class _Removal:
             _version(rows) == func.any(cast(sorted({row.version for row in batch}), ARRAY(_Xid))),
         )
 
-    def _remove(self, con: Connection, number: int, batch: Sequence[Row[Any]]) -> list[int]:
+    def _remove(self, con: Connection, number: int, batch: Sequence[Due]) -> list[int]:
         if not batch:
             return []
         rows, plan = self.act.table, self.act.plan
@@ -348,7 +363,7 @@ class _Removal:
             yield cast(func.json_build_array(*names), Text).label("row_id")
             yield func.to_jsonb(literal_column(rows.name)).label("row")
 
-    def _buried(self, removed: CTE, batch: Sequence[Row[Any]]) -> Select[Any]:
+    def _buried(self, removed: CTE, batch: Sequence[Due]) -> Select[Any]:
         given = func.unnest(
             cast([row.tid for row in batch], ARRAY(Text)), cast([row.position for row in batch], ARRAY(BigInteger))
         ).table_valued(column("tid", Text), column("position", BigInteger))

@@ -30,6 +30,7 @@ ACTIONS = {
     "files": ("delete", "archive", "compress", "migrate"),
 }
 COPIED = ("archive", "migrate")
+_AFTER_VACUUM = "Single rows free nothing before vacuum, and then only inside their table; whole days free their files."
 
 
 def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any]:
@@ -68,6 +69,7 @@ def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any
         "logical_bytes": done.logical_bytes,
         # A DELETE frees nothing until vacuum, and then only inside the relation.
         "file_bytes": None if files else done.relation_bytes,
+        "said": None if files or done.rows == 0 or done.relation_bytes == done.logical_bytes else _AFTER_VACUUM,
     }
 
 
