@@ -1,58 +1,38 @@
 """Calls: one cached function, and the look into memory that most calls end with.
 
-What belongs here: what is worked out once per function, the hot path (key, memory, counters), what a call that goes
-further takes along, and invalidation. What does not: what happens after a miss (`steps.py`), who wraps the function
-(`decorators.py`). The hot path takes no lock of ours, builds no event unless someone listens, and runs no user code but
-the model version and key callables a function was decorated with.
+What belongs here: what is worked out once per function, the hot path (key, memory, counters), and invalidation. What
+does not: what a call that goes further takes along (`call.py`), what happens to it (`steps.py`), counting and telling
+(`telling.py`), who wraps the function (`decorators.py`). The hot path takes no lock of ours, builds no event unless
+someone listens, and runs no user code but the model version and key callables a function was decorated with.
 """
 
 import logging
 import math
 import random
-import re
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from retention_pipelines.cache import caching
 from retention_pipelines.cache import runtime as runtimes
-from retention_pipelines.cache.coherence import Names
+from retention_pipelines.cache.call import Call, Identity, Purpose
 from retention_pipelines.cache.copying import copier
 from retention_pipelines.cache.early import due
 from retention_pipelines.cache.entry import Payload
-from retention_pipelines.cache.events import CacheEvent, Counters, Outcome
 from retention_pipelines.cache.info import CacheInfo, Counts, read
 from retention_pipelines.cache.keys import FunctionKeys, code_version
 from retention_pipelines.cache.negative import Exceptions
 from retention_pipelines.cache.options import Options
 from retention_pipelines.cache.readonly import readonly
-from retention_pipelines.cache.spatial import Locator, Place, located
+from retention_pipelines.cache.spatial import Locator, located
+from retention_pipelines.cache.telling import LOG, READS_BEFORE_A_BATCH, Telling
 from retention_pipelines.errors import Unkeyable
 
-LOG = logging.getLogger("retention_pipelines.cache")
 SCHEMA_VERSION = "1"
-_READS_BEFORE_A_BATCH = 256
 _DAY_SECONDS = 86_400.0
 # Longer lives lie in the partition of all other days, where asking for fewer days helps nobody.
 _LONG_SECONDS = 7 * _DAY_SECONDS
-
-Purpose = Literal["miss", "early", "revalidate", "refresh"]
-
-
-_COUNTED = {
-    ("hit", "memory"): "memory_hits",
-    ("hit", "postgres"): "postgres_hits",
-    ("hit", "lake"): "lake_hits",
-    ("hit", "files"): "files_hits",
-    ("miss", ""): "misses",
-    ("shared", ""): "shared",
-    ("negative", ""): "negative",
-    ("stale", ""): "stale",
-    ("bypass", ""): "bypassed",
-    ("unstorable", ""): "unstorable",
-}
 
 
 class _Bypass:
@@ -60,116 +40,6 @@ class _Bypass:
 
 
 BYPASS = _Bypass()
-
-
-class Call:
-    """One call that memory did not answer, with all that was read once when it began."""
-
-    __slots__ = (
-        "args",
-        "cached",
-        "compute_seconds",
-        "computed",
-        "ended",
-        "fallback",
-        "has_turn",
-        "key",
-        "kwargs",
-        "model_id",
-        "model_version",
-        "original",
-        "place",
-        "purpose",
-        "runtime",
-        "seen",
-        "seen_seq",
-        "started",
-        "unreadable",
-    )
-
-    def __init__(
-        self,
-        cached: "CachedFunction",
-        runtime: "runtimes.CacheRuntime",
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        key: str,
-        identity: "Identity",
-        started: float,
-        purpose: Purpose,
-        fallback: Any = None,
-    ) -> None:
-        self.cached = cached
-        self.runtime = runtime
-        self.args = args
-        self.kwargs = kwargs
-        self.key = key
-        self.model_id = identity.model_id
-        self.model_version = identity.model_version
-        self.place = identity.place
-        self.started = started
-        self.purpose = purpose
-        self.fallback = fallback
-        self.seen = runtime.recent.applied
-        self.seen_seq = runtime.seen_seq()
-        self.computed = False
-        self.compute_seconds = 0.0
-        self.original: Any = None
-        self.has_turn = False
-        self.ended = False
-        self.unreadable = False
-
-    @property
-    def flight(self) -> str:
-        """Whom this call may share a computation with: callers who know the same invalidations."""
-        return f"{self.key}:{self.seen}"
-
-    def is_outdated(self) -> bool:
-        """Whether what its answer rests on was invalidated since it began; hold `recent.lock` over this and the use."""
-        recent = self.runtime.recent
-        # Most of the time nothing was said, and the names need not be put together.
-        return recent.applied != self.seen and recent.touched(self.seen, self.names())
-
-    def names(self) -> Names:
-        """All this call's answer can be invalidated by."""
-        options = self.cached.options
-        return Names(
-            key=self.key,
-            function=self.cached.name,
-            tags=options.tags,
-            model_id=self.model_id,
-            model_version=self.model_version,
-            source=options.source or "",
-        )
-
-    def bound(self) -> dict[str, Any]:
-        """The arguments by name, with defaults."""
-        return self.cached.keys.bind(self.args, self.kwargs)
-
-    def renewal(self) -> "Call":
-        """The same call to be computed behind the caller's back, with arguments of its own: he may change his."""
-        identity = Identity(self.model_id, self.model_version, self.place)
-        args = tuple(_own(value) for value in self.args)
-        kwargs = {name: _own(value) for name, value in self.kwargs.items()}
-        return Call(self.cached, self.runtime, args, kwargs, self.key, identity, time.perf_counter(), "revalidate")
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a key needs beside the arguments."""
-
-    model_id: str = ""
-    model_version: str = ""
-    place: Place | None = None
-    more: object = None
-
-
-def _own(value: Any) -> Any:
-    try:
-        copy = copier(value)
-        return value if copy is None else copy(value)
-    except Exception:  # noqa: BLE001 - an object that cannot be copied; the key is compared again before its answer is kept
-        return value
 
 
 _PLAIN = Identity()
@@ -182,7 +52,7 @@ def registered() -> "list[CachedFunction]":
         return list(_REGISTRY)
 
 
-class CachedFunction:
+class CachedFunction(Telling):
     """One decorated function: its keys, options and counters."""
 
     def __init__(
@@ -268,7 +138,7 @@ class CachedFunction:
         counts.memory_seconds += elapsed
         counts.avoided_seconds += held.compute_seconds
         self._reads.append(key)
-        if next(counts.memory_hits) % _READS_BEFORE_A_BATCH == 0:
+        if next(counts.memory_hits) % READS_BEFORE_A_BATCH == 0:
             self.drain(runtime)
         if self.options.hooks or runtime.hooks or LOG.isEnabledFor(logging.DEBUG):
             self.tell(
@@ -450,62 +320,6 @@ class CachedFunction:
         """Further columns of the entry."""
         return {} if self._describe is None else self._describe(call, result, payload)
 
-    def read(self, key: str) -> None:
-        """Note that an answer was read, for the access counts."""
-        self._reads.append(key)
-        if len(self._reads) >= _READS_BEFORE_A_BATCH:
-            # Many different keys, none of them asked for twice: nobody else would.
-            self.drain(self._runtime)
-
-    def count(
-        self,
-        outcome: Outcome,
-        tier: str = "",
-        *,
-        counted: bool = True,
-        error: BaseException | None = None,
-        **details: Any,
-    ) -> None:
-        """Count an outcome off the hot path, and tell of it."""
-        if "reason" in details:
-            details["reason"] = without_values(details["reason"])
-        self.tally(outcome, tier, counted=counted)
-        if error is not None:
-            # Without its text and traceback, which may hold what the user passed.
-            LOG.warning("%s: %s (%s): %s", self.name, outcome, details.get("reason", ""), type(error).__name__)
-        if self.is_heard():
-            self.tell(outcome, tier=tier, **details)
-
-    def tally(self, outcome: Outcome, tier: str = "", *, counted: bool = True) -> None:
-        """Count an outcome without telling of it."""
-        name = _COUNTED.get((outcome, tier)) or _COUNTED.get((outcome, ""))
-        if counted and name is not None:
-            next(getattr(self.counts, name))
-        runtime = self._runtime
-        if runtime is not None:
-            runtime.counters.add(self.options.kind, outcome, tier)
-
-    def is_heard(self) -> bool:
-        """Whether somebody listens to events."""
-        runtime = self._runtime
-        return bool(self.options.hooks or (runtime is not None and runtime.hooks) or LOG.isEnabledFor(logging.DEBUG))
-
-    def report(self, counters: Counters) -> None:
-        """Add the memory hits since last time to the counts of the process."""
-        if self._runtime is None or counters is not self._runtime.counters:
-            return
-        with runtimes.BINDING:
-            hits = read(self.counts.memory_hits)
-            news, self._reported_hits = hits - self._reported_hits, hits
-        if news:
-            counters.add(self.options.kind, "hit", "memory", news)
-
-    def drain(self, runtime: "runtimes.CacheRuntime | None") -> None:
-        """Hand the reads counted since last time to the access counts."""
-        reads, self._reads = self._reads, []
-        if runtime is not None and reads:
-            runtime.count_reads(self.options.kind, reads)
-
     def own(self, value: Any) -> tuple[Any, Callable[[Any], Any] | None]:
         """A value for the cache to hold, which no caller can change, and how it is handed out.
 
@@ -527,47 +341,6 @@ class CachedFunction:
                 return readonly(value)
             case _:
                 return copier(value)
-
-    def tell(
-        self,
-        outcome: Outcome,
-        *,
-        runtime: "runtimes.CacheRuntime | None" = None,
-        place: Place | None = None,
-        **details: Any,
-    ) -> None:
-        """Tell hooks and the log; what a hook raises is counted and logged, never passed on."""
-        runtime = runtime or self._runtime
-        hooks = (*self.options.hooks, *(runtime.hooks if runtime is not None else ()))
-        debug = LOG.isEnabledFor(logging.DEBUG)
-        if not hooks and not debug:
-            return
-        event = CacheEvent(
-            kind=self.options.kind,
-            outcome=outcome,
-            function=self.name,
-            location_grid="" if place is None else place.cell.name,
-            **details,
-        )
-        if debug:
-            from retention_pipelines.cache.logs import log_event
-
-            log_event(LOG, event)
-        for hook in hooks:
-            try:
-                hook(event)
-            except Exception as error:  # noqa: BLE001 - a hook is a guest
-                next(self.counts.hook_errors)
-                LOG.warning("A cache hook failed on %s of %s: %s", outcome, self.name, type(error).__name__)
-
-
-# Where a message goes on with the text of somebody else's exception.
-_QUOTED_ERROR = re.compile(r"(: \w+)\(.*", re.DOTALL)
-
-
-def without_values(reason: str) -> str:
-    """A reason for events and logs, without the text of exceptions: that may hold an argument."""
-    return _QUOTED_ERROR.sub(r"\1", reason)
 
 
 def name_of(function: Any) -> str:

@@ -1,13 +1,12 @@
 """The runtime: what the caches of one process share, made when first needed.
 
-What belongs here: tiers, threads and connections of a process, their life, and applying invalidations to them. What
-does not: what happens to a call (`calls.py`, `steps.py`). `current()` makes one from the environment's settings; a
-child after a fork makes its own. If Postgres or the settings cannot be used there is memory only, and that is
-counted.
+What belongs here: tiers and connections of a process, and their life. What does not: invalidations and what runs behind
+(`invalidating.py`, `background.py`), what happens to a call (`calls.py`, `steps.py`). `current()` makes one from the
+environment's settings; a child after a fork makes its own. If Postgres or the settings cannot be used there is memory
+only, and that is counted.
 """
 
 import atexit
-import contextvars
 import importlib
 import logging
 import os
@@ -15,22 +14,20 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
+from retention_pipelines.cache.background import Background
 from retention_pipelines.cache.coherence import Recent
 from retention_pipelines.cache.config import CacheConfig
-from retention_pipelines.cache.entry import Invalidation, Kind, StoredEntry
+from retention_pipelines.cache.entry import Kind, StoredEntry
 from retention_pipelines.cache.events import Counters, Hook, Outcome
+from retention_pipelines.cache.invalidating import Invalidating
 from retention_pipelines.errors import CacheError, RetentionError
 
 if TYPE_CHECKING:
-    import asyncio
-    from concurrent.futures import ThreadPoolExecutor
-
     from retention_pipelines.cache.access import AccessCounter
-    from retention_pipelines.cache.calls import Call
     from retention_pipelines.cache.hot import HotTier
     from retention_pipelines.cache.invalidation import InvalidationLog
     from retention_pipelines.cache.memory import Scope
@@ -40,16 +37,11 @@ if TYPE_CHECKING:
     from retention_pipelines.settings import Settings
 
 LOG = logging.getLogger("retention_pipelines.cache")
-T = TypeVar("T")
 TABLES: dict[Kind, str] = {
     "features": "ml_feature_store",
     "predictions": "ml_inference_cache",
     "training": "ml_training_cache",
 }
-_THREADS_FOR_COROUTINES = 8
-_BACKGROUND_AT_ONCE = 4
-_WAIT_FOR_THE_LOG = 2.0
-_POLL_SECONDS = 1.0
 _WAIT_FOR_REFRESHES = 1.0
 _END_SECONDS = 5.0
 _LEAST_WAIT = 0.1
@@ -78,7 +70,7 @@ class DrainedCounters(Counters):
         return super().snapshot()
 
 
-class CacheRuntime:
+class CacheRuntime(Background, Invalidating):
     """Tiers, queues and counters of one process under one set of settings.
 
     Nothing is opened and no thread is started before it is needed. With `testing` there is nothing but memory, and what
@@ -121,18 +113,12 @@ class CacheRuntime:
         self.models: ModelVersions | None = None
         self.lake_tier: Lower | None = None
         self._lock = threading.Lock()
-        self._listening = False
         self.polls = self.read_only and not testing
-        self._poll_at = 0.0
         self._unknown: set[str] = set()
         self._unknown_until = 0.0
         self._own_version = f"{UNKNOWN_VERSION}{secrets.token_hex(8)}"
-        self._telling = threading.Event()
-        self._unrecorded: list[tuple[Scope, str | None, str | None]] = []
-        self._pool: ThreadPoolExecutor | None = None
-        self._slots = threading.BoundedSemaphore(_BACKGROUND_AT_ONCE)
-        self._behind: list[threading.Thread] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._begin_invalidating()
+        self._begin_background()
         if degraded:
             self.counters.add("features", "degraded", "postgres")
             LOG.warning("The caches work with memory only: %s", degraded)
@@ -165,10 +151,6 @@ class CacheRuntime:
 
     # --- what a call asks ------------------------------------------------------------------------------------
 
-    def seen_seq(self) -> int | None:
-        """Number of the last invalidation this process knows of; None where there is no log."""
-        return None if self.log is None else self.log.seq()
-
     def model_version(self, model_id: str) -> str:
         """The version registered for a model; empty where none is.
 
@@ -187,180 +169,11 @@ class CacheRuntime:
         self._unknown_until = time.monotonic() + _ASK_AGAIN_SECONDS
         return self._own_version
 
-    def first_seq(self) -> int | None:
-        """The same for a call that came before the log was first read; waits for that, once and for a deadline."""
-        if self.log is None:
-            return None
-        if self.polls:
-            self.poll()
-        elif not self._listening:
-            self._listen()
-            ends = time.monotonic() + self.settings.cache_deadline_seconds
-            while self.log.seq() is None and time.monotonic() < ends:
-                time.sleep(0.002)
-        # An entry that knows of no line is held against all there are.
-        return self.log.seq() or 0
-
-    def poll(self) -> None:
-        """Catch up with the log, at most once a second: for the mode read_only, which has no thread that follows it."""
-        now = time.monotonic()
-        if self.log is None or now < self._poll_at:
-            return
-        self._poll_at = now + _POLL_SECONDS
-        try:
-            self.log.catch_up(seconds=self.settings.cache_deadline_seconds)
-        except CacheError as error:
-            self.counters.add("features", "degraded", "postgres")
-            LOG.debug("The invalidation log cannot be read now: %s", error)
-
-    def may_read(self, call: "Call") -> bool:
-        """Whether the tiers below may be asked: not while an invalidation of this process has not reached them."""
-        if not self._unrecorded:
-            return True
-        self._tell_others()
-        names = call.names()
-        return not any(names.hit_by(*one) for one in list(self._unrecorded))
-
     def count_reads(self, kind: Kind, keys: Sequence[str]) -> None:
         """Tell the access counts of reads."""
         if self.access is not None:
             for key, reads in Counter(keys).items():
                 self.access.count(TABLES[kind], key, reads)
-
-    # --- invalidation ----------------------------------------------------------------------------------------
-
-    def invalidate(self, scope: "Scope", target: str | None, *, version: str | None = None) -> None:
-        """Forget everywhere what a scope and target name.
-
-        This process forgets at once. The others are told through the log; while Postgres cannot be reached, this
-        process neither reads nor shares what is named, and tells them when it can.
-        """
-        self._forget(scope, target, version)
-        for tell in list(self.also_told):
-            tell(scope, target, version)
-        if self.log is None or self.read_only:
-            return
-        self._unrecorded.append((scope, target, version))
-        self._tell_others()
-        ends = time.monotonic() + _WAIT_FOR_THE_LOG
-        while self._unrecorded and self._telling.is_set() and time.monotonic() < ends:
-            time.sleep(0.002)
-
-    def apply(self, invalidation: Invalidation) -> None:
-        """Forget what an invalidation from the log names."""
-        if invalidation.tenant in (None, self.tenant):
-            self._forget(invalidation.scope, invalidation.target, invalidation.version)
-
-    def _forget(self, scope: "Scope", target: str | None, version: str | None) -> None:
-        from retention_pipelines.cache.calls import registered
-
-        with self.recent.lock:
-            # First, and the number last: a call that knows the number finds nothing from before it in any of them.
-            if self.writer is not None:
-                self.writer.forget(scope, target, version)
-            self.memory.remove_where(scope, target)
-            self.recent.note(scope, target, version)
-            for cached in registered():
-                cached.exceptions.clear()
-        self.counters.add("features", "invalidated", "memory")
-
-    def _tell_others(self) -> None:
-        """Write waiting invalidations to the log, in a thread: the database may take long to say no."""
-        with self._lock:
-            if self._telling.is_set():
-                return
-            self._telling.set()
-        try:
-            threading.Thread(target=self._record, name="retention-invalidate", daemon=True).start()
-        except RuntimeError:
-            self._record()
-
-    def _record(self) -> None:
-        try:
-            while self._unrecorded and self.log is not None:
-                scope, target, version = self._unrecorded[0]
-                self.log.record(scope, target, version)
-                self._unrecorded.pop(0)
-        except CacheError as error:
-            self.counters.add("features", "degraded", "postgres")
-            LOG.warning("An invalidation could not be told to other processes yet: %s", error)
-        finally:
-            self._telling.clear()
-
-    def _listen(self) -> None:
-        with self._lock:
-            if self._listening or self.log is None or self.testing:
-                self._listening = True
-                return
-            self._listening = True
-            self.log.start(self.apply)
-
-    # --- waiting and background ------------------------------------------------------------------------------
-
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run what blocks, for a coroutine; in a test right here."""
-        if self.testing:
-            return work()
-        import asyncio
-
-        try:
-            future = self._threads().submit(work)
-        except RuntimeError:
-            # The interpreter is ending, or the runtime was closed meanwhile.
-            return work()
-        return await asyncio.wrap_future(future)
-
-    def in_background(self, work: Callable[[], None]) -> bool:
-        """Run work that nobody waits for, in the caller's context; False when too much is running already."""
-        if self.testing:
-            work()
-            return True
-        if not self._slots.acquire(blocking=False):
-            return False
-        context = contextvars.copy_context()
-
-        def run() -> None:
-            try:
-                context.run(work)
-            finally:
-                self._slots.release()
-
-        try:
-            # A daemon: the end of the program waits for a refresh a moment only, in `close`.
-            thread = threading.Thread(target=run, name="retention-refresh", daemon=True)
-            self._behind = [one for one in self._behind if one.is_alive()] + [thread]
-            thread.start()
-        except RuntimeError:
-            self._slots.release()
-            return False
-        return True
-
-    def behind(self, work: Callable[[], None]) -> None:
-        """Run a short piece of work that blocks and that nobody waits for: beside an event loop, else right here."""
-        import asyncio
-
-        try:
-            asyncio.get_running_loop()
-            self._threads().submit(work)
-        except RuntimeError:
-            # No loop here, or the interpreter is ending.
-            work()
-
-    def _threads(self) -> "ThreadPoolExecutor":
-        from concurrent.futures import ThreadPoolExecutor
-
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(_THREADS_FOR_COROUTINES, thread_name_prefix="retention-cache")
-            return self._pool
-
-    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """The same for a coroutine, on the running loop."""
-        import asyncio
-
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # --- life ------------------------------------------------------------------------------------------------
 
