@@ -115,7 +115,7 @@ def bench_lake(root: Path, count: int) -> None:
             bare.append(timed(lambda: lake.con.execute(_BARE_PLAN.format(rows=table.scan())).fetchall()))
             ours.append(timed(lambda: plan_lake(lake, FEATURE_STORE, policies, as_of=as_of, reads=reads)))
         compare("planning with reads joined", 1.5, ours, bare)
-        bare = [timed(lambda: lake.con.execute(_BARE_NAMES.format(rows=table.scan())).to_arrow_table()) for _ in ours]
+        bare = [timed(lambda: lake.con.sql(_BARE_NAMES.format(rows=table.scan())).to_arrow_table()) for _ in ours]
         compare("the same, against naming the rows", 1.5, ours, bare)
         young = plan_lake(lake, FEATURE_STORE, DUE_LITTLE, as_of=as_of, reads=reads)
         ours, bare = [], []
