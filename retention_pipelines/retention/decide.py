@@ -48,6 +48,11 @@ class Decision:
     ruled_by: Protection | None
     anomaly: Anomaly | None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it expired by its own end, not by a time to be kept for."""
+        return self.verdict == "expire" and self.policy is not None and self.policy.anchor == "expires_at"
+
 
 def in_order(protections: Sequence[Protection]) -> tuple[Protection, ...]:
     """Highest authority first; the order within a kind stays."""

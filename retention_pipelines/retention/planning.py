@@ -125,7 +125,12 @@ class Planner:
         return sum(plan.expired_rows for plan in plans), size
 
     def balance(self, policy: Policy, plan: Plan) -> Balance | None:
-        """Whether keeping what a policy let go by a plan would have paid; None where nothing is measured."""
+        """Whether keeping what a policy let go by a plan would have paid; None where nothing is measured.
+
+        Nor of entries whose own end is over: nobody would be served them.
+        """
+        if policy.anchor == "expires_at":
+            return None
         dataset = governed(policy.dataset)
         return balance(
             self.engine,
@@ -154,12 +159,12 @@ class Planner:
         if not found:
             raise PolicyError(f"{name} has no row {row_id!r}.", hint=f"Rows are named by {' or '.join(dataset.names)}.")
         policies, protections = self.registry.policy_set(name), self.protections(dataset, instant)
+        explained = [explain(row, dataset, policies, protections, instant) for row in found]
+        prices = Prices.of(self.lake.settings)
         return tuple(
-            replace(
-                explain(row, dataset, policies, protections, instant),
-                worth=worth(row, dataset, instant, Prices.of(self.lake.settings)),
-            )
-            for row in found
+            # Once its own end is over nobody is served it, so its reads say nothing.
+            one if one.decision.is_over else replace(one, worth=worth(row, dataset, instant, prices))
+            for row, one in zip(found, explained, strict=True)
         )
 
     def reads(self, dataset: Governed) -> pa.Table:

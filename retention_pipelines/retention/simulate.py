@@ -114,7 +114,7 @@ class Comparison:
         more = self.proposed.gone - self.current.gone
         freed = self.proposed.freed_bytes - self.current.freed_bytes
         span = f"Replaying {len(self.proposed.days)} days"
-        if not more and not freed and self.proposed.days == self.current.days:
+        if self.proposed.days == self.current.days:
             return f"{span}: no difference."
         said = f"{span}: {abs(more):,} {'more' if more >= 0 else 'fewer'} rows of {self.dataset} gone, "
         said += f"{abs(freed):,} bytes {'more' if freed >= 0 else 'less'} freed"
