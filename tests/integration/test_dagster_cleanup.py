@@ -17,10 +17,10 @@ from dagster._core.scheduler.instigation import TickData, TickStatus
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from retention_pipelines.definitions import build_definitions
-from retention_pipelines.defs.history import Purged, purge_history
 from retention_pipelines.defs.partitions import MONTHS
 from retention_pipelines.defs.pressure import storage_pressure_high
 from retention_pipelines.defs.previews import policy_edits
+from retention_pipelines.defs.purge import Purged, purge_history
 from retention_pipelines.defs.resources import LakeResource
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.retention.budgets import set_budget
