@@ -2,9 +2,12 @@
 
 import json
 
+import psycopg
 import pytest
 
 from retention_pipelines.cli.app import main
+from retention_pipelines.postgres import address
+from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 from tests.unit.warehouse.rows import rows
@@ -101,3 +104,65 @@ def test_a_policy_is_not_saved_when_the_answer_is_no(typed: Typed, monkeypatch: 
     assert code == 1
     _, out, _ = typed("policies", "show", "fs_low_quality", "--json")
     assert len(json.loads(out)) == 1
+
+
+def test_a_run_is_refused_confirmed_taken_back_and_told_by_typing(typed: Typed) -> None:
+    code, _, err = typed("run", "fs_low_quality")
+    assert (code, "max_fraction: 4 of 10 rows would go" in err) == (3, True), err
+    code, out, _ = typed("history", "feature_store", "--json")
+    (refused,) = json.loads(out)
+    sha256 = refused["plan_sha256"]
+    assert (refused["state"], refused["removed"], sha256 in err) == ("refused", 0, True)
+    assert refused["refused_because"].startswith("max_fraction: ")
+    code, _, err = typed("run", sha256[:12], "--confirm", sha256[:12])
+    assert (code, "Give all 64 characters" in err) == (2, True), err
+
+    code, out, _ = typed("hold", "feature_store", "source_data_id = 'text' and feature_hash = 'x'", "--reason", "Why.")
+    assert code == 2  # a feature is held by its fields; its hash is none of them
+    code, out, _ = typed("hold", "feature_store", "quality_score > 2", "--reason", "A trial.")
+    assert (code, out) == (0, "Hold 1 keeps feature_store where quality_score > 2.\n")
+    code, out, _ = typed("run", sha256[:12], "--confirm", sha256, "--json")
+    (ran,) = json.loads(out)
+    assert (code, ran["state"], ran["removed"], ran["kept"]) == (0, "published", 4, 0)
+    assert typed("run", sha256)[0] == 0  # a second time changes nothing
+    code, out, _ = typed("history")
+    assert (sha256[:12] in out, "published" in out) == (True, True)
+
+    code, out, _ = typed("restore", "--dataset", "feature_store", "--row", "h1")
+    assert (code, out) == (0, f"feature_store: 1 rows came back from plan {sha256[:12]}.\n")
+    code, out, _ = typed("restore", "--dataset", "feature_store", "--row", "h1")
+    assert (code, out) == (0, "Nothing to bring back: no plan in its grace removed it.\n")
+    code, out, _ = typed("restore", "--plan", sha256[:12], "--json")
+    assert (code, [one["rows"] for one in json.loads(out)]) == (0, [3])
+    code, _, err = typed("run", sha256, "--confirm", sha256)
+    assert (code, "was taken back" in err) == (2, True), err
+    assert typed("restore")[0] == 2
+    assert typed("sweep")[0] == 0
+
+    assert [one["hold_id"] for one in json.loads(typed("holds", "--json")[1])] == [1]
+    assert typed("release", "1")[1] == "Hold 1 on feature_store is released.\n"
+    assert json.loads(typed("holds", "--json")[1]) == []
+    assert len(json.loads(typed("holds", "--all", "--json")[1])) == 1
+    code, _, err = typed("release", "7")
+    assert code == 2, err
+
+
+def test_the_audit_is_verified_by_typing_and_a_change_of_it_is_seen(
+    typed: Typed, database: Server, database_settings: Settings
+) -> None:
+    typed("run", "fs_low_quality")
+    code, out, _ = typed("audit", "verify")
+    assert (code, out.startswith("The audit holds: ")) == (0, True), out
+    head = out.rpartition("head ")[2].strip()
+    assert typed("audit", "verify", "--noted", head)[0] == 0
+    code, _, err = typed("audit", "verify", "--noted", "no head")
+    assert (code, "is no head of the audit" in err) == (2, True)
+    typed("run", "fs_low_quality")
+    assert typed("audit", "verify", "--noted", head)[0] == 0
+    with psycopg.connect(address.conninfo(database.address()), autocommit=True) as con:
+        con.execute("set session_replication_role = replica")
+        con.execute("update audit set actor = 'nobody' where seq = (select max(seq) from audit)")
+    code, out, _ = typed("audit", "verify", "--json")
+    assert (code, json.loads(out)["holds"]) == (1, False)
+    code, out, _ = typed("audit", "verify")
+    assert (code, out.startswith("The audit is broken at row ")) == (1, True), out

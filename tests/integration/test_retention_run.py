@@ -325,3 +325,24 @@ def test_a_host_whose_clock_is_off_runs_nothing(retention: Runner, everyone: psy
     small = replace(retention, limits=Limits(max_fraction=0.0001))
     with pytest.raises(RunRefused, match="max_fraction"):
         small.execute(plan.sha256)
+
+
+def test_rows_of_two_tenants_that_share_a_key_are_two_rows(
+    retention: Runner, everyone: psycopg.Connection[Any]
+) -> None:
+    add_predictions(everyone, 300)
+    everyone.execute("delete from ml_inference_cache where expires_at is not null")
+    everyone.execute("update ml_inference_cache set tenant = 'a'")
+    copied = "select replace(p::text, '(a,', '(b,')::ml_inference_cache as row from ml_inference_cache as p"
+    everyone.execute(f"insert into ml_inference_cache select (row).* from ({copied}) as copies".encode())
+    everyone.execute(
+        "insert into access_counts (tenant, dataset, key, hits, last_accessed_at)"
+        " select 'b', 'ml_inference_cache', cache_key, 1, now() from ml_inference_cache where tenant = 'b'"
+    )
+    plan, outcome = execute(retention, "ic_old_unused")
+    assert outcome.removed == plan.removed_rows == 100
+    left = prediction_rows(everyone)
+    assert {tenant for tenant, _, _ in left} == {"b"}
+    assert len(left) == 100
+    restore_plan(retention, plan.sha256)
+    assert {tenant for tenant, _, _ in prediction_rows(everyone)} == {"a", "b"}
