@@ -136,6 +136,8 @@ def test_a_plan_holds_everything_it_was_sealed_with_sorted() -> None:
 
 def test_rows_are_sorted_by_partition_and_then_by_name() -> None:
     listed = [("b", "x"), ("a", "z"), ("b", "a"), ("a", "b")]
+    two = sealed(rows=table(("b", "x", "p", 1, AS_OF), ("a", "z", "p", 1, AS_OF)))
+    assert two.rows["partition"].to_pylist() == ["a", "b"]
     plan = sealed(rows=table(*((partition, name, "p", 1, AS_OF) for partition, name in listed)))
     assert list(zip(*plan.rows.select(["partition", "row_id"]).to_pydict().values(), strict=True)) == sorted(listed)
 
@@ -144,6 +146,7 @@ def test_the_seal_is_the_same_in_every_version_of_this_code() -> None:
     """Plans on record are checked against their hash: changing how it is computed makes them all invalid."""
     assert PLAN.sha256 == SEALED
     assert sealed(rows=ROWS.slice(0, 0)).sha256 == SEALED_EMPTY
+    assert sealed(partitions=(replace(PARTITIONS[0], told=-7),)).sha256 == SEALED_TOLD
 
 
 def test_neither_the_zone_of_the_instant_nor_the_chunks_of_the_rows_change_the_seal() -> None:
@@ -168,6 +171,7 @@ CHANGES: list[dict[str, Any]] = [
     {"store_version": None},
     {"partitions": PARTITIONS[1:]},
     {"partitions": (replace(PARTITIONS[0], told=7), *PARTITIONS[1:])},
+    {"partitions": (replace(PARTITIONS[0], told=8), *PARTITIONS[1:])},
     *({"partitions": (replace(PARTITIONS[0], **{name: value}), *PARTITIONS[1:])} for name, value in (
         ("partition", "e"), ("rows", 11), ("expired", 9), ("size_bytes", 99), ("fate", "rewrite"))),
     {"counts": COUNTS[1:]},
@@ -247,6 +251,7 @@ def test_the_seal_and_the_written_filter_do_not_depend_on_the_zone_of_the_machin
         time.tzset()
 
 
+SEALED_TOLD = "d30196819cf1ee0584859014773a58abf34c8f6e60d79cd4d4eb3d09b0197dfb"
 SEALED_HASTE = "92a6e0fbf44e2912731d5cc82d1acdd43cacceac146dbbb4ccb3df700811f1fe"
 SEALED = "0f728b01cfabca9b93bd7ebaa0a3915adfbd19f20d5d01b81414620dc5a484ab"
 SEALED_EMPTY = "7b9d4ec7bde2c3108a3edbddcf7350d5b40f105ea51e6216c01e02934ae6b4b1"
