@@ -139,6 +139,14 @@ def test_a_filter_becomes_one_text_with_every_literal_bound(node: Filter, writte
     assert list(values.values()) == bound
 
 
+def test_a_number_among_others_is_unknown_to_postgres_where_it_is_nan() -> None:
+    written, values = compiled(In("score", (0.5, 1.0)))
+    nan, *thresholds = values
+    listed = ", ".join(f"CAST(%({name})s AS DOUBLE PRECISION)" for name in thresholds)
+    assert written == f"{_SCORE.format(nan)} IN ({listed})"
+    assert [values[name] for name in thresholds] == [0.5, 1.0]
+
+
 @pytest.mark.parametrize(("operator", "kind"), list(itertools.product(OPERATORS, ("score", "seen"))))
 def test_every_operator_is_the_same_sign_in_postgres(operator: str, kind: str) -> None:
     value = 0.5 if kind == "score" else AT
