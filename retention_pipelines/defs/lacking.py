@@ -1,4 +1,4 @@
-"""Months that assets leave as they are, because retention has removed the raw rows they would be computed from.
+"""Months that assets leave as they are, because raw rows they would be computed from were removed or archived.
 
 What belongs here: saying so in the run. What does not: refusing, which `series` and `features` do whoever calls them.
 """
@@ -16,7 +16,7 @@ def left_alone(context: dg.AssetExecutionContext, asked: Collection[str], remove
     if not left:
         return {}
     context.log.warning(
-        f"Left as they are: {', '.join(left)}. Retention removed raw rows of them; computed again they would be "
+        f"Left as they are: {', '.join(left)}. Raw rows of them were removed or archived; computed again they would be "
         "incomplete, and so would longer windows that overlap them."
     )
     return {"left_alone_months": MetadataValue.json(left)}

@@ -24,7 +24,7 @@ from retention_pipelines.features.traits import load_traits
 from retention_pipelines.features.values import FeatureValues
 from retention_pipelines.features.zones import load_zones
 from retention_pipelines.warehouse import Commit, Lake
-from retention_pipelines.warehouse.removed import RAW, removed_months
+from retention_pipelines.warehouse.removed import RAW, how_to_bring_back, removed_months
 
 # Raise it when a formula changes: rows then say which one they were computed by.
 SCHEMA_VERSION = 1
@@ -36,7 +36,7 @@ STUDIES_AT_ONCE = 20_000
 class FeatureRun:
     """What one run did: `rows_computed` by feature type, `rows_added` after leaving out unchanged content.
 
-    `lacking` are months that were left alone because retention has removed raw rows of them.
+    `lacking` are months that were left alone because raw rows of them were removed or archived.
     """
 
     months: tuple[str, ...]
@@ -66,7 +66,7 @@ def compute_features(
 
     Running it again on unchanged data adds nothing; changed or late data adds a version with computed_at `now`.
     Months are computed and committed together up to `studies_at_once` studies; the rows do not depend on that number.
-    Months that retention has removed raw rows of keep the features they have: new ones would be of part of a study.
+    Months that raw rows were removed of, or archived, keep the features they have: new ones would be of part of a study.
     Raises FeatureError when that is all that was asked for.
     """
     unknown = sorted(set(feature_types) - set(FEATURE_TYPES))
@@ -88,9 +88,9 @@ def compute_features(
     if months and removed.keys() >= set(months):
         first = min(months)
         raise FeatureError(
-            f"Retention removed raw rows of {first}: features computed from what is left would be of part of a study. "
-            "They were left as they are.",
-            hint=f"`retention restore --plan {removed[first]}` brings the rows back while their grace lasts.",
+            f"Raw rows of {first} were removed or archived: features computed from what is left would be of part of a "
+            "study. They were left as they are.",
+            hint=how_to_bring_back(first, removed[first]),
         )
     asked = reader.months_to_compute(months)
     chosen = [month for month in asked if month not in removed]

@@ -15,7 +15,7 @@ from retention_pipelines.period import Period, TimeWindow
 from retention_pipelines.series.windows import TouchedWindow, chunks, touched_period, touched_windows
 from retention_pipelines.warehouse import Commit, Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, statement, threads_for
-from retention_pipelines.warehouse.removed import removed_months
+from retention_pipelines.warehouse.removed import how_to_bring_back, removed_months
 
 ROWS_PER_CHUNK = 8_000_000
 _TRIES = 8
@@ -61,7 +61,7 @@ def refresh(
     """Recompute the windows that overlap `months` (None: all) from the newest raw rows, as a full run would.
 
     Two updates at once: the later one sees the conflict and computes again, so no older state overwrites a newer one.
-    Windows over months that retention has removed raw rows of are left as they are: computed again they would be
+    Windows over months that raw rows were removed of, or archived, are left as they are: computed again they would be
     incomplete. Raises SeriesError when that is all that was asked for.
     """
     for _ in range(_TRIES):
@@ -128,17 +128,17 @@ def _still_whole(
     one = min(lacking)
     if not all(_computed_with(file, series.settings) for file in live):
         raise SeriesError(
-            f"{series.target} cannot be computed anew with other settings: retention removed {series.source} of "
-            f"{len(lacking)} months, such as {one} (plan {lacking[one]}).",
+            f"{series.target} cannot be computed anew with other settings: rows of {series.source} of {len(lacking)} "
+            f"months were removed or archived, such as {one} ({lacking[one]}).",
             hint="Set cell_deg and surface_limit_m back to what its rows have, or restore those months first.",
         )
     whole = {key for key in asked if key[:7] not in lacking}
     if asked and not whole:
         first = min(asked)[:7]
         raise SeriesError(
-            f"Retention removed rows of {series.source} of {first}: computed again, {series.target} would be "
+            f"Rows of {series.source} of {first} were removed or archived: computed again, {series.target} would be "
             "incomplete. It was left as it is.",
-            hint=f"`retention restore --plan {lacking[first]}` brings the rows back while their grace lasts.",
+            hint=how_to_bring_back(first, lacking[first]),
         )
     return whole
 

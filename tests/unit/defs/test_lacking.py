@@ -58,7 +58,7 @@ def test_a_month_whose_raw_rows_are_gone_is_refused_with_the_reason_and_its_rows
     if asset == SERIES:
         (event,) = [event for event in refused.all_events if event.is_step_failure]
         said = event.step_failure_data.user_failure_data
-        assert "Retention removed rows of observations of 2017-04: computed again" in said.description
+        assert "Rows of observations of 2017-04 were removed or archived: computed again" in said.description
         assert f"retention restore --plan {PLAN}" in said.metadata["what_to_do"].value
     assert rows(lake, asset) == before
     # Beside other months it is left alone, and the run says so.
@@ -103,7 +103,7 @@ def test_other_settings_are_refused_where_raw_rows_are_gone(settings: Settings, 
     remove(lake, "2017-04")
     with (
         Lake(settings.model_copy(update={"cell_deg": 0.5})) as coarser,
-        pytest.raises(SeriesError, match="with other settings: retention removed observations of 1 months"),
+        pytest.raises(SeriesError, match="with other settings: rows of observations of 1 months"),
     ):
         update_series(coarser, months=("2017-05",))
     assert rows(lake, SERIES) == before
@@ -118,3 +118,21 @@ def test_a_note_without_its_commit_means_nothing_and_commits_of_others_are_no_re
     assert removed_months(lake, "observations") == {"2017-04": PLAN}
     lake.table("observations").undo(version)
     assert removed_months(lake, "observations") == {}
+
+
+def test_months_with_rows_in_the_archive_are_left_alone_until_those_are_back(lake: Lake) -> None:
+    fill(lake, ("2017-04", "2017-05"))
+    update_series(lake)
+    before = rows(lake, SERIES)
+    some = "month = '2017-04' and record_hash < '8'"
+    assert lake.archive("observations", some, run="by hand").rows_removed > 0
+    assert removed_months(lake, "observations", "occurrences") == {"2017-04": "archive of observations"}
+    with pytest.raises(SeriesError) as refused:
+        update_series(lake, months=("2017-04",))
+    assert "`retention lake archive observations --back --where \"month = '2017-04'\"" in str(refused.value)
+    update_series(lake)
+    assert rows(lake, SERIES) == before
+    lake.unarchive("observations", "month = '2017-04'", run="by hand")
+    assert removed_months(lake, "observations") == {}
+    update_series(lake, months=("2017-04",))
+    assert rows(lake, SERIES) == before
