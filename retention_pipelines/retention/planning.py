@@ -34,25 +34,37 @@ from retention_pipelines.retention.value import Prices
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 
+_DOES: dict[Action, str] = {
+    "delete": "deletes",
+    "archive": "archives",
+    "migrate": "migrates",
+    "downsample": "downsamples",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """Rows of a dataset that have expired before and after an edit of its policies, and their share of its bytes."""
+    """Rows of a dataset that have expired before and after an edit of its policies, and their share of its bytes.
+
+    `actions` is what the policies, before or after, do with rows that expire; packing takes none away.
+    """
 
     dataset: str
     before: int
     after: int
     before_bytes: int = 0
     after_bytes: int = 0
+    actions: frozenset[Action] = frozenset({"delete"})
 
     def sentence(self) -> str:
         """What the edit does, for the person about to save it."""
         more = self.after - self.before
+        does = _DOES[next(iter(self.actions))] if len(self.actions) == 1 else "lets go"
         if not more:
-            return f"This edit deletes no row more or less of {self.dataset} ({self.after:,} have expired)."
+            return f"This edit {does} no row more or less of {self.dataset} ({self.after:,} have expired)."
         kind = "more" if more > 0 else "fewer"
         size = abs(self.after_bytes - self.before_bytes)
-        said = f"This edit deletes {abs(more):,} {kind} rows of {self.dataset} ({self.before:,} -> {self.after:,})"
+        said = f"This edit {does} {abs(more):,} {kind} rows of {self.dataset} ({self.before:,} -> {self.after:,})"
         return f"{said}, {size:,} bytes." if size else f"{said}."
 
 
@@ -112,15 +124,16 @@ class Planner:
         now, then = self.registry.policy_set(dataset.name), PolicySet.of(dataset.name, (*others, proposed))
         before, after = (self._expired(dataset, policies, instant) for policies in (now, then))
         return Effect(
-            dataset=dataset.name, before=before[0], after=after[0], before_bytes=before[1], after_bytes=after[1]
+            dataset=dataset.name,
+            before=before[0],
+            after=after[0],
+            before_bytes=before[1],
+            after_bytes=after[1],
+            actions=_removing(now) | _removing(then),
         )
 
     def _expired(self, dataset: Governed, policies: PolicySet, as_of: datetime) -> tuple[int, int]:
-        plans = [
-            self.plan_with(dataset, policies, as_of, action, None)
-            # Packing takes no row away.
-            for action in sorted({policy.action for policy in policies.policies} - {"compress"})
-        ]
+        plans = [self.plan_with(dataset, policies, as_of, action, None) for action in sorted(_removing(policies))]
         size = sum(count.size_bytes for plan in plans for count in plan.counts if count.verdict == "expire")
         return sum(plan.expired_rows for plan in plans), size
 
@@ -214,6 +227,11 @@ def planner(settings: Settings) -> Iterator[Planner]:
             yield Planner(engine=engine, lake=lake, registry=registry)
         finally:
             engine.dispose()
+
+
+def _removing(policies: PolicySet) -> frozenset[Action]:
+    """What policies do with rows that expire; packing takes no row away."""
+    return frozenset(policy.action for policy in policies.policies if policy.action != "compress")
 
 
 def _placed(

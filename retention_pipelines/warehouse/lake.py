@@ -93,10 +93,10 @@ class Lake:
 
     def tier(self, name: str) -> Table:
         """The table of a dataset, of its archive (`…_archive`) or of what migrated (`…_cold`)."""
-        if name in DATASETS:
-            return self.table(name)
-        dataset, _, tier = name.rpartition("_")
-        return self.cold_table(dataset) if tier == "cold" else self.archive_table(dataset)
+        for ending, tier in (("_archive", self.archive_table), ("_cold", self.cold_table)):
+            if name.removesuffix(ending) in DATASETS.keys() - {name}:
+                return tier(name.removesuffix(ending))
+        return self.table(name)
 
     @property
     def cold_root(self) -> str:

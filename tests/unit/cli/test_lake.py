@@ -91,6 +91,7 @@ def test_compact_vacuum_and_publish_say_what_they_did(typed: Any, settings: Sett
         (("files", "observation"), "no dataset 'observation'"),
         (("compact", "nope"), "no dataset 'nope'"),
         (("vacuum", "nope"), "no dataset 'nope'"),
+        (("vacuum", "observations_nope"), "no dataset 'observations_nope'"),
         (("undo", "observations", "99"), "no commit 99"),
         (("undo", "observations", "0"), "no commit 0"),
         (("undo", "trends", "1"), "no commit 1"),
