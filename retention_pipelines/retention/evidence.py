@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from duckdb import ColumnExpression, FunctionExpression
 from sqlalchemy import Engine, func, select
 
@@ -19,6 +21,7 @@ from retention_pipelines.retention.plan import Plan
 from retention_pipelines.retention.plan_store import PlanStore, now
 from retention_pipelines.retention.policy import PolicySet
 from retention_pipelines.retention.select_lake import table_of
+from retention_pipelines.retention.select_postgres import count_over
 from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.duck import bind
 
@@ -49,7 +52,7 @@ def measure_facts(
     before, host_now, after = now(engine), host_clock(), now(engine)
     return Facts(
         rows=plan.total_rows,
-        removed=guarded_rows(plan, policies),
+        removed=_guarded_rows(engine, plan, dataset, policies),
         earlier=tuple(rows for rows in earlier if rows)[:_RUNS],
         host_now=host_now,
         database_now=before + (after - before) / 2,
@@ -63,10 +66,18 @@ def measure_facts(
     )
 
 
-def guarded_rows(plan: Plan, policies: PolicySet) -> int:
+def _guarded_rows(engine: Engine, plan: Plan, dataset: Governed, policies: PolicySet) -> int:
     """Rows that go and could still have been read: an entry whose own expiry is past is served to nobody."""
-    own_expiry = {str(policy) for policy in policies.policies if policy.anchor == "expires_at"}
-    over = sum(count.rows for count in plan.counts if count.verdict == "expire" and count.policy in own_expiry)
+    own_expiry = [policy for policy in policies.policies if policy.anchor == "expires_at"]
+    if plan.haste is None or not own_expiry:
+        written = {str(policy) for policy in own_expiry}
+        over = sum(count.rows for count in plan.counts if count.verdict == "expire" and count.policy in written)
+    else:
+        # Its counts are of all that might go; what goes is a choice among that.
+        named = pc.is_in(plan.rows["policy_id"], pa.array([policy.policy_id for policy in own_expiry], pa.string()))
+        dropped = [one.partition for one in plan.partitions if one.fate == "drop"]
+        whole = count_over(engine, dataset, policies, plan.as_of) if dropped else {}
+        over = (pc.sum(named).as_py() or 0) + sum(whole.get(name, 0) for name in dropped)
     return max(0, plan.removed_rows - over)
 
 
@@ -96,7 +107,7 @@ def _scores(engine: Engine, lake: Lake, dataset: Governed) -> tuple[int, int]:
         counted = rows.aggregate([FunctionExpression("count", score), FunctionExpression("count_if", bad)]).fetchall()[
             0
         ]
-        return int(counted[0]), int(counted[1])
+        return int(counted[0] or 0), int(counted[1] or 0)  # without any row the sum is unknown
     score_column = METADATA.tables[dataset.table].c.quality_score
     with engine.connect() as con:
         row = con.execute(select(func.count(score_column), func.count().filter(score_column == 0))).one()

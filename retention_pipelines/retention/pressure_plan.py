@@ -32,24 +32,30 @@ from retention_pipelines.retention.policy import PolicySet
 from retention_pipelines.retention.pressure import PressureState
 from retention_pipelines.retention.relief import Candidate, Level, relieve
 from retention_pipelines.retention.select_lake import Rules, decided, folder, partition_name, table_of
+from retention_pipelines.retention.select_postgres import count_over, with_reads
 from retention_pipelines.retention.select_postgres import decided as decided_in_postgres
-from retention_pipelines.retention.select_postgres import with_reads
 from retention_pipelines.retention.value import Measured, value_per_byte
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.duck import statement
 
-# Rows looked at one by one, those that expire first: this many take some hundred megabytes.
+# Rows looked at one by one, those of the oldest anchors: this many take some hundred megabytes.
 MOST_ROWS = 500_000
 _DAYS = "retention_partitions."
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Offer:
-    """What a dataset could give, by a plan of all of it."""
+    """What a dataset could give, by a plan of all of it.
+
+    Attributes:
+        for_disk: what gives the disk something back.
+        for_budget: what makes the dataset smaller; empty where it is not over its budget.
+    """
 
     plan: Plan
     haste: Haste
-    candidates: tuple[Candidate, ...]
+    for_disk: tuple[Candidate, ...]
+    for_budget: tuple[Candidate, ...]
 
 
 def plan_relief(
@@ -65,11 +71,12 @@ def plan_relief(
     chosen: dict[str, dict[str, int]] = {name: {} for name in offers}
     for one in state.sizes:
         if one.over_bytes and one.dataset in offers:
-            _take(offers, chosen, [one.dataset], one.over_bytes)
+            _take({one.dataset: offers[one.dataset].for_budget}, chosen, one.over_bytes)
     for disk in state.disks:
-        names = [name for name in disk.datasets if name in offers]
-        taken = sum(sum(chosen[name].values()) for name in names)
-        _take(offers, chosen, names, disk.bytes_to_free - taken)
+        mine = {name: offers[name].for_disk for name in disk.datasets if name in offers}
+        freeing = {name: {one.target for one in candidates} for name, candidates in mine.items()}
+        taken = sum(size for name in mine for target, size in chosen[name].items() if target in freeing[name])
+        _take(mine, chosen, disk.bytes_to_free - taken)
     return {
         name: _restricted(offers[name].plan, replace(offers[name].haste, bytes_to_free=sum(targets.values())), targets)
         for name, targets in chosen.items()
@@ -77,14 +84,12 @@ def plan_relief(
     }
 
 
-def _take(
-    offers: Mapping[str, _Offer], chosen: dict[str, dict[str, int]], names: Sequence[str], bytes_to_free: int
-) -> None:
+def _take(candidates: Mapping[str, Sequence[Candidate]], chosen: dict[str, dict[str, int]], bytes_to_free: int) -> None:
     """Choose among what was not chosen yet until that many bytes go."""
     pool = {
         f"{name}\0{one.target}": (name, one)
-        for name in names
-        for one in offers[name].candidates
+        for name, offered in candidates.items()
+        for one in offered
         if one.target not in chosen[name]
     }
     for target in relieve((replace(one, target=key) for key, (_, one) in pool.items()), bytes_to_free).targets:
@@ -106,7 +111,7 @@ def _offers(planner: Planner, settings: Settings, state: PressureState, as_of: d
         name: _offer(planner, governed(name), now_only if name in full else early, as_of, by_row=name in over)
         for name in state.datasets
     }
-    if not any(offer.candidates for name, offer in found.items() if offer and name in full):
+    if not any((*offer.for_disk, *offer.for_budget) for name, offer in found.items() if offer and name in full):
         for name in full & set(found):
             found[name] = _offer(planner, governed(name), early, as_of, by_row=name in over)
     return {name: offer for name, offer in found.items() if offer}
@@ -120,14 +125,17 @@ def _offer(planner: Planner, dataset: Governed, haste: Haste, as_of: datetime, *
     whole = planner.plan_with(dataset, early, as_of, "delete", None)
     protections = in_order(planner.protections(dataset, as_of))
     newest = _newest(planner, dataset, whole)
+    rows: list[Candidate] = []
     if dataset.store == "lake":
-        candidates = _lake_candidates(planner, dataset, policies, early, protections, whole, newest)
+        whole_ones = _lake_candidates(planner, dataset, policies, early, protections, whole, newest)
     else:
-        candidates = _dropped(whole, newest)
-        # A DELETE in Postgres gives the disk nothing back, so only a budget asks for single rows there.
+        whole_ones = _dropped(planner, dataset, early, whole, newest)
         if by_row or dataset.store == "files":
-            candidates += _row_candidates(planner, dataset, policies, early, protections, whole, newest)
-    return _Offer(plan=whole, haste=haste, candidates=tuple(candidates))
+            dropped = {one.target for one in whole_ones}
+            rows = _row_candidates(planner, dataset, policies, early, protections, whole, newest | dropped)
+    # A DELETE in Postgres gives the disk nothing back, so only a budget asks for single rows there.
+    for_disk = (*whole_ones, *rows) if dataset.store == "files" else tuple(whole_ones)
+    return _Offer(plan=whole, haste=haste, for_disk=for_disk, for_budget=(*whole_ones, *rows) if by_row else ())
 
 
 def _restricted(whole: Plan, haste: Haste, chosen: Collection[str]) -> Plan:
@@ -231,15 +239,20 @@ def _lake_candidates(
     ]
 
 
-def _dropped(whole: Plan, newest: frozenset[str]) -> list[Candidate]:
-    """Day partitions that go whole, the oldest first."""
-    names = sorted(one.partition for one in whole.partitions if one.fate == "drop" and one.partition not in newest)
-    sizes = {one.partition: one.size_bytes for one in whole.partitions}
+def _dropped(
+    planner: Planner, dataset: Governed, early: PolicySet, whole: Plan, newest: frozenset[str]
+) -> list[Candidate]:
+    """Day partitions that go whole, the oldest first; those of which nobody is served a row are worth nothing."""
+    found = {one.partition: one for one in whole.partitions if one.fate == "drop" and one.partition not in newest}
+    over = count_over(planner.engine, dataset, early, whole.as_of) if found else {}
     return [
         Candidate(
-            target=name, size_bytes=sizes[name], value_per_byte=None, expires_in_seconds=float(place - len(names))
+            target=name,
+            size_bytes=found[name].size_bytes,
+            value_per_byte=0.0 if over.get(name) == found[name].rows else None,
+            expires_in_seconds=float(place - len(found)),
         )
-        for place, name in enumerate(names)
+        for place, name in enumerate(sorted(found))
     ]
 
 
@@ -250,10 +263,10 @@ def _row_candidates(
     early: PolicySet,
     protections: Sequence[Protection],
     whole: Plan,
-    newest: frozenset[str],
+    left_out: frozenset[str],
 ) -> list[Candidate]:
-    """Single rows outside of partitions that go whole, with what they took to compute and how often they were read."""
-    dropped, candidates = {one.target for one in _dropped(whole, newest)}, []
+    """Single rows outside of some partitions, with what they took to compute and how often they were read."""
+    candidates = []
     table = METADATA.tables[dataset.table]
     _, fields = with_reads(dataset)
     size = table.c.size_bytes if "size_bytes" in table.c else func.pg_column_size(literal_column(f"{table.name}.*"))
@@ -273,7 +286,7 @@ def _row_candidates(
             cast(extract("epoch", literal(whole.as_of) - computed), Float).label("age"),
             maintain_column_froms=True,
         )
-        .where(known["expired"])
+        .where(known["expired"], known["partition"].not_in(left_out), known["policy"].is_not(None))
         .order_by(known["anchored_at"])
         .limit(MOST_ROWS)
     )
@@ -281,8 +294,7 @@ def _row_candidates(
     with planner.engine.connect() as con:
         found = con.execute(rows).all()
     for row in found:
-        if row.partition in dropped or row.partition in newest or row.policy is None:
-            continue
+        policy = policies.policies[row.policy]
         measured = Measured(
             compute_seconds=row.compute_seconds,
             hits=int(row.hits or 0),
@@ -293,9 +305,10 @@ def _row_candidates(
             Candidate(
                 target=row.row_id,
                 size_bytes=row.size,
-                value_per_byte=value_per_byte(measured),
+                # Nobody is served an entry whose own end is over.
+                value_per_byte=0.0 if policy.anchor == "expires_at" else value_per_byte(measured),
                 reads=measured.hits,
-                expires_in_seconds=row.anchored + policies.policies[row.policy].keep_seconds - at,
+                expires_in_seconds=row.anchored + policy.keep_seconds - at,
             )
         )
     return candidates

@@ -19,7 +19,7 @@ from retention_pipelines.retention import run_lake, run_postgres
 from retention_pipelines.retention.access_log import prune
 from retention_pipelines.retention.act_postgres import Act, Step
 from retention_pipelines.retention.decide import in_order
-from retention_pipelines.retention.evidence import free_bytes, guarded_rows, is_unchanged, measure_facts, told
+from retention_pipelines.retention.evidence import free_bytes, is_unchanged, measure_facts, told
 from retention_pipelines.retention.governed import Governed, governed
 from retention_pipelines.retention.guard import Facts, Limits, refusals
 from retention_pipelines.retention.plan import Plan, hastened
@@ -145,8 +145,8 @@ class Runner:
     ) -> tuple[Outcome, ...]:
         """Let go for good of what executed plans removed, where their grace is over.
 
-        On a disk so full that writing stopped no grace is longer than the settings say for that. `early` is the whole
-        hash of a plan whose grace a person ends.
+        On a disk so full that writing stopped no grace is longer than the settings say for that, but for plans that let
+        rows go early. `early` is the whole hash of a plan whose grace a person ends.
         """
         self.settings.require_full("Sweeping")
         who, instant, swept = actor or who_am_i(), now(self.planner.engine), []
@@ -168,12 +168,15 @@ class Runner:
         return tuple(swept)
 
     def _due(self, record: PlanRecord, instant: datetime) -> bool:
-        if record.grace_until is None or record.started_at is None:
+        if record.grace_until is None:
             return False
         if record.grace_until <= instant:
             return True
+        if (record.counts.get("haste") or {}).get("forward_share"):
+            return False  # no policy had let go of all of its rows yet: that is early enough
+        published = record.grace_until - timedelta(seconds=record.measured.get("grace_seconds", 0))
         longest = timedelta(hours=self.settings.full_disk_grace_hours)
-        return record.started_at + longest <= instant and writing_stopped(self.settings, governed(record.dataset))
+        return published + longest <= instant and writing_stopped(self.settings, governed(record.dataset))
 
     def outcome(self, sha256: str) -> Outcome:
         """What became of a plan, by its record."""
@@ -239,7 +242,7 @@ class Runner:
             state="marked",
             refused_because=None,
             started_at=now(self.planner.engine),
-            done={"guarded": guarded_rows(plan, policies), "evidence": dict(told(facts.evidence))},
+            done={"guarded": facts.removed, "evidence": dict(told(facts.evidence))},
             **({"confirmed_by": who, "confirmed_at": now(self.planner.engine)} if confirm else {}),
         ):
             pass
@@ -280,7 +283,7 @@ class Runner:
             state="published",
             refused_because=None,
             grace_until=now(self.planner.engine) + timedelta(seconds=grace),
-            done={**started.measured, **removed},
+            done={**started.measured, **removed, "grace_seconds": grace},
             freed_logical_bytes=removed["logical_bytes"],
             freed_file_bytes=removed["file_bytes"],
         ):

@@ -145,6 +145,17 @@ def decided(
     ).select_from(source)
 
 
+def count_over(engine: Engine, dataset: Governed, policies: PolicySet, as_of: datetime) -> Mapping[str, int]:
+    """By partition, the entries whose own end is over by a policy that looks at it: nobody is served those any more."""
+    own_end = [place for place, one in enumerate(policies.policies) if one.anchor == "expires_at"]
+    if not own_end:
+        return {}
+    rows = decided(dataset, policies, (), as_of, "delete", None).subquery()
+    query = select(rows.c.partition, func.count().label("n_rows")).where(rows.c.expired, rows.c.policy.in_(own_end))
+    with engine.connect() as con:
+        return {row.partition: row.n_rows for row in con.execute(query.group_by(rows.c.partition))}
+
+
 def tell(con: Connection, dataset: Governed, schema: str, name: str) -> tuple[int, int]:
     """Number of a partition's rows, and a digest over which rows they are and when each was written."""
     rows = METADATA.tables[dataset.table]

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
 
-from retention_pipelines.errors import StorageFull, WritesStopped
+from retention_pipelines import disk
+from retention_pipelines.errors import RunRefused, StorageFull, WritesStopped
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.retention.budgets import budgets, set_budget
 from retention_pipelines.retention.plan import Plan, is_intact
@@ -24,14 +26,28 @@ from retention_pipelines.retention.restore import restore_plan
 from retention_pipelines.retention.run import Runner, runner
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
+from tests.fixtures.postgres import migrated_database
 from tests.fixtures.retention import add_features, add_predictions, feature_rows
 from tests.unit.warehouse.rows import observations
 
 DAY = timedelta(days=1)
 
 
+# Where the server comes from does not matter here.
+@pytest.fixture(params=["embedded", pytest.param("external", marks=pytest.mark.long)])
+def database(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with migrated_database(request) as opened:
+        yield opened
+
+
 def measured(retention: Runner, settings: Settings | None = None) -> PressureState:
     return measure_with(retention.planner.engine, retention.planner.lake, settings or retention.settings)
+
+
+def full_to(share: float) -> SimpleNamespace:
+    """What the system says of a disk that is full to a share."""
+    free = round(10**9 * (1 - share))
+    return SimpleNamespace(f_blocks=10**9, f_bfree=free, f_bavail=free, f_frsize=4096)
 
 
 def over_by(retention: Runner, dataset: str, share: float) -> PressureState:
@@ -109,10 +125,9 @@ def test_an_executed_relief_brings_the_dataset_into_its_budget_and_can_be_taken_
 def test_single_predictions_of_the_lowest_value_per_byte_go_first(
     retention: Runner, everyone: psycopg.Connection[Any]
 ) -> None:
-    add_predictions(everyone)
-    everyone.execute(
-        "update ml_inference_cache set compute_seconds = 1000 where expires_at is null and cache_key like '%7'"
-    )
+    add_predictions(everyone, 600)
+    everyone.execute("delete from ml_inference_cache where expires_at is not null")
+    everyone.execute("update ml_inference_cache set compute_seconds = 1000 where cache_key like '%7'")
     state = over_by(retention, "inference_cache", 0.2)
     plan = plan_relief(retention.planner, retention.settings, state)["inference_cache"]
     values = dict(
@@ -123,6 +138,68 @@ def test_single_predictions_of_the_lowest_value_per_byte_go_first(
     seconds = [values[name] for name in plan.rows["row_id"].to_pylist()]
     assert seconds
     assert max(seconds) < 1000
+
+
+def test_entries_whose_own_end_is_over_go_before_those_that_somebody_could_still_be_served(
+    retention: Runner, everyone: psycopg.Connection[Any]
+) -> None:
+    add_predictions(everyone, 600)
+    plan = plan_relief(retention.planner, retention.settings, over_by(retention, "inference_cache", 0.2))
+    assert plan["inference_cache"].rows.num_rows == 0
+    assert plan["inference_cache"].removed_rows > 0
+
+
+def test_a_guard_counts_what_pressure_chose_and_not_all_that_has_expired(
+    retention: Runner, everyone: psycopg.Connection[Any]
+) -> None:
+    """50 entries of one day whose own end is over stay: it is the newest day. 200 others can still be served."""
+    add_predictions(everyone, 600)
+    everyone.execute("delete from ml_inference_cache where expires_at > now()")
+    everyone.execute("delete from ml_inference_cache where expires_at < (now() at time zone 'UTC')::date - 1")
+    plan = plan_relief(retention.planner, retention.settings, over_by(retention, "inference_cache", 0.15))
+    relief = plan["inference_cache"]
+    over = sum(one.rows for one in relief.counts if one.policy == "ic_expired v1" and one.verdict == "expire")
+    assert 0 < relief.removed_rows <= over
+    retention.store.save(relief, created_by="test")
+    with pytest.raises(RunRefused, match="max_fraction"):
+        retention.execute(relief.sha256)
+
+
+def test_single_rows_go_for_a_budget_but_never_for_a_disk(
+    retention: Runner, everyone: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DELETE gives the disk nothing back, so what goes for a budget does not count for the disk, either."""
+    add_predictions(everyone, 600)
+    everyone.execute("delete from ml_inference_cache where expires_at is not null")
+    alone = over_by(retention, "inference_cache", 0.2)
+    monkeypatch.setattr(disk, "_statvfs", lambda _: full_to(0.9))
+    both = measured(retention)
+    assert both.disks[0].bytes_to_free > 0
+    assert both.sizes == alone.sizes
+    removed = [
+        plan_relief(retention.planner, retention.settings, state)["inference_cache"].removed_rows
+        for state in (alone, both)
+    ]
+    assert removed[0] == removed[1] < 150
+
+
+def test_on_a_full_disk_a_grace_ends_a_day_after_rows_went_but_not_that_of_rows_that_went_early(
+    retention: Runner, everyone: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, server_owner: Any
+) -> None:
+    retention.planner.lake.table("feature_store").append(_aged([100, 85, 20], per_month=50))
+    (first,) = [retention.planner.plan(retention.planner.registry.get("fs_low_quality"))]
+    retention.store.save(first, created_by="test")
+    retention.execute(first.sha256, confirm=first.sha256)
+    early = plan_relief(retention.planner, retention.settings, over_by(retention, "feature_store", 0.9))
+    retention.store.save(early["feature_store"], created_by="test")
+    retention.execute(early["feature_store"].sha256, confirm=early["feature_store"].sha256)
+    monkeypatch.setattr(disk, "_statvfs", lambda _: full_to(0.95))
+    # Begun two days ago, interrupted, and at its end only now.
+    server_owner("update plans set started_at = started_at - interval '2 days'")
+    assert retention.sweep() == ()
+    at_once = replace(retention, settings=retention.settings.model_copy(update={"full_disk_grace_hours": 0.0}))
+    assert [one.plan_sha256 for one in at_once.sweep()] == [first.sha256]
+    assert retention.outcome(early["feature_store"].sha256).state == "published"
 
 
 def test_a_budget_is_set_listed_removed_and_in_the_audit(retention: Runner, everyone: psycopg.Connection[Any]) -> None:
@@ -164,6 +241,7 @@ def fill(place: Path, name: str = "ballast") -> None:
 
 
 @pytest.mark.real_disk
+@pytest.mark.parametrize("migrated_server", ["embedded"], indirect=True)
 def test_a_run_on_a_full_disk_frees_space_though_it_crashed_there_and_nobody_else_writes(
     small_disk: Path, migrated_server: Server, tmp_path: Path
 ) -> None:
