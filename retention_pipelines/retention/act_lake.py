@@ -91,10 +91,13 @@ def copy_rows(lake: Lake, archive: Table, plan: Plan, rules: Rules, reads: pa.Ta
     return commit.rows_added
 
 
-def remove_rows(lake: Lake, plan: Plan, rules: Rules, reads: pa.Table | None, *, unchanged: bool) -> LakeRemoval:
+def remove_rows(
+    lake: Lake, plan: Plan, rules: Rules, reads: pa.Table | None, *, unchanged: bool, copied: int | None = None
+) -> LakeRemoval:
     """Commit the table without the plan's rows, once; `unchanged` says that nothing changed that rows are decided by.
 
-    Partitions that go whole then go by a commit of metadata, without a look at their rows.
+    Partitions that go whole then go by a commit of metadata, without a look at their rows. Of rows that were copied
+    before, as many as `copied` must go: raises CommitConflict, with nothing removed, when other ones would by now.
     """
     table, op = table_of(lake, rules.dataset), transaction(plan.sha256)
     for attempt in range(TRIES):
@@ -104,6 +107,11 @@ def remove_rows(lake: Lake, plan: Plan, rules: Rules, reads: pa.Table | None, *,
         files = table.files(version=delta.version())
         with counted_reads(lake.con, reads):
             gone = _find_gone(lake, table, files, plan, rules, unchanged=unchanged)
+            if copied is not None and gone.rows != copied:
+                raise CommitConflict(
+                    f"{copied:,} rows were copied, and {gone.rows:,} would go by now: somebody changed them meanwhile.",
+                    hint=f"Nothing was removed. `retention run {plan.sha256[:12]}` copies them anew.",
+                )
             if gone.rows > plan.removed_rows:
                 raise PlanError(
                     f"{gone.rows:,} rows match where the plan names {plan.removed_rows:,}: some are there twice now.",
@@ -123,7 +131,7 @@ def remove_rows(lake: Lake, plan: Plan, rules: Rules, reads: pa.Table | None, *,
         if commit.rows_removed - commit.rows_added != gone.rows:
             raise PlanError(
                 f"{gone.rows} rows were to go and {commit.rows_removed - commit.rows_added} went.",
-                hint=f"`retention restore {plan.sha256[:12]}` takes it back. Please report this.",
+                hint=f"`retention restore --plan {plan.sha256[:12]}` takes it back. Please report this.",
             )
         return replace(measured(table, op), unproven=gone.unproven)
     raise CommitConflict(f"{table.name}: gave up after {TRIES} tries.", hint="Run it again with fewer writers.")
@@ -351,6 +359,19 @@ def entry_of(table: Table, op: str) -> LogEntry:
         if op in entry.ids and entry.undoes is None:
             return entry
     raise PlanError(f"{table.name}: the log does not reach back to {op[:24]}.", hint="Entries are kept for 30 days.")
+
+
+def undone_rows(table: Table, plan_sha256: str) -> int:
+    """How many rows came back when a plan's commit was taken back; 0 where it never landed."""
+    op = transaction(plan_sha256)
+    if table.version() < 0 or not table.delta().transaction_version(op):
+        return 0
+    return measured(table, op).rows
+
+
+def added_rows(table: Table, op: str, *, after: int) -> int:
+    """How many rows commits of that name added after a version, those of a try that crashed then included."""
+    return sum(_added_rows(table, entry) for entry in table.log.after(after) if entry.op == op)
 
 
 def _added_rows(table: Table, entry: LogEntry) -> int:

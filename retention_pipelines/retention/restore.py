@@ -23,6 +23,7 @@ from retention_pipelines.retention.run_lock import run_lock, who_am_i
 from retention_pipelines.retention.select_lake import row_id, table_of
 from retention_pipelines.warehouse.duck import bind, statement
 from retention_pipelines.warehouse.log import LogEntry
+from retention_pipelines.warehouse.removed import forget_removal
 from retention_pipelines.warehouse.table import Table
 
 _PACKAGE = "retention_pipelines.retention"
@@ -160,16 +161,22 @@ def _lake(runner: Runner, record: PlanRecord, dataset: Governed, names: tuple[st
         return 0  # no row was ever gone
     entry = act_lake.commit_of(table, record.sha256)
     if entry is None:
-        if names is None:  # a crashed run may have got as far as the archive
-            act_lake.take_copy_back(lake, dataset, record.sha256, record.action)
-        return 0
+        if names is not None:
+            return 0
+        # A crashed run may have got as far as the archive, a crashed restore as far as the table.
+        act_lake.take_copy_back(lake, dataset, record.sha256, record.action)
+        lake.publish()
+        return act_lake.undone_rows(table, record.sha256)
     if names is None:
         if table.version() == entry.version:
             rows = act_lake.measured(table, act_lake.transaction(record.sha256)).rows
             table.undo(entry.version)
         else:
             # Rows may be there again, brought back singly or computed anew: only what is missing comes back.
-            rows = _append_gone(table, entry, record, dataset, None)
+            _append_gone(table, entry, record, dataset, None)
+            rows = act_lake.added_rows(table, _op(record, None), after=entry.version)
+            if not dataset.archived:
+                forget_removal(lake, dataset.table, transaction=act_lake.transaction(record.sha256))
         act_lake.take_copy_back(lake, dataset, record.sha256, record.action)
     else:
         rows = _append_gone(table, entry, record, dataset, names)
@@ -206,7 +213,11 @@ def _append_gone(
         gone = gone.filter(reduce(lambda one, other: one | other, conditions))
     gone.create_view("_restore_gone", replace=True)
     # The same rows asked for again are there by then, so a second time adds nothing.
-    return table.append(_CHOSEN, op=f"restore {record.sha256[:12]}").rows_added
+    return table.append(_CHOSEN, op=_op(record, names)).rows_added
+
+
+def _op(record: PlanRecord, names: tuple[str, ...] | None) -> str:
+    return f"restore {'' if names is None else 'rows of '}{record.sha256[:12]}"
 
 
 _CHOSEN = "select * exclude (restored_id) from _restore_gone"

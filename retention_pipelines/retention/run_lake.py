@@ -92,7 +92,8 @@ def _remove(runner: "Runner", act: Act, who: str) -> dict[str, Any]:
     gone_from = [one.partition for one in plan.partitions if one.fate in ("drop", "rewrite")]
     if not dataset.archived:
         note_removal(lake, dataset.table, transaction=act_lake.transaction(plan.sha256), partitions=gone_from)
-    done = act_lake.remove_rows(lake, plan, rules, reads, unchanged=act.unchanged)
+    copied = None if copy is None else archived
+    done = act_lake.remove_rows(lake, plan, rules, reads, unchanged=act.unchanged, copied=copied)
     if copy is not None and archived != done.rows:
         raise PlanError(
             f"{archived:,} rows were copied and {done.rows:,} removed.",

@@ -2,8 +2,9 @@
 
 A note per executed plan lies beside the lake, written before the plan's commit. It counts while that commit stands,
 by the id the table remembers for good: a plan that never landed, or was taken back, leaves nothing incomplete. The
-table's log tells the same, but for 30 days only. Rows that a person moved (`retention lake archive`) need no note: their
-months are those the archive holds. What does not belong here: removing (`retention`), refusing (whoever computes).
+table's log tells the same, but for 30 days only. Rows that a person moved (`retention lake archive`) need no note:
+their months are those the archive holds. What does not belong here: removing (`retention`), refusing (whoever
+computes).
 """
 
 import json
@@ -26,7 +27,13 @@ def note_removal(lake: Lake, name: str, *, transaction: str, partitions: Collect
     parts = {part for one in partitions for part in one.split("/")}
     months = sorted(part.removeprefix("month=") for part in parts if part.startswith("month="))
     content = {"transaction": transaction, "months": months}
-    _objects(lake).write(f"{name}/{transaction.replace(':', '-')}.json", json.dumps(content).encode())
+    _objects(lake).write(_note(name, transaction), json.dumps(content).encode())
+
+
+def forget_removal(lake: Lake, name: str, *, transaction: str) -> None:
+    """Take the note back: every row that the commit with this id took out is there again."""
+    if name in RAW:
+        _objects(lake).delete(_note(name, transaction))
 
 
 def removed_months(lake: Lake, *names: str) -> Mapping[str, str]:
@@ -52,6 +59,10 @@ def how_to_bring_back(month: str, by: str) -> str:
         name = by.removeprefix(_ARCHIVE)
         return f"`retention lake archive {name} --back --where \"month = '{month}'\" --run NAME` brings the rows back."
     return f"`retention restore --plan {by}` brings the rows back while their grace lasts."
+
+
+def _note(name: str, transaction: str) -> str:
+    return f"{name}/{transaction.replace(':', '-')}.json"
 
 
 def _objects(lake: Lake) -> Objects:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from retention_pipelines.errors import PolicyError, RunRefused
+from retention_pipelines.errors import CommitConflict, PolicyError, RunRefused
 from retention_pipelines.retention.defaults import read_policies
 from retention_pipelines.retention.governed import GOVERNED
 from retention_pipelines.retention.policy import Policy
@@ -17,7 +17,9 @@ from retention_pipelines.retention.restore import restore_plan
 from retention_pipelines.retention.run import Outcome, Runner, runner
 from retention_pipelines.series.aggregate import update_series
 from retention_pipelines.settings import Settings
+from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.layout import is_packed
+from retention_pipelines.warehouse.removed import removed_months
 from tests.fixtures.retention import add_features, feature_rows
 from tests.unit.warehouse.rows import rows
 
@@ -298,3 +300,74 @@ def test_the_archive_is_governed_like_what_it_holds(retention: Runner) -> None:
     assert len(held(retention, archive)) == len(held_before) - outcome.removed
     restore_plan(retention, plan.sha256)
     assert held(retention, archive) == held_before
+
+
+def test_raw_that_came_back_beside_newer_rows_is_computed_from_again(retention: Runner) -> None:
+    """Every row is there again, so nothing says that its months lack any; before, they were left alone for good."""
+    lake = retention.planner.lake
+    raw = lake.table("observations")
+    raw.append(rows("observations", 600, **RAW))
+    plan, outcome = execute(retention, policy(DOWNSAMPLE))
+    assert sorted(removed_months(lake, "observations")) == ["2020-01", "2020-02"]
+    raw.append(rows("observations", 20, **RAW | {"record_hash": "'new-' || i", "month": "'2020-01'"}))
+    assert restore_plan(retention, plan.sha256).rows == outcome.removed
+    assert lake.con.execute(f"select count(*) from {raw.scan()}").fetchall() == [(620,)]
+    assert removed_months(lake, "observations") == {}
+    update_series(lake, months=["2020-01"])
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_restore_that_was_cut_off_shows_and_counts_what_came_back(
+    retention: Runner, monkeypatch: pytest.MonkeyPatch, newer: bool
+) -> None:
+    lake = retention.planner.lake
+    add_features(retention, 900)
+    before = len(feature_rows(retention))
+    plan, outcome = act(retention, "delete")
+    if newer:  # then rows come back by a commit of their own, not by taking one back
+        lake.table("feature_store").append(rows("feature_store", 1, feature_hash="'new'", computed_at="now()"))
+
+    def die(_: object) -> None:
+        raise RunRefused("cut off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(lake), "publish", die)
+        with pytest.raises(RunRefused, match="cut off"):
+            restore_plan(retention, plan.sha256)
+    assert restore_plan(retention, plan.sha256).rows == outcome.removed
+    lake.create_views()
+    assert lake.con.execute("select count(*) from feature_store").fetchall() == [(before + newer,)]
+    with retention.planner.engine.connect() as con:
+        told = con.scalars(text("select details ->> 'rows' from audit where action = 'retention.restored'")).all()
+    assert told == [str(outcome.removed)]
+
+
+def test_rows_that_went_after_they_were_copied_are_no_migrated_rows(cold: Runner) -> None:
+    """Somebody takes a delivery back between copy and removal: nothing goes, and the next call is one clean run."""
+    add_features(cold, 900)
+    lake, before = cold.planner.lake, feature_rows(cold)
+    late = lake.table("feature_store").append(
+        rows(
+            "feature_store",
+            40,
+            feature_hash="'late-' || i",
+            feature_type="'temporal'",
+            month="'2026-03'",
+            computed_at="now() - to_days(400)",
+        )
+    )
+    registry = cold.planner.registry
+    plan = cold.plan(registry.set(registry.proposed("fs_low_quality", {"action": "migrate"}), created_by="ana"))
+
+    def take_back(name: str) -> None:
+        if name == "archived":
+            with Lake(cold.settings) as other:
+                other.table("feature_store").undo(late.version)
+
+    with pytest.raises(CommitConflict, match="Nothing was removed"):
+        replace(cold, step=take_back).execute(plan.sha256, confirm=plan.sha256)
+    assert feature_rows(cold) == before
+    outcome = cold.execute(plan.sha256)
+    there = held(cold, lake.cold_table("feature_store"))
+    assert outcome.removed == outcome.archived == len(there) == plan.removed_rows - 40
+    assert feature_rows(cold) | there == before
