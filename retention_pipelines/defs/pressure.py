@@ -40,7 +40,7 @@ def storage_pressure(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator
     outcomes, errors = {}, {}
     with failing_visibly(), runner(settings) as opened:
         state = measure_with(opened.planner.engine, opened.planner.lake, settings)
-        if state.is_acting:
+        if state.is_acting or state.is_waiting:
             opened.sweep(actor=who)
             state = measure_with(opened.planner.engine, opened.planner.lake, settings)
         for dataset, plan in plan_relief(opened.planner, settings, state).items() if state.is_acting else ():
@@ -86,7 +86,8 @@ relief_job = dg.define_asset_job(
     job=relief_job,
     minimum_interval_seconds=60,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Asks for relief when a disk is fuller than its high mark, or a dataset larger than its budget.",
+    description="Asks for relief when a disk is fuller than its high mark, also where only a grace has to end, or a "
+    "dataset larger than its budget.",
 )
 def storage_pressure_high(context: dg.SensorEvaluationContext, lake: Lakes) -> dg.RunRequest | dg.SkipReason:
     """The run key is what is short and the hour: what did not help is tried again in an hour, a worse state at once."""
@@ -98,7 +99,7 @@ def storage_pressure_high(context: dg.SensorEvaluationContext, lake: Lakes) -> d
         state = measure(lake.settings)
     except RetentionError as error:
         return dg.SkipReason(f"Storage cannot be measured: {error.message}")
-    if not state.is_acting:
+    if not state.is_acting and not state.is_waiting:
         return dg.SkipReason(state.reason)
     if context.instance.get_runs_count(RunsFilter(job_name=relief_job.name, statuses=UNFINISHED)):
         return dg.SkipReason(f"Relief is on its way. {state.reason}")

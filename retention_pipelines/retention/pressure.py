@@ -85,6 +85,11 @@ class PressureState:
         """Whether any dataset has to give something back."""
         return bool(self.datasets)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a disk is short and bytes of it come back at the end of a grace, which may be over."""
+        return any(disk.awaited_bytes and disk.level in (Level.HIGH, Level.FULL) for disk in self.disks)
+
 
 def measure(settings: Settings) -> PressureState:
     """Measure disks and datasets; nothing is changed."""

@@ -310,7 +310,7 @@ def _replay(
         con.execute("create or replace temp table _sim_decided as select * from _sim_decided_now where expired")
         removed, freed = con.execute(statement(_PACKAGE, "simulated_freed")).fetchall()[0]
         con.execute(statement(_PACKAGE, "simulated_gone"))
-        rows = con.execute("select count(*) from _sim_rows where not gone").fetchall()[0][0]
+        rows = con.execute("select count(*) from _sim_now").fetchall()[0][0]
         unmeasured += unknown
         returned_at_all += returned
         happened.append(

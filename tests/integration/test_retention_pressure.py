@@ -10,10 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import dagster as dg
 import psycopg
 import pytest
 
 from retention_pipelines import disk
+from retention_pipelines.defs.pressure import storage_pressure_high
+from retention_pipelines.defs.resources import LakeResource
 from retention_pipelines.errors import RunRefused, StorageFull, WritesStopped
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.retention.budgets import budgets, set_budget
@@ -310,6 +313,23 @@ def test_the_reserve_is_not_taken_from_a_disk_that_is_short_and_given_up_only_fo
     assert give_up_reserve(settings) == 0
     assert ensure_reserve(settings.model_copy(update={"reserve_mb": 23})) == ()
     assert (small_disk / ".reserve").stat().st_size == 4_000_000
+
+
+def test_dagster_sweeps_a_full_disk_though_nothing_else_has_to_go(
+    retention: Runner, monkeypatch: pytest.MonkeyPatch, server_owner: Any
+) -> None:
+    add_features(retention, 300)
+    plan = retention.planner.plan(retention.planner.registry.get("fs_low_quality"))
+    retention.store.save(plan, created_by="test")
+    retention.execute(plan.sha256, confirm=plan.sha256)
+    monkeypatch.setattr(disk, "_statvfs", lambda _: full_to(0.95))
+    server_owner("update plans set freed_file_bytes = 10 ^ 15")
+    assert not measured(retention).is_acting
+    with dg.DagsterInstance.ephemeral() as instance:
+        asked = storage_pressure_high(
+            dg.build_sensor_context(instance=instance, resources={"lake": LakeResource(retention.settings)})
+        )
+    assert isinstance(asked, dg.RunRequest)
 
 
 def test_a_person_ends_the_grace_of_a_plan_by_its_whole_hash(retention: Runner) -> None:
