@@ -9,26 +9,21 @@ does not belong here: whole partitions (`act_partitions.py`), guards, states, th
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, TypeVar
 
 import numpy as np
 import psycopg
-from psycopg.types.multirange import Multirange
-from psycopg.types.range import Range
 from sqlalchemy import (
     CTE,
     BigInteger,
     ColumnElement,
     Connection,
-    DateTime,
     Engine,
     Float,
     Row,
     Select,
-    Table,
     Text,
     bindparam,
     cast,
@@ -45,43 +40,34 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, OID, insert
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.types import UserDefinedType
 
 from retention_pipelines.errors import PlanError
-from retention_pipelines.postgres.partitions import DAY_COLUMNS
-from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVEYARD, METADATA, PLAN_ROWS, PLAN_STEPS
-from retention_pipelines.retention.decide import Protection
-from retention_pipelines.retention.governed import Governed
+from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVEYARD, PLAN_ROWS, PLAN_STEPS
+from retention_pipelines.retention.due_postgres import (
+    Act,
+    Due,
+    Tid,
+    Xid,
+    relation_of,
+    still_expired,
+    tuple_id,
+    version_of,
+    within,
+)
 from retention_pipelines.retention.plan import Plan
-from retention_pipelines.retention.policy import PolicySet
-from retention_pipelines.retention.select_postgres import decided
 
 # A batch has as many rows as go in this time: whoever writes one of them waits no longer than that.
-_BATCH_SECONDS = 0.05
+_BATCH_SECONDS = 0.04
 _FEWEST, _MOST = 500, 10_000
 _LOCK_TIMEOUT_MS = 100
 # What a batch waits for somebody's row before it steps around it: meanwhile others wait for its own.
 _ROW_TIMEOUT_MS = 20
 _LOCK_TRIES = 100
 _PASSES = 4
-# Rows that are decided about in one query; it locks nothing.
-_DECIDED = 50_000
+_PATIENCE = text("select set_config('lock_timeout', :wait, :local), set_config('synchronous_commit', :commit, :local)")
+_TIDS: ColumnElement[Any] = bindparam("tids", type_=ARRAY(Text))
 T = TypeVar("T")
 Step = Callable[[str], None]
-
-
-class _Tid(UserDefinedType[str]):
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "tid"
-
-
-class _Xid(UserDefinedType[str]):
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "xid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,41 +104,6 @@ class PostgresRemoval:
     relation_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Act:
-    """Everything a removal decides with: the plan, its frozen policies, and what protects rows now.
-
-    `unchanged`: nothing changed since the plan that its rows are decided by.
-    """
-
-    plan: Plan
-    dataset: Governed
-    policies: PolicySet
-    protections: tuple[Protection, ...]
-    unchanged: bool = False
-
-    @property
-    def table(self) -> Table:
-        """The table that rows go from."""
-        return METADATA.tables[self.dataset.table]
-
-    def decided(self) -> Select[Any]:
-        """The decision on every row, now, at the plan's instant."""
-        plan = self.plan
-        return decided(self.dataset, self.policies, self.protections, plan.as_of, plan.action, plan.only)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Due:
-    """A row of the plan that may go now: its place in the plan, and where the version lies that was decided about."""
-
-    position: int
-    tid: str
-    version: str
-    relation: int
-    partition: str
-
-
 class Progress:
     """Which rows of a plan are still there, by the batches on record."""
 
@@ -175,23 +126,23 @@ class Progress:
         self._starts = [0, *(np.flatnonzero(np.diff(names)) + 1).tolist(), len(names)]
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """Places of pending rows to decide about together, each time of one partition."""
+        """Places of pending rows to decide about together: those of one partition."""
         for start, end in itertools.pairwise(self._starts):
             places = start + np.flatnonzero(self.pending[start:end])
-            for first in range(0, len(places), _DECIDED):
-                yield places[first : first + _DECIDED]
+            if len(places):
+                yield places
 
-    def batches(self, found: Sequence[Due]) -> Iterator[Sequence[Due]]:
+    def batches(self, due: Due) -> Iterator[Due]:
         """As many of these rows at a time as go in a moment."""
         first = 0
-        while first < len(found):
+        while first < len(due):
             last = first + self.size
-            yield found[first:last]
+            yield due.part(first, last)
             first = last
 
     def done(self, positions: Sequence[int]) -> None:
         """Note a batch."""
-        self.pending[positions] = False
+        self.pending[np.asarray(positions, dtype=np.int64)] = False
         self.step += 1
 
     def held_for(self, seconds: float) -> None:
@@ -213,83 +164,40 @@ def delete_rows(
     `removed` is told of the rows of a batch, inside its transaction.
     """
     progress = Progress(engine, act.plan)
-    removal = _Removal(act=act, bury=bury, removed=removed)
-    with engine.connect() as con:
+    # A batch that nobody is told of is one statement, and holds its rows for as long as the server works on it.
+    alone = engine if removed is not None else engine.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as reader, alone.connect() as writer:
+        # A crash of the server may undo the last batches, rows and record together; what is said to be done at the
+        # end of the run is on the disk, and they are before it.
+        writer.execute(_PATIENCE, {"wait": f"{_ROW_TIMEOUT_MS}ms", "commit": "off", "local": False})
+        writer.commit()
+        removal = _Removal(engine=engine, act=act, bury=bury, removed=removed)
         for number in range(_PASSES):
             progress.held = False
             for places in progress.chunks():
-                for batch in progress.batches(still_expired(con, act, places)):
-                    progress.done(removal.carry_out(con, progress, batch))
-                    step("deleting")
+                for due in still_expired(reader, act, places):
+                    for batch in progress.batches(due):
+                        progress.done(removal.carry_out(writer, progress, batch))
+                        step("deleting")
             if not progress.held:
                 break
             time.sleep(0.05 * number)  # what somebody holds may be free soon
     _note_rest(engine, act, np.flatnonzero(progress.pending))
 
 
-def still_expired(con: Connection, act: Act, places: np.ndarray) -> Sequence[Due]:
-    """Decide about rows of the plan again: place, and the version of each that may go."""
-    rows, names = act.table, act.dataset.identity
-    chosen = act.plan.rows.take(places)
-    keys = [json.loads(row_id) for row_id in chosen["row_id"].to_pylist()]
-    values: dict[str, Any] = {"positions": places.tolist(), "anchors": chosen["anchored_at"].to_pylist()}
-    for place, name in enumerate(names):
-        values[f"key_{name}"] = [str(key[place]) for key in keys]
-    # Rows are named in arrays: only of those does the planner know how many there are.
-    given = func.unnest(
-        bindparam("positions", type_=ARRAY(BigInteger)),
-        bindparam("anchors", type_=ARRAY(DateTime(timezone=True))),
-        *(bindparam(f"key_{name}", type_=ARRAY(Text)) for name in names),
-    ).table_valued(
-        column("position", BigInteger),
-        column("anchored_at", DateTime(timezone=True)),
-        *(column(f"key_{name}", Text) for name in names),
-    )
-    given = given.render_derived(name="given")
-    same = (rows.c[name] == cast(given.c[f"key_{name}"], rows.c[name].type) for name in names)
-    within = _within(act, chosen["partition"][0].as_py())
-    at: ColumnElement[str] = cast(_tuple_id(rows), Text).label("tid")
-    relation: ColumnElement[int] = cast(_relation(rows), BigInteger).label("relation")
-    where = select(given.c.position, given.c.anchored_at, at, relation).where(*same, *within)
-    with con.begin():
-        # Where the rows are, and what is decided about those and no others, are of one instant.
-        con.execute(text("set transaction isolation level repeatable read"))
-        found = {(row.relation, row.tid): row for row in con.execute(where, values)}
-        decided_now: list[Row[Any]] = []
-        for one in {number for number, _ in found}:
-            tids = [tid for number, tid in found if number == one]
-            decision = act.decided().where(
-                *within, _relation(rows) == cast(one, OID), _tuple_id(rows) == func.any(cast(tids, ARRAY(_Tid)))
-            )
-            columns = decision.selected_columns
-            version: ColumnElement[str] = cast(_version(rows), Text).label("version")
-            wanted: list[ColumnElement[Any]] = [at, version, relation, columns["partition"], columns["anchored_at"]]
-            decided_now += con.execute(
-                decision.where(columns["expired"]).with_only_columns(*wanted, maintain_column_froms=True)
-            ).all()
-    planned = ((found[row.relation, row.tid], row) for row in decided_now)
-    return [
-        Due(position=plan.position, tid=row.tid, version=row.version, relation=row.relation, partition=row.partition)
-        for plan, row in planned
-        if plan.anchored_at == row.anchored_at
-    ]
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Removal:
     """Removes rows that were decided about, in the versions that were."""
 
+    engine: Engine
     act: Act
     bury: bool
     removed: Callable[[Connection, Sequence[Removed]], None] | None
 
-    def carry_out(self, con: Connection, progress: Progress, batch: Sequence[Due]) -> list[int]:
+    def carry_out(self, con: Connection, progress: Progress, batch: Due) -> Sequence[int]:
         """Remove a batch; returns the places of the rows that went. Those that somebody holds stay."""
         try:
             with con.begin():
-                # A crash of the server may undo the last batches, rows and record together; what is said to be done
-                # at the end of the run is on the disk, and they are before it.
-                _wait_at_most(con, _ROW_TIMEOUT_MS, safe=False)
                 started = time.perf_counter()
                 places = self._remove(con, progress.step, batch)
             progress.held_for(time.perf_counter() - started)
@@ -300,52 +208,66 @@ class _Removal:
         # Locking rows before they go writes each of them twice, so that is for batches in which somebody holds one.
         progress.held = True
 
-        def around(con: Connection) -> list[int]:
+        def around(con: Connection) -> Sequence[int]:
             rows = self.act.table
-            unheld = self._where(select(cast(_tuple_id(rows), Text)).select_from(rows), batch)
-            free = set(con.scalars(unheld.with_for_update(skip_locked=True)))
-            return self._remove(con, progress.step, [row for row in batch if row.tid in free])
+            unheld = self._where(select(cast(tuple_id(rows), Text)).select_from(rows), batch)
+            free = set(con.scalars(unheld.with_for_update(skip_locked=True), _values(batch)))
+            return self._remove(con, progress.step, batch.chosen([tid in free for tid in batch.tids.tolist()]))
 
-        return without_waiting(con, around)
+        with self.engine.connect() as other:
+            return without_waiting(other, around)
 
-    def _where(self, statement: Any, batch: Sequence[Due]) -> Any:
+    def _where(self, statement: Any, batch: Due) -> Any:
         """Only rows of the batch, in the very versions that were decided about."""
         rows = self.act.table
         return statement.where(
-            *_within(self.act, batch[0].partition),
-            # Every partition has rows in the same places.
-            _relation(rows) == cast(batch[0].relation, OID),
-            _tuple_id(rows) == func.any(cast([row.tid for row in batch], ARRAY(_Tid))),
-            _version(rows) == func.any(cast(sorted({row.version for row in batch}), ARRAY(_Xid))),
+            *within(self.act, batch.partition),
+            relation_of(rows) == cast(batch.relation, OID),
+            tuple_id(rows) == func.any(cast(_TIDS, ARRAY(Tid()))),
+            version_of(rows) == func.any(cast(bindparam("versions", type_=ARRAY(Text)), ARRAY(Xid()))),
         )
 
-    def _remove(self, con: Connection, number: int, batch: Sequence[Due]) -> list[int]:
-        if not batch:
+    def _remove(self, con: Connection, number: int, batch: Due) -> Sequence[int]:
+        if not len(batch):
             return []
+        values = {**_values(batch), "positions": batch.positions.tolist(), "step": number}
+        found = con.execute(self._statement(batch), values).all()
+        if self.removed is None:
+            return [] if found[0].positions is None else list(found[0].positions)
+        if found:
+            self.removed(con, list(_removed(self.act, found)))
+        return [row.position for row in found]
+
+    def _statement(self, batch: Due) -> Select[Any]:
+        """One statement that removes rows, buries them, and notes which went."""
         rows, plan = self.act.table, self.act.plan
-        positions = {row.tid: row.position for row in batch}
-        gone = self._where(delete(rows), batch).returning(*self._told())
-        found = con.execute(self._buried(gone.cte("removed"), batch) if self.bury else gone).all()
-        if not found:
-            return []
-        places = sorted(positions[row.tid] for row in found)
-        con.execute(
-            insert(PLAN_STEPS).values(
-                plan_sha256=plan.sha256,
-                step=number,
-                positions=_ranges(places),
-                n_rows=len(places),
-                size_bytes=sum(row.size_bytes for row in found),
-            )
+        gone = self._where(delete(rows), batch).returning(*self._told()).cte("removed")
+        given = func.unnest(_TIDS, bindparam("positions", type_=ARRAY(BigInteger))).table_valued(
+            column("tid", Text), column("position", BigInteger)
         )
-        if self.removed is not None:
-            self.removed(con, list(_removed(self.act, positions, found)))
-        return places
+        given = given.render_derived(name="given")
+        placed = select(given.c.position, *gone.c).join_from(gone, given, gone.c.tid == given.c.tid).cte("placed")
+        place = placed.c.position
+        noted = insert(PLAN_STEPS).from_select(
+            ["plan_sha256", "step", "positions", "n_rows", "size_bytes"],
+            select(
+                literal(plan.sha256),
+                bindparam("step", type_=BigInteger),
+                func.range_agg(func.int8range(place, place + 1)),
+                func.count(),
+                func.sum(placed.c.size_bytes),
+            )
+            .select_from(placed)
+            .having(func.count() > 0),
+        )
+        told = select(func.array_agg(place).label("positions")) if self.removed is None else select(*placed.c)
+        told = told.add_cte(noted.cte("noted"))
+        return told.add_cte(self._buried(placed)) if self.bury else told
 
     def _told(self) -> Iterator[ColumnElement[Any]]:
         """What a deleted row leaves: which it was, what a tombstone needs, and with `bury` all of it."""
         rows, known = self.act.table, self.act.table.c
-        yield cast(_tuple_id(rows), Text).label("tid")
+        yield cast(tuple_id(rows), Text).label("tid")
         whole_row = func.pg_column_size(literal_column(f"{rows.name}.*"))
         yield (known.size_bytes if "size_bytes" in known else whole_row).label("size_bytes")
         if self.bury or self.removed is not None:
@@ -363,47 +285,28 @@ class _Removal:
             yield cast(func.json_build_array(*names), Text).label("row_id")
             yield func.to_jsonb(literal_column(rows.name)).label("row")
 
-    def _buried(self, removed: CTE, batch: Sequence[Due]) -> Select[Any]:
-        given = func.unnest(
-            cast([row.tid for row in batch], ARRAY(Text)), cast([row.position for row in batch], ARRAY(BigInteger))
-        ).table_valued(column("tid", Text), column("position", BigInteger))
-        given = given.render_derived(name="given")
+    def _buried(self, placed: CTE) -> CTE:
         copied = select(
             literal(self.act.plan.sha256),
-            given.c.position,
-            removed.c.tenant,
+            placed.c.position,
+            placed.c.tenant,
             literal(self.act.table.name),
-            removed.c.row_id,
-            removed.c.row,
-        ).join_from(removed, given, removed.c.tid == given.c.tid)
-        buried = (
-            insert(GRAVEYARD)
-            .from_select(["plan_sha256", "position", "tenant", "relation", "row_id", "row"], copied)
-            .returning(GRAVEYARD.c.position)
-            .cte("buried")
+            placed.c.row_id,
+            placed.c.row,
         )
-        told = [removed.c[name] for name in ("tid", "size_bytes", "tenant")]
-        if self.removed is not None:
-            told += [removed.c.age_seconds, removed.c.compute_seconds]
-        return select(*told).add_cte(buried)
+        columns = ["plan_sha256", "position", "tenant", "relation", "row_id", "row"]
+        return insert(GRAVEYARD).from_select(columns, copied).cte("buried")
 
 
-def _ranges(places: Sequence[int]) -> Multirange[int]:
-    ranges: list[Range[int]] = []
-    start = last = places[0]
-    for place in places[1:]:
-        if place != last + 1:
-            ranges.append(Range(start, last + 1))
-            start = place
-        last = place
-    return Multirange([*ranges, Range(start, last + 1)])
+def _values(batch: Due) -> dict[str, Any]:
+    return {"tids": batch.tids.tolist(), "versions": sorted(set(batch.versions.tolist()))}
 
 
-def _removed(act: Act, positions: Mapping[str, int], rows: Sequence[Row[Any]]) -> Iterator[Removed]:
-    chosen = act.plan.rows.take([positions[row.tid] for row in rows]).to_pydict()
+def _removed(act: Act, rows: Sequence[Row[Any]]) -> Iterator[Removed]:
+    chosen = act.plan.rows.take([row.position for row in rows]).to_pydict()
     for place, row in enumerate(rows):
         yield Removed(
-            position=positions[row.tid],
+            position=row.position,
             tenant=row.tenant,
             row_id=chosen["row_id"][place],
             policy_id=chosen["policy_id"][place],
@@ -442,13 +345,14 @@ def _note_rest(engine: Engine, act: Act, places: np.ndarray) -> None:
 def _left(act: Act, place: int, there: bool) -> dict[str, Any]:
     (row,) = act.plan.rows.slice(place, 1).to_pylist()
     policy, version = row["policy_id"], row["policy_version"]
+    why = "brought forward or expired" if act.plan.haste and act.plan.haste.forward_share else "expired"
     return {
         "plan_sha256": act.plan.sha256,
         "position": place,
         "target_kind": "row",
         "target": row["row_id"],
         "verdict": "expire",
-        "reason": f"expired under {policy} v{version}" if policy else "erased by order",
+        "reason": f"{why} under {policy} v{version}" if policy else "erased by order",
         "policy_id": policy,
         "policy_version": version,
         "anchored_at": row["anchored_at"],
@@ -484,39 +388,12 @@ def measured(engine: Engine, plan: Plan) -> PostgresRemoval:
     )
 
 
-def _within(act: Act, partition: str) -> list[ColumnElement[bool]]:
-    """The day of a partition, so that only that one is looked into; nothing is known of the default one."""
-    column_name, last = DAY_COLUMNS.get(act.dataset.table), partition.rpartition("_")[2]
-    if column_name is None or not last.isdecimal():
-        return []
-    return [act.table.c[column_name] == date.fromisoformat(last)]
-
-
-def _tuple_id(rows: Table) -> ColumnElement[Any]:
-    return literal_column(f"{rows.name}.ctid")
-
-
-def _relation(rows: Table) -> ColumnElement[Any]:
-    return literal_column(f"{rows.name}.tableoid")
-
-
-def _version(rows: Table) -> ColumnElement[Any]:
-    return literal_column(f"{rows.name}.xmin")
-
-
-def _wait_at_most(con: Connection, milliseconds: int, *, safe: bool = True) -> None:
-    con.execute(
-        text("select set_config('lock_timeout', :wait, true), set_config('synchronous_commit', :commit, true)"),
-        {"wait": f"{milliseconds}ms", "commit": "on" if safe else "off"},
-    )
-
-
 def without_waiting(con: Connection, work: Callable[[Connection], T]) -> T:
     """Do work in a transaction that waits for no lock longer than people notice; again when it would have to."""
     for number in range(_LOCK_TRIES):
         try:
             with con.begin():
-                _wait_at_most(con, _LOCK_TIMEOUT_MS)
+                con.execute(_PATIENCE, {"wait": f"{_LOCK_TIMEOUT_MS}ms", "commit": "on", "local": True})
                 return work(con)
         except OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
