@@ -3,7 +3,6 @@
 Thin: each command opens the registry, calls one method and prints.
 """
 
-import getpass
 import json
 import sys
 from collections.abc import Iterator
@@ -16,22 +15,23 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from retention_pipelines.cli.simulate import progress_bar
+from retention_pipelines.cli.simulate import policies_of, progress_bar
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
-from retention_pipelines.retention.defaults import read_policies
 from retention_pipelines.retention.filter.text import text
 from retention_pipelines.retention.governed import GOVERNED, governed
 from retention_pipelines.retention.lint import lint
-from retention_pipelines.retention.planning import planner
+from retention_pipelines.retention.planning import Planner, planner
 from retention_pipelines.retention.policy import Policy, PolicySet, describe
 from retention_pipelines.retention.registry import PolicyRegistry, differences
+from retention_pipelines.retention.run_lock import who_am_i
 from retention_pipelines.retention.simulate import simulate
 from retention_pipelines.settings import Settings, load_settings
 
 Identity = Annotated[str, typer.Argument(help="Policy, for example fs_low_quality.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+_REPLAY_HELP = "Days of recorded reads to replay under the edit; 0: none."
 
 
 @contextmanager
@@ -106,9 +106,7 @@ def set_policy(
     grace_days: Annotated[int | None, typer.Option(help="Days in which what went can be brought back.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why this number, a sentence.")] = None,
     enabled: Annotated[bool | None, typer.Option("--on/--off", help="Switch it on or off.")] = None,
-    replay_days: Annotated[
-        int, typer.Option(help="Days of recorded reads to replay under the edit; 0: none.", min=0, max=3650)
-    ] = 30,
+    replay_days: Annotated[int, typer.Option(help=_REPLAY_HELP, min=0, max=3650)] = 30,
     yes: Annotated[bool, typer.Option("--yes", help="Save without asking.")] = False,
 ) -> None:
     """Change a policy: show the difference and what it would delete, ask, then save the next version."""
@@ -134,24 +132,30 @@ def set_policy(
         for one in differences(before, after):
             sys.stdout.write(f"{one.field}: {one.before} -> {one.after}\n")
         sys.stdout.write(f"{effect.sentence()}\n")
-        if replay_days:
-            others = planning.registry.current(after.dataset)
-            edited = (*(one for one in others if one.policy_id != after.policy_id), after)
-            with progress_bar() as told:
-                for found in simulate(planning, edited, days=replay_days, progress=told):
-                    sys.stdout.write(f"{found.sentence()}\n")
+        _replay(planning, after, replay_days)
         if not yes and not typer.confirm("Save it?"):
             raise typer.Exit(1)
-        saved = planning.registry.set(after, created_by=getpass.getuser(), expected_version=before.version)
+        saved = planning.registry.set(after, created_by=who_am_i(), expected_version=before.version)
     sys.stdout.write(f"Saved {saved}.\n")
+
+
+def _replay(planning: Planner, edited: Policy, days: int) -> None:
+    """Say what an edit of one policy would have done over the recorded reads."""
+    if not days:
+        return
+    others = (one for one in planning.registry.current(edited.dataset) if one.policy_id != edited.policy_id)
+    with progress_bar() as told:
+        for found in simulate(planning, (*others, edited), days=days, progress=told):
+            sys.stdout.write(f"{found.sentence()}\n")
 
 
 def load_policies(
     file: Annotated[Path, typer.Argument(help="YAML as in the packaged policies.yaml.", exists=True, dir_okay=False)],
+    replay_days: Annotated[int, typer.Option(help=_REPLAY_HELP, min=0, max=3650)] = 30,
     yes: Annotated[bool, typer.Option("--yes", help="Save without asking.")] = False,
 ) -> None:
     """Save the policies of a file: new ones, and new versions of those that differ; the effect of each is shown."""
-    wanted = read_policies(file.read_text(encoding="utf-8"))
+    wanted = policies_of(file)
     settings = load_settings()
     settings.require_full("Changing policies")
     saved = 0
@@ -162,10 +166,11 @@ def load_policies(
             if before is not None and not differences(before, one):
                 continue
             sys.stdout.write(f"{describe(one)}\n{planning.effect(one).sentence()}\n")
+            _replay(planning, one, replay_days)
             if not yes and not typer.confirm("Save it?"):
                 continue
-            version = before.version if before else None
-            result = planning.registry.set(one, created_by=getpass.getuser(), expected_version=version)
+            version = before.version if before else 0
+            result = planning.registry.set(one, created_by=who_am_i(), expected_version=version)
             sys.stdout.write(f"Saved {result}.\n")
             saved += 1
     if not saved:

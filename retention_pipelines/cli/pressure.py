@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -37,7 +38,7 @@ def pressure(as_json: AsJson = False) -> None:
             for made in plans.values():
                 opened.store.save(made, created_by=who_am_i())
         waiting = [
-            (record.sha256, record.freed_file_bytes or 0, record.grace_until)
+            (record.sha256, record.freed_file_bytes, record.grace_until)
             for record in opened.store.open()
             if record.state == "published" and record.grace_until is not None
         ]
@@ -54,7 +55,8 @@ def pressure(as_json: AsJson = False) -> None:
         return
     sys.stdout.write(f"{state.reason}\n")
     for sha256, size, until in waiting:
-        sys.stdout.write(f"In grace until {until:%Y-%m-%dT%H:%M:%SZ}: {size:,} bytes of plan {sha256}.\n")
+        told = "bytes nobody measured" if size is None else f"{size:,} bytes"
+        sys.stdout.write(f"In grace until {until:%Y-%m-%dT%H:%M:%SZ}: {told} of plan {sha256}.\n")
     for name in state.datasets:
         if name not in plans:
             sys.stdout.write(f"{name}: nothing may or need go.\n")
@@ -105,7 +107,7 @@ def _bytes(written: str) -> int:
         raise PolicyError(f"{written!r} is no size.", hint="For example 500MB, 20GB, 1000000 or none.")
     number, unit = found.groups()
     unit = unit.upper()
-    return round(float(number) * _UNITS[unit if unit in _UNITS else unit + "B"])
+    return round(Decimal(number) * _UNITS[unit if unit in _UNITS else unit + "B"])
 
 
 def _plain(state: PressureState) -> dict[str, Any]:

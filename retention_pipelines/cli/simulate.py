@@ -19,6 +19,7 @@ from rich.table import Table
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.retention.defaults import read_policies
 from retention_pipelines.retention.planning import planner
+from retention_pipelines.retention.policy import Policy
 from retention_pipelines.retention.simulate import Comparison
 from retention_pipelines.retention.simulate import Progress as Told
 from retention_pipelines.retention.simulate import simulate as replay
@@ -37,10 +38,7 @@ def simulate(
 
     The file's policies replace all policies of each dataset it names; others are left out.
     """
-    try:
-        policies = read_policies(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{file} cannot be read: {error}.", hint="Give a YAML file of policies.") from None
+    policies = policies_of(file)
     with planner(load_settings()) as planning, progress_bar() as told:
         found = replay(planning, policies, days=days, progress=told)
     if as_json:
@@ -48,6 +46,14 @@ def simulate(
         return
     for one in found:
         _tell(one, by_day=by_day)
+
+
+def policies_of(file: Path) -> tuple[Policy, ...]:
+    """The policies of a file; raises PolicyError for one that cannot be read."""
+    try:
+        return read_policies(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"{file} cannot be read: {error}.", hint="Give a YAML file of policies.") from None
 
 
 @contextmanager

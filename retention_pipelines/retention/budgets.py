@@ -16,6 +16,9 @@ from retention_pipelines.postgres.tables import DATASET_BUDGETS
 from retention_pipelines.retention.governed import governed
 from retention_pipelines.retention.plan_store import driver
 
+# An exabyte: more is a typing error, and Postgres must hold it.
+MOST_BYTES = 10**18
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
@@ -42,8 +45,11 @@ def limits_of(engine: Engine) -> Mapping[str, int]:
 def set_budget(engine: Engine, dataset: str, budget_bytes: int | None, *, actor: str) -> None:
     """Set a dataset's limit, or with None remove it; the audit says so."""
     name = governed(dataset).name
-    if budget_bytes is not None and budget_bytes < 1:
-        raise PolicyError(f"A budget of {budget_bytes} bytes is none.", hint="Give at least one byte, or remove it.")
+    if budget_bytes is not None and not 1 <= budget_bytes <= MOST_BYTES:
+        raise PolicyError(
+            f"A budget of {budget_bytes} bytes is none.",
+            hint=f"Give at least one byte and at most {MOST_BYTES:,}, or remove it.",
+        )
     values = {"budget_bytes": budget_bytes, "set_by": actor, "set_at": func.now()}
     with engine.begin() as con:
         if budget_bytes is None:

@@ -59,6 +59,15 @@ class Policy:
                 f"{self.policy_id}: keeping for 0 seconds lets every row go at once.",
                 hint="Only a policy anchored at expires_at may keep for 0 seconds.",
             )
+        if not isinstance(self.enabled, bool):
+            raise PolicyError(f"{self.policy_id}: enabled is {self.enabled!r}.", hint="Give true or false.")
+        if not isinstance(self.priority, int) or isinstance(self.priority, bool) or abs(self.priority) >= 2**31:
+            raise PolicyError(f"{self.policy_id}: priority is {self.priority!r}.", hint="Give a whole number, as 250.")
+        for name in ("policy_id", "reason"):
+            if not isinstance(getattr(self, name), str) or "\0" in getattr(self, name):
+                raise PolicyError(f"{self.policy_id!r}: {name} is {getattr(self, name)!r}.", hint="Give a text.")
+        if not self.policy_id.strip():
+            raise PolicyError("A policy has no id.", hint="Give each its own, as fs_low_quality.")
         if not self.reason.strip():
             raise PolicyError(f"{self.policy_id}: no reason is given.", hint="Say in a sentence why this number.")
 

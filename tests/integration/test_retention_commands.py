@@ -1,6 +1,7 @@
 """`retention policies`, `plan` and `explain`, typed as a person would."""
 
 import json
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -88,6 +89,9 @@ MISTAKES = [
     ("policies set fs_low_quality --keep-days 0 --yes", "lets every row go at once"),
     ("policies diff fs_low_quality 9", "has no version 9"),
     ("policies list features", "'features' is not governed"),
+    ("policies set fs_low_quality --priority 99999999999 --yes", "priority is 99999999999"),
+    ("budgets set feature_store 99999999999TB", "bytes is none"),
+    ("budgets set feature_store many", "'many' is no size"),
 ]
 
 
@@ -96,6 +100,24 @@ def test_a_mistake_is_a_sentence_with_what_to_do_and_exit_code_2(typed: Typed) -
         code, _, err = typed(*written.split())
         assert (code, said in err) == (2, True), err
         assert len(err.splitlines()) >= 2
+
+
+def test_policies_of_a_file_are_replayed_before_they_are_saved_and_one_that_is_no_text_is_a_mistake(
+    typed: Typed, tmp_path: Path
+) -> None:
+    file = tmp_path / "policies.yaml"
+    for content, said in ((b"\xff\xfe", "cannot be read"), (b"[]", "not a map")):
+        file.write_bytes(content)
+        code, _, err = typed("policies", "load", str(file), "--yes")
+        assert (code, said in err) == (2, True), err
+    file.write_text(
+        "feature_store:\n- {id: mine, priority: 500, match: quality_score > 0.95, keep_days: 30, reason: A trial.}\n"
+    )
+    code, out, _ = typed("policies", "load", str(file), "--replay-days", "3", "--yes")
+    assert code == 0
+    assert "This edit deletes" in out
+    assert "Replaying 3 days" in out
+    assert "Saved mine v1." in out
 
 
 def test_a_policy_is_not_saved_when_the_answer_is_no(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
