@@ -8,7 +8,7 @@ graveyard is not emptied before. Under `_archived` beside the lake, or under `_m
 import hashlib
 import io
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ class Cold:
             name = f"{self._folder()}/rows-{place:05d}-{digest.hex()[:12]}.parquet"
             written.append(name)
             if name not in known:
-                self.put(name, content, row_id=None, rows=rows.num_rows, raw_bytes=rows.nbytes)
+                self.put(name, [content], row_id=None, rows=rows.num_rows, raw_bytes=rows.nbytes)
                 if not _read(self.objects.read(name) or b"").equals(rows):
                     raise PlanError(f"{name} does not hold the rows it was made of.", hint="Nothing more was removed.")
             step("archiving")
@@ -96,11 +96,20 @@ class Cold:
                 self._drop(name)
         return sum(one.n_rows for one in self.files() if one.row_id is None)
 
-    def put(self, name: str, content: bytes, *, row_id: str | None, rows: int, raw_bytes: int) -> None:
+    def put(self, name: str, pieces: Iterable[bytes], *, row_id: str | None, rows: int, raw_bytes: int) -> None:
         """Write a file, read it back, and list it."""
-        digest = hashlib.sha256(content).digest()
-        self.objects.write(name, content)
-        if hashlib.sha256(self.objects.read(name) or b"").digest() != digest:
+        told, size = hashlib.sha256(), 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for piece in pieces:
+                told.update(piece)
+                size += len(piece)
+                yield piece
+
+        self.objects.write_pieces(name, counted())
+        digest = told.digest()
+        if _digest(self.objects, name) != digest:
             raise PlanError(f"{name} is not what was written to {self.root}.", hint="Look after that store first.")
         with self.engine.begin() as con:
             con.execute(
@@ -113,7 +122,7 @@ class Cold:
                     relation=self.dataset.table,
                     row_id=row_id,
                     n_rows=rows,
-                    size_bytes=len(content),
+                    size_bytes=size,
                     raw_bytes=raw_bytes,
                     content_sha256=digest,
                 )
@@ -158,14 +167,30 @@ class Cold:
         """The content of a file. Raises PlanError unless it is what was written."""
         content = self.objects.read(file.name)
         if content is None or hashlib.sha256(content).digest() != file.content_sha256:
-            raise PlanError(f"{self.root}/{file.name} is gone or damaged.", hint="Restore it from a backup.")
+            raise self._damaged(file)
         return content
+
+    def pieces(self, file: ColdFile) -> Iterator[bytes]:
+        """The content of a file, a piece at a time. Raises PlanError, at its end, unless it is what was written."""
+        told = hashlib.sha256()
+        try:
+            for piece in self.objects.pieces(file.name):
+                told.update(piece)
+                yield piece
+        except FileNotFoundError:
+            raise self._damaged(file) from None
+        if told.digest() != file.content_sha256:
+            raise self._damaged(file)
+
+    def _damaged(self, file: ColdFile) -> PlanError:
+        return PlanError(f"{self.root}/{file.name} is gone or damaged.", hint="Restore it from a backup.")
 
     def require(self, rows: int) -> None:
         """Raise PlanError unless the archive holds so many rows of the plan, each file as it was written."""
         held = 0
         for file in self.files():
-            self.read(file)
+            if _digest(self.objects, file.name) != file.content_sha256:
+                raise self._damaged(file)
             held += file.n_rows if file.row_id is None else 0
         if held != rows:
             raise PlanError(
@@ -267,6 +292,17 @@ def _table(dataset: Governed, rows: Sequence[Sequence[Any]]) -> pa.Table:
     return pa.table(
         [pa.array(column, type=one.type) for column, one in zip(columns, schema, strict=True)], schema=schema
     )
+
+
+def _digest(objects: Objects, name: str) -> bytes | None:
+    """SHA-256 of an object; None where there is none."""
+    told = hashlib.sha256()
+    try:
+        for piece in objects.pieces(name):
+            told.update(piece)
+    except FileNotFoundError:
+        return None
+    return told.digest()
 
 
 def _parquet(rows: pa.Table) -> bytes:

@@ -159,6 +159,15 @@ def let_go(engine: Engine, plan_sha256: str, step: Callable[[str], None]) -> int
     return freed
 
 
+def is_empty(engine: Engine, plan_sha256: str) -> bool:
+    """Whether nothing of a plan lies here any more."""
+    buried = select(BURIED_PARTITIONS.c.buried_as).where(BURIED_PARTITIONS.c.plan_sha256 == plan_sha256)
+    with engine.connect() as con:
+        if con.scalar(select(GRAVEYARD.c.position).where(GRAVEYARD.c.plan_sha256 == plan_sha256).limit(1)) is not None:
+            return False
+        return not any(_is_there(driver(con), name) for name in con.scalars(buried).all())
+
+
 def ids_of(engine: Engine, plan_sha256: str, dataset: Governed, names: Collection[str]) -> list[str]:
     """Rows of a plan in the graveyard that have one of these names: a plan's own, or the value of a naming column."""
     wanted = [GRAVEYARD.c.row_id.in_(names), *(GRAVEYARD.c.row[column].astext.in_(names) for column in dataset.names)]

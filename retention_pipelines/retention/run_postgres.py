@@ -58,8 +58,7 @@ def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any
     if files:
         act_training.bury_files(engine, runner.settings, plan.sha256, step)
     done = act_postgres.measured(engine, plan)
-    if cold is not None:
-        _copy(runner, cold, step, who, rows=done.rows)
+    damaged = _copy(runner, cold, step, who, rows=done.rows) if cold is not None else 0
     return {
         "removed": done.rows,
         "kept": done.kept,
@@ -69,8 +68,16 @@ def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any
         "logical_bytes": done.logical_bytes,
         # A DELETE frees nothing until vacuum, and then only inside the relation.
         "file_bytes": None if files else done.relation_bytes,
-        "said": None if files or done.rows == 0 or done.relation_bytes == done.logical_bytes else _AFTER_VACUUM,
+        "said": _said(done, files=files, damaged=damaged),
     }
+
+
+def _said(done: act_postgres.PostgresRemoval, *, files: bool, damaged: int) -> str | None:
+    if damaged:
+        return (
+            f"{damaged:,} of the training sets were damaged: nobody could use them, and only their rows are archived."
+        )
+    return None if files or done.rows == 0 or done.relation_bytes == done.logical_bytes else _AFTER_VACUUM
 
 
 def _require_rollups(engine: Engine, act: Act) -> None:
@@ -90,10 +97,12 @@ def _cold(runner: "Runner", dataset: Governed, action: str, plan_sha256: str) ->
     return open_cold(runner.planner.engine, runner.planner.lake, runner.settings, dataset, action, plan_sha256)
 
 
-def _copy(runner: "Runner", cold: Cold, step: Callable[[str], None], who: str, *, rows: int) -> None:
-    """Copy what lies in the graveyard to the archive; the graveyard stays as it is until the grace is over."""
-    if cold.dataset.store == "files":
-        act_training.copy_files(cold, runner.settings, step)
+def _copy(runner: "Runner", cold: Cold, step: Callable[[str], None], who: str, *, rows: int) -> int:
+    """Copy what lies in the graveyard to the archive, and say how many sets are damaged.
+
+    The graveyard stays as it is until the grace is over.
+    """
+    damaged = act_training.copy_files(cold, runner.settings, step) if cold.dataset.store == "files" else 0
     cold.copy_rows(step)
     cold.require(rows)
     with runner.store.change(
@@ -106,13 +115,14 @@ def _copy(runner: "Runner", cold: Cold, step: Callable[[str], None], who: str, *
     ):
         pass
     step("archived")
+    return damaged
 
 
 def _compress(runner: "Runner", act: Act, step: Callable[[str], None]) -> dict[str, Any]:
     done = act_training.compress_files(runner.planner.engine, runner.settings, act, step)
     return {
         "removed": 0,
-        "kept": 0,
+        "kept": done.damaged + done.busy,
         "missing": 0,
         "archived": 0,
         "rewritten": done.sets,
@@ -121,7 +131,9 @@ def _compress(runner: "Runner", act: Act, step: Callable[[str], None]) -> dict[s
         "bytes_before": done.before,
         "bytes_after": done.after,
         "said": f"{done.sets:,} training sets take {done.after:,} bytes instead of {done.before:,};"
-        f" {done.plain:,} stay plain, because they would not become smaller.",
+        f" {done.plain:,} stay plain, because they would not become smaller."
+        + (f" {done.damaged:,} are damaged and stay as they are." if done.damaged else "")
+        + (f" {done.busy:,} are for the next run: somebody was writing." if done.busy else ""),
     }
 
 
@@ -166,7 +178,8 @@ def let_go(runner: "Runner", record: PlanRecord) -> int | None:
     """Empty the graveyard of a plan; returns the bytes of training files that were freed, None without any."""
     if record.action == "compress":
         return None
-    if record.action in COPIED:
+    # Of a plan that has nothing there any more, because an erasure took it, nothing needs to be in the archive either.
+    if record.action in COPIED and not graveyard.is_empty(runner.planner.engine, record.sha256):
         _cold(runner, governed(record.dataset), record.action, record.sha256).require(record.measured["archived"])
     graveyard.let_go(runner.planner.engine, record.sha256, runner.step)
     if governed(record.dataset).store == "files":

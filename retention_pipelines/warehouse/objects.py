@@ -6,12 +6,16 @@ Parquet files, which DuckDB reads and writes, and the Delta log's commits, which
 
 import os
 import uuid
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Protocol
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import S3Store
+
+# As much of a large object is in memory while it is read.
+_PIECE_BYTES = 4 * 2**20
 
 
 class Objects(Protocol):
@@ -22,6 +26,12 @@ class Objects(Protocol):
 
     def write(self, name: str, content: bytes) -> None:
         """Create or replace an object; it is durable when this returns."""
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Content, a piece at a time. Raises FileNotFoundError at the first one where there is no such object."""
+
+    def write_pieces(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Create or replace an object of any size, as `write` does; none is left when the pieces end in an error."""
 
     def delete(self, name: str) -> None:
         """Remove an object; no error where there is none."""
@@ -52,17 +62,27 @@ class FolderObjects:
 
     def write(self, name: str, content: bytes) -> None:
         """Create or replace an object; it is durable when this returns."""
+        self.write_pieces(name, (content,))
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Content, a piece at a time. Raises FileNotFoundError at the first one where there is no such object."""
+        with open(f"{self._root}/{name}", "rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+
+    def write_pieces(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Create or replace an object of any size, as `write` does; none is left when the pieces end in an error."""
         path = f"{self._root}/{name}"
         folder = os.path.dirname(path)
         os.makedirs(folder, exist_ok=True)
         draft = f"{path}.{uuid.uuid4().hex}.tmp"
         try:
             with open(draft, "wb") as file:
-                file.write(content)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(draft, path)
-        except OSError:
+        except BaseException:
             if os.path.exists(draft):
                 os.unlink(draft)
             raise
@@ -118,6 +138,15 @@ class StoreObjects:
     def write(self, name: str, content: bytes) -> None:
         """Create or replace an object; it is durable when this returns."""
         obstore.put(self._store, self._key(name), content)
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Content, a piece at a time. Raises FileNotFoundError at the first one where there is no such object."""
+        for piece in obstore.get(self._store, self._key(name)).stream(min_chunk_size=_PIECE_BYTES):
+            yield bytes(piece)
+
+    def write_pieces(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Create or replace an object of any size, as `write` does; none is left when the pieces end in an error."""
+        obstore.put(self._store, self._key(name), iter(pieces))
 
     def create(self, name: str, content: bytes) -> str | None:
         """Create an object unless it exists; its entity tag, or None where it exists."""

@@ -7,17 +7,16 @@ make up a set (`manifest.py`).
 
 import fcntl
 import hashlib
-import io
 import mmap
 import os
 import re
 import secrets
 import stat as modes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from retention_pipelines.errors import CorruptEntry
 
@@ -31,6 +30,8 @@ _BLOCK_BYTES = 256 * 1024
 _BLOCKS = 4096
 _DIGEST_BYTES = 16
 _SAMPLED = 4
+# As much of a file is in memory while it is copied.
+_PIECE_BYTES = 4 * 1024 * 1024
 
 
 class FileGone(CorruptEntry):
@@ -152,7 +153,7 @@ class Folder:
         try:
             fd = self._open(file)
         except FileGone:
-            self._unpacked(file).close()
+            self._compare_packed(file)
             return
         try:
             self._read_in_full(fd, file, Inode.of(os.fstat(fd)))
@@ -163,19 +164,37 @@ class Folder:
         """The plain content of a compressed file, in memory; all of it was compared."""
         from retention_pipelines.cache.training.packed import read_packed
 
-        try:
-            fd = open_to_read(self.root / f"{file.name}{PACKED}")
-        except FileNotFoundError:
-            raise FileGone(f"{file.name} is not there.") from None
-        except OSError as error:
-            raise CorruptEntry(f"{file.name} cannot be opened: {error.strerror}.") from error
-        with os.fdopen(fd, "rb") as content:
+        with self._open_packed(file) as content:
             plain = read_packed(content, file.size)
         starts = range(0, file.size, file.block_bytes)
         if b"".join(_digest(plain[start : start + file.block_bytes]) for start in starts) != file.blocks:
             plain.close()
             raise CorruptEntry(f"The compressed {file.name} does not hold what was written.")
         return plain
+
+    def _open_packed(self, file: StoredFile) -> IO[bytes]:
+        try:
+            return os.fdopen(open_to_read(self.root / f"{file.name}{PACKED}"), "rb")
+        except FileNotFoundError:
+            raise FileGone(f"{file.name} is not there.") from None
+        except OSError as error:
+            raise CorruptEntry(f"{file.name} cannot be opened: {error.strerror}.") from error
+
+    def _compare_packed(self, file: StoredFile) -> None:
+        """Read a compressed file in full, a piece at a time, and compare all of it. Raises CorruptEntry."""
+        from retention_pipelines.cache.training.packed import plain_pieces
+
+        found, rest = [], bytearray()
+        with self._open_packed(file) as content:
+            for piece in plain_pieces(content, file.size):
+                rest += piece
+                while len(rest) >= file.block_bytes:
+                    found.append(_digest(bytes(rest[: file.block_bytes])))
+                    del rest[: file.block_bytes]
+        if rest:
+            found.append(_digest(bytes(rest)))
+        if b"".join(found) != file.blocks:
+            raise CorruptEntry(f"The compressed {file.name} does not hold what was written.")
 
     # -- compressing ----------------------------------------------------------------------------------------------
 
@@ -184,13 +203,13 @@ class Folder:
 
         The plain one stays where compressing is not worth it. The caller keeps writers out.
         """
-        from retention_pipelines.cache.training.packed import choose, write_packed
+        from retention_pipelines.cache.training.packed import choose, packed_pieces
 
         target = self.root / f"{file.name}{PACKED}"
         try:
             fd = self._open(file)
         except FileGone:
-            return target.stat().st_size if target.is_file() else 0
+            return self.stored_bytes(file)
         temporary = self.root / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
         try:
             self._read_in_full(fd, file, Inode.of(os.fstat(fd)))
@@ -198,51 +217,71 @@ class Folder:
             if way is None:
                 return file.size
             with new_file(temporary) as packed:
-                write_packed(fd, file.size, way, packed)
+                packed.writelines(packed_pieces(fd, file.size, way))
                 packed.flush()
                 os.fsync(packed.fileno())
             os.replace(temporary, target)
             sync_folder(self.root)
-            self._unpacked(file).close()
+            self._compare_packed(file)
             os.unlink(self.root / file.name)
             sync_folder(self.root)
-            return target.stat().st_size
+            return self.stored_bytes(file)
         finally:
             os.close(fd)
             with suppress(FileNotFoundError):
                 temporary.unlink()
 
+    def stored_bytes(self, file: StoredFile) -> int:
+        """The bytes a file takes, in whichever form it is; 0 where it is not there."""
+        for name in (file.name, f"{file.name}{PACKED}"):
+            with suppress(FileNotFoundError):
+                return (self.root / name).stat().st_size
+        return 0
+
     def expand(self, file: StoredFile) -> None:
         """Put the plain file back in place of a compressed one; nothing is done where it is there."""
+        from retention_pipelines.cache.training.packed import plain_pieces
+
         if (self.root / file.name).exists():
             return
-        write_whole(self.root / file.name, self._unpacked(file))
+        self._compare_packed(file)
+        with self._open_packed(file) as content:
+            write_pieces(self.root / file.name, plain_pieces(content, file.size))
         with suppress(FileNotFoundError):
             os.unlink(self.root / f"{file.name}{PACKED}")
         sync_folder(self.root)
 
-    def packed(self, file: StoredFile) -> bytes:
-        """A file in its compressed form, whichever it is in; all of it was compared."""
-        from retention_pipelines.cache.training.packed import PLAIN, choose, write_packed
-
+    def packed(self, file: StoredFile) -> Iterator[bytes]:
+        """A file in its compressed form, a piece at a time, whichever it is in; all of it is compared first."""
         self.verify(file)
+        return self._packed_pieces(file)
+
+    def _packed_pieces(self, file: StoredFile) -> Iterator[bytes]:
+        from retention_pipelines.cache.training.packed import PLAIN, choose, packed_pieces
+
         try:
             fd = self._open(file)
         except FileGone:
-            return (self.root / f"{file.name}{PACKED}").read_bytes()
-        packed = io.BytesIO()
+            with self._open_packed(file) as content:
+                while piece := content.read(_PIECE_BYTES):
+                    yield piece
+            return
         try:
-            write_packed(fd, file.size, choose(fd, file.size) or PLAIN, packed)
+            yield from packed_pieces(fd, file.size, choose(fd, file.size) or PLAIN)
         finally:
             os.close(fd)
-        return packed.getvalue()
 
-    def take_in(self, name: str, content: bytes) -> None:
-        """Put a file back in its compressed form; whoever reads it compares it with what its set says."""
-        if not _NAME.fullmatch(name.removesuffix(PACKED)):
-            raise CorruptEntry(f"{name!r} is no file of a training set.")
-        if not (self.root / name.removesuffix(PACKED)).exists():
-            write_whole(self.root / name, content)
+    def take_in(self, file: StoredFile, pieces: Iterable[bytes]) -> None:
+        """Put a file back in its compressed form, unless it is there as it should be. Raises CorruptEntry."""
+        with suppress(CorruptEntry):
+            self.verify(file)
+            return
+        if not _NAME.fullmatch(file.name):
+            raise CorruptEntry(f"{file.name!r} is no file of a training set.")
+        write_pieces(self.root / f"{file.name}{PACKED}", pieces)
+        self._compare_packed(file)
+        with suppress(FileNotFoundError):
+            os.unlink(self.root / file.name)  # a damaged one, which would be read first
 
     def _open(self, file: StoredFile) -> int:
         if not _NAME.fullmatch(file.name) or name_of(file.size, file.blocks) != file.name.partition(".")[0]:
@@ -378,13 +417,18 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[b
         os.close(fd)
 
 
-def write_whole(path: Path, *parts: Any) -> None:
+def write_whole(path: Path, *parts: bytes) -> None:
     """Put a small file in place of another one: readers see the old or the new one, whole."""
+    write_pieces(path, parts)
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """Put a file of any size in place of another one; nothing happens to that one if the pieces end in an error."""
     make_folder(path.parent)
     temporary = path.parent / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
     try:
         with new_file(temporary) as file:
-            file.writelines(parts)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -49,21 +49,20 @@ def choose(fd: int, size: int) -> Way | None:
     return min((way for way in WAYS if sizes[way] <= 1.02 * smallest), key=lambda way: (way.level, way.width))
 
 
-def write_packed(source: int, size: int, way: Way, target: IO[bytes]) -> None:
-    """Write the compressed form of an open file."""
+def packed_pieces(source: int, size: int, way: Way) -> Iterator[bytes]:
+    """The compressed form of an open file, a piece at a time."""
     head = json.dumps({"size": size, "level": way.level, "width": way.width, "chunk": _CHUNK}).encode()
-    target.write(_MAGIC + len(head).to_bytes(8, "big") + head)
+    yield _MAGIC + len(head).to_bytes(8, "big") + head
     for start in range(0, size, _CHUNK):
         packed = _pack(os.pread(source, _CHUNK, start), way)
-        target.write(len(packed).to_bytes(8, "big"))
-        target.write(packed)
+        yield len(packed).to_bytes(8, "big") + packed
 
 
 def read_packed(content: IO[bytes], size: int) -> mmap.mmap:
     """The plain bytes of a compressed file, in memory of this process. Raises CorruptEntry."""
     plain = mmap.mmap(-1, max(size, 1))
     try:
-        for piece in _pieces(content, size):
+        for piece in plain_pieces(content, size):
             plain.write(piece)
         if plain.tell() != size:
             raise CorruptEntry("A compressed file of a training set is cut off.")
@@ -74,7 +73,8 @@ def read_packed(content: IO[bytes], size: int) -> mmap.mmap:
     return plain
 
 
-def _pieces(content: IO[bytes], size: int) -> Iterator[bytes]:
+def plain_pieces(content: IO[bytes], size: int) -> Iterator[bytes]:
+    """The plain bytes of a compressed file, a piece at a time. Raises CorruptEntry."""
     import pyarrow as pa
 
     start = content.read(len(_MAGIC) + 8)
@@ -121,4 +121,4 @@ def _together(content: bytes, width: int) -> bytes:
     return numbers.T.tobytes() + content[whole:]
 
 
-__all__ = ["PLAIN", "WAYS", "Way", "choose", "read_packed", "write_packed"]
+__all__ = ["PLAIN", "WAYS", "Way", "choose", "packed_pieces", "plain_pieces", "read_packed"]
