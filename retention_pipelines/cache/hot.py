@@ -26,7 +26,8 @@ from retention_pipelines.cache.entry import LARGEST_PAYLOAD_BYTES, Kind, NewEntr
 from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.secret import load_secret
 from retention_pipelines.cache.statements import HOT_TABLES
-from retention_pipelines.errors import CacheError
+from retention_pipelines.disk import require_space
+from retention_pipelines.errors import CacheError, WritesStopped
 from retention_pipelines.postgres.bounded import BoundedConnection, Step
 from retention_pipelines.postgres.seal import Seal, header
 from retention_pipelines.settings import Settings
@@ -165,10 +166,11 @@ class HotTier:
         """Store entries, those of a kind in one transaction per batch; returns how many are stored when it returns.
 
         Of two for one key the newer counts. An entry the database refuses for its columns is left out and counted, and
-        so is one that is too large.
+        so is one that is too large. Nothing is stored on a disk so full that writing stopped.
         """
         if self.read_only or not entries:
             return 0
+        self._require_space()
         newest: dict[tuple[Kind, str], NewEntry] = {}
         for entry in entries:
             if len(entry.payload.data) > LARGEST_PAYLOAD_BYTES:
@@ -184,6 +186,17 @@ class HotTier:
             for start in range(0, len(mine), BATCH):
                 stored += self._put(kind, mine[start : start + BATCH], ends)
         return stored
+
+    def _require_space(self) -> None:
+        """Raise Unavailable where the disk of the embedded server is too full; that of another is not ours to see."""
+        if self.settings.database_url is not None:
+            return
+        try:
+            require_space(self.settings.state_dir, self.settings.disk_stop_share)
+        except WritesStopped as error:
+            raise Unavailable("disk full", error.message, hint=error.hint, lasting=True) from error
+        except OSError as error:
+            LOG.debug("The disk of %s cannot be measured: %s", self.settings.state_dir, error)
 
     def _put(self, kind: Kind, batch: list[NewEntry], ends: float) -> int:
         try:

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from retention_pipelines import disk
 from retention_pipelines.cache.connections import Place, Unavailable
 from retention_pipelines.cache.entry import NewEntry, Payload
 from retention_pipelines.cache.events import Counters
@@ -255,6 +257,25 @@ def test_a_full_disk_costs_the_writes_and_not_the_reads(near: HotTier, database:
         con.execute("drop trigger full_disk on ml_feature_store")
     soon(lambda: near.get("features", "c") is not None)
     writer.close()
+
+
+def test_nothing_is_stored_where_writing_stopped_and_nobody_waits_or_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No server is even started: the disk of the embedded one is too full to write to."""
+    full = SimpleNamespace(f_blocks=10**9, f_bfree=10**7, f_bavail=10**7, f_frsize=4096)
+    monkeypatch.setattr(disk, "_statvfs", lambda _: full)
+    tier = HotTier(load_settings({}, state_dir=tmp_path), counters=Counters())
+    writer = WriteBehind(tier, flush_seconds=0.05)
+    with pytest.raises(Unavailable, match="Writing stops") as raised:
+        tier.put_many([entry("a")])
+    assert (raised.value.reason, raised.value.lasting) == ("disk full", True)
+    assert not writer.put_now(entry("a"))
+    assert writer.put(entry("b"))
+    assert not writer.flush(60.0), "there is nothing to wait for"
+    writer.close()
+    tier.close()
+    assert not (tmp_path / "postgres").exists()
 
 
 @embedded
