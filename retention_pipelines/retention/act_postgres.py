@@ -388,12 +388,17 @@ def measured(engine: Engine, plan: Plan) -> PostgresRemoval:
     )
 
 
-def without_waiting(con: Connection, work: Callable[[Connection], T]) -> T:
-    """Do work in a transaction that waits for no lock longer than people notice; again when it would have to."""
+def without_waiting(con: Connection, work: Callable[[Connection], T], *, safe: bool = True) -> T:
+    """Do work in a transaction that waits for no lock longer than people notice; again when it would have to.
+
+    Unless `safe`, a crash of the server may undo it, whole, until the next transaction that is.
+    """
     for number in range(_LOCK_TRIES):
         try:
             with con.begin():
-                con.execute(_PATIENCE, {"wait": f"{_LOCK_TIMEOUT_MS}ms", "commit": "on", "local": True})
+                con.execute(
+                    _PATIENCE, {"wait": f"{_LOCK_TIMEOUT_MS}ms", "commit": "on" if safe else "off", "local": True}
+                )
                 return work(con)
         except OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):

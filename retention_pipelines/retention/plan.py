@@ -42,6 +42,7 @@ class PartitionPlan:
         fate: keep (nothing expired, or packed already), drop (whole), rewrite (without the expired rows; packed), or
             leave for a later run.
         told: digest over which rows it holds, where it goes whole and no row of it is named; None: not known.
+        seen: `<oid>/<xid>` in Postgres: the relation, and the transaction before which all had ended; None: not known.
     """
 
     partition: str
@@ -50,6 +51,7 @@ class PartitionPlan:
     size_bytes: int
     fate: Fate
     told: int | None = None
+    seen: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,6 +237,8 @@ def _fields(one: PartitionPlan | VerdictCount) -> Mapping[str, str | int | None]
     found = {name: getattr(one, name) for name in one.__slots__}
     if (told := found.pop("told", None)) is not None:
         found["told"] = str(told)  # larger than what JSON numbers hold everywhere
+    if (seen := found.pop("seen", None)) is not None:
+        found["seen"] = seen
     return found
 
 

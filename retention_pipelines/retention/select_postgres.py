@@ -39,6 +39,8 @@ from retention_pipelines.retention.policy import Action, PolicySet
 SCHEMA = "retention_partitions"
 _DAYS = table("days", column("parent"), column("partition"), column("first_day"), schema=SCHEMA)
 _TELL = text("select n_rows, told from public.retention_tell_partition(:schema, :name, :columns)")
+# Everything older than this has ended, and is in the snapshot that the plan is made of.
+_SEEN = text("select to_regclass(:name)::oid || '/' || pg_snapshot_xmin(pg_current_snapshot())")
 
 
 def plan_postgres(
@@ -193,7 +195,15 @@ def _partitions(con: Connection, dataset: Governed, numbers: Mapping[_Key, int])
         )
         told = tell(con, dataset, SCHEMA, name.removeprefix(f"{SCHEMA}."))[1] if what == "drop" else None
         plans.append(
-            PartitionPlan(partition=name, rows=rows[name], expired=expired[name], size_bytes=size, fate=what, told=told)
+            PartitionPlan(
+                partition=name,
+                rows=rows[name],
+                expired=expired[name],
+                size_bytes=size,
+                fate=what,
+                told=told,
+                seen=con.scalar(_SEEN, {"name": name}) if what == "drop" else None,
+            )
         )
     return tuple(plans)
 

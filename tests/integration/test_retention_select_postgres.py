@@ -161,6 +161,7 @@ def test_metrics_and_training_sets_are_planned_by_the_same_rules(engine: Engine,
 def test_every_field_of_a_dataset_in_postgres_can_be_asked_for(engine: Engine) -> None:
     for dataset in (INFERENCE_CACHE, TRAINING_CACHE, PERFORMANCE_METRICS):
         match = " or ".join(f"{name} is unknown" for name in dataset.fields)
-        written = f"{dataset.name}: [{{id: p, priority: 1, match: {match}, keep_days: 1, reason: R}}]"
+        rule = f"{{id: p, priority: 1, match: {match}, keep_days: 1, reason: R, action: {dataset.actions[0]}}}"
+        written = f"{dataset.name}: [{rule}]"
         plan = plan_postgres(engine, dataset, PolicySet.of(dataset.name, read_policies(written)), as_of=AS_OF)
         assert plan.total_rows == 0
