@@ -138,14 +138,17 @@ def other_policies(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator[R
     "the partitions that Dagster shows agree with what retention left.",
     code_version="1",
     pool="lake",
+    output_required=False,
 )
-def retention_sweep(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
+def retention_sweep(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator[Result]:
     """A run that cannot go on does not keep the others from being swept; then this fails with every reason."""
     from retention_pipelines.defs.forgotten import settle_partitions
     from retention_pipelines.defs.outcomes import fail, failing_visibly, outcomes_table
     from retention_pipelines.retention.governed import GOVERNED
     from retention_pipelines.retention.run import RESUMABLE, runner
 
+    if not is_meant(context):
+        return
     outcomes, errors = {}, {}
     with failing_visibly(), runner(lake.settings) as opened:
         for record in opened.store.open():
@@ -165,7 +168,7 @@ def retention_sweep(context: dg.AssetExecutionContext, lake: Lakes) -> Result:
     told = outcomes_table(outcomes)
     if errors:
         raise fail(errors, told)
-    return dg.MaterializeResult(metadata=told)
+    yield dg.MaterializeResult(metadata=told)
 
 
 def actor(run_id: str) -> str:
@@ -177,7 +180,8 @@ def actor(run_id: str) -> str:
 
 def is_meant(context: dg.AssetExecutionContext) -> bool:
     """Whether a run may remove anything: not one that computes datasets, too, as "Materialize all" starts them."""
-    chosen = context.run.asset_selection or ()
+    # Of the job as it runs: the run's own selection is empty where somebody starts the job of all assets.
+    chosen = context.job_def.asset_layer.executable_asset_keys
     others = sorted(key.to_user_string() for key in chosen if key.to_user_string() in DATASETS)
     if not others and "dagster/backfill" not in context.run.tags:
         return True

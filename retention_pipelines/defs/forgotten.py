@@ -20,9 +20,12 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from retention_pipelines.defs.described import rows_by_key
 from retention_pipelines.defs.partitions import key_of
 from retention_pipelines.defs.resources import partition_keys
+from retention_pipelines.errors import PlanError
+from retention_pipelines.retention.act_lake import commit_of
 from retention_pipelines.retention.governed import GOVERNED
 from retention_pipelines.retention.removals import Removal, removals
 from retention_pipelines.retention.run import Runner
+from retention_pipelines.warehouse.table import Table
 
 # Datasets whose assets have a partition per month.
 BY_MONTH = ("occurrences", "observations", "feature_store", "aggregated_time_series", "biodiversity_statistics")
@@ -47,22 +50,26 @@ def settle_partitions(instance: dg.DagsterInstance, runner: Runner, dataset: str
         return ()
     last = {name: plan for plan in plans if not plan.is_restored for name in _keys_of(plan)}
     held = set(instance.get_materialized_partitions(key))
+    # Before the lake is looked at: what a run materializes meanwhile has rows that were not seen, and stays.
+    seen = instance.event_log_storage.get_maximum_record_id() or 0
     rows = rows_by_key(lake, table, sorted(touched))
     empty = [name for name in last if name in held and not rows[name]]
-    gone = [name for name in empty if not _made_since(instance, key, name, last[name].began_at)]
+    went = {plan.plan_sha256: _went_at(lake.table(table), plan) for plan in {last[name] for name in empty}}
+    gone = [name for name in empty if not _made_since(instance, key, name, went[last[name].plan_sha256])]
     for sha256 in {last[name].plan_sha256 for name in gone}:
         mine = sorted(name for name in gone if last[name].plan_sha256 == sha256)
-        forget_partitions(instance, key, mine, plan_sha256=sha256)
+        forget_partitions(instance, key, mine, plan_sha256=sha256, seen=seen)
     _remember(instance, key, sorted(name for name in touched if name not in held and rows[name]))
     return tuple(sorted(gone))
 
 
 def forget_partitions(
-    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str], *, plan_sha256: str
+    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str], *, plan_sha256: str, seen: int
 ) -> int:
     """Take materializations of partitions out of an asset's history; returns how many events that were.
 
-    All in one transaction, the cached state of the asset included: a crash leaves either all of it or nothing.
+    Events after number `seen` stay. All in one transaction, the cached state of the asset included: a crash leaves
+    either all of it or nothing.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
@@ -81,6 +88,7 @@ def forget_partitions(
     with storage.index_transaction() as con:
         for start in range(0, len(partitions), _AT_ONCE):
             where = db.and_(
+                Events.c.id <= seen,
                 Events.c.asset_key == key.to_string(),
                 Events.c.partition.in_(partitions[start : start + _AT_ONCE]),
                 Events.c.dagster_event_type.in_(_KINDS),
@@ -138,10 +146,19 @@ def _keys_of(plan: Removal) -> set[str]:
     return {key_of(month, every) for month in months}
 
 
-def _made_since(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str, began_at: datetime) -> bool:
-    """Whether a partition was materialized after a removal began: then it is as that run left it."""
+def _went_at(table: Table, plan: Removal) -> datetime:
+    """When a plan's rows went. A run that was killed may have gone on days after it began; the log forgets in 30."""
+    try:
+        entry = commit_of(table, plan.plan_sha256)
+    except PlanError:
+        return plan.began_at
+    return plan.began_at if entry is None else entry.committed_at
+
+
+def _made_since(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str, went_at: datetime) -> bool:
+    """Whether a partition was materialized after its rows went: then it is as that run left it."""
     found = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition], after_timestamp=began_at.timestamp()),
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition], after_timestamp=went_at.timestamp()),
         limit=1,
     )
     return bool(found.records)

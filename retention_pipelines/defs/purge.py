@@ -78,7 +78,8 @@ def purge_history(
     superseded = _delete_superseded(events, before=at - run_age)
     checks = _delete_checks(events, before=at - run_age)
     old = _finished(runs, before=at - run_age)
-    unreferenced = [name for name in old if name not in _referenced(events)]
+    needed = _referenced(events)
+    unreferenced = [name for name in old if name not in needed]
     for some in _chunks(unreferenced):
         with events.index_transaction() as con:
             con.execute(db.delete(Events).where(Events.c.run_id.in_(some)))

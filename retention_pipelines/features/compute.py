@@ -66,8 +66,8 @@ def compute_features(
 
     Running it again on unchanged data adds nothing; changed or late data adds a version with computed_at `now`.
     Months are computed and committed together up to `studies_at_once` studies; the rows do not depend on that number.
-    Months that raw rows were removed of, or archived, keep the features they have: new ones would be of part of a study.
-    Raises FeatureError when that is all that was asked for.
+    Months that raw rows were removed of, or archived, keep the features they have: new ones would be of part of a
+    study. Raises FeatureError when that is all that was asked for.
     """
     unknown = sorted(set(feature_types) - set(FEATURE_TYPES))
     if unknown:

@@ -2,8 +2,11 @@
 
 import os
 import secrets
+import signal
+import subprocess
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,16 +15,20 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+import sqlalchemy
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickData, TickStatus
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from retention_pipelines.definitions import build_definitions
+from retention_pipelines.defs.forgotten import forget_partitions, settle_partitions
 from retention_pipelines.defs.partitions import MONTHS
 from retention_pipelines.defs.pressure import storage_pressure_high
 from retention_pipelines.defs.previews import policy_edits
 from retention_pipelines.defs.purge import Purged, purge_history
 from retention_pipelines.defs.resources import LakeResource
+from retention_pipelines.errors import SeriesError
+from retention_pipelines.postgres import address
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.retention.budgets import set_budget
 from retention_pipelines.retention.filter.parse import parse
@@ -30,10 +37,14 @@ from retention_pipelines.retention.policy import Policy
 from retention_pipelines.retention.restore import restore_plan
 from retention_pipelines.retention.run import Runner
 from retention_pipelines.retention.run_lock import run_lock
+from retention_pipelines.series.aggregate import update_series
 from retention_pipelines.settings import Settings, load_settings
+from tests.fixtures.retention import FEATURES as FEATURE_COLUMNS
 from tests.fixtures.retention import add_features, add_predictions, feature_rows
 from tests.unit.defs.small_lake import fill
+from tests.unit.warehouse.rows import rows
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
 FEATURES = dg.AssetKey("feature_store")
 # `add_features` gives this month only rows that have expired.
@@ -42,11 +53,20 @@ MONTHS_OF_ROWS = [f"2026-{number:02d}" for number in range(1, 11)]
 
 
 @pytest.fixture(scope="module")
-def shared_instance(embedded_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the instance, by which other processes find it."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def shared_instance(embedded_server: Server, home: Path) -> Iterator[dg.DagsterInstance]:
     name = f"dagster_{secrets.token_hex(4)}"
     embedded_server.ensure_database(name)
+    # Nothing here asks what a crash of Postgres leaves of Dagster's events, and a run writes hundreds.
+    with psycopg.connect(address.conninfo(embedded_server.address(name)), autocommit=True) as con:
+        con.execute(f'alter database "{name}" set synchronous_commit = off'.encode())
     storage = {"storage": {"postgres": {"postgres_url": embedded_server.url(name, driver="psycopg2")}}}
-    with dg.instance_for_test(overrides=storage, temp_dir=str(tmp_path_factory.mktemp("home"))) as made:
+    with dg.instance_for_test(overrides=storage, temp_dir=str(home)) as made:
         yield made
 
 
@@ -161,10 +181,10 @@ def test_a_run_that_computes_datasets_too_removes_nothing(
 ) -> None:
     add_predictions(everyone, 600)
     before = everyone.execute("select count(*) from ml_inference_cache").fetchone()
-    names = ("ic_expired", "other_policies", "storage_pressure", "quarantine", "ingested_files")
+    names = ("ic_expired", "other_policies", "storage_pressure", "retention_sweep", "quarantine", "ingested_files")
     assert run(retention.settings, "__ASSET_JOB", instance, *names).success
     assert shown(instance, "quarantine")
-    assert [instance.get_latest_materialization_event(dg.AssetKey(name)) for name in names[:3]] == [None] * 3
+    assert [instance.get_latest_materialization_event(dg.AssetKey(name)) for name in names[:4]] == [None] * 4
     assert everyone.execute("select count(*) from ml_inference_cache").fetchone() == before
     # On its own, from the page of the asset, it is meant.
     assert run(retention.settings, "__ASSET_JOB", instance, "ic_expired", "storage_pressure").success
@@ -230,6 +250,39 @@ def test_policies_that_somebody_added_are_carried_out_and_shown_before(
     assert "ic_mine v1: Refused, nothing was removed: max_fraction" in failed(result, "other_policies").description
 
 
+@pytest.mark.parametrize("point", ["marked", pytest.param("committed", marks=pytest.mark.long)])
+def test_a_run_of_dagster_that_kill_9_ends_is_finished_once_by_the_next_and_its_month_is_forgotten(
+    retention: Runner, instance: dg.DagsterInstance, home: Path, point: str
+) -> None:
+    # One row of 40 has expired, so that no guard asks for a person, and they are all that one month has.
+    table, settings = retention.planner.lake.table("feature_store"), retention.settings
+    old = "case when i % 40 = 2 then timestamptz '2023-01-01 00:00:00+00' else now() - to_days(3) end"
+    month = f"case when i % 40 = 2 then '{GONE}' else '2026-0' || (4 + i % 3) end"
+    table.append(rows("feature_store", 800, **FEATURE_COLUMNS | {"computed_at": old, "month": month}))
+    before = feature_rows(retention)
+    materialized(instance, [GONE, "2026-04"])
+    assert settings.database_url is not None
+    places = (str(home), settings.database_url.get_secret_value(), settings.lake_root, str(settings.state_dir))
+    command = [sys.executable, "-m", "tests.integration.dagster_cleanup_worker", *places, "fs_low_quality", point]
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (left,) = retention.store.open("feature_store")
+    assert left.state == "marked"
+    assert [one.status for one in instance.get_runs()] == [dg.DagsterRunStatus.STARTED]
+    assert GONE in months_shown(instance)
+    if point == "marked":
+        # While the plan lay there, some run went over the month, whose rows were still there.
+        assert feature_rows(retention) == before
+        materialized(instance, [GONE])
+    assert run(settings, "daily_cleanup", instance, "fs_low_quality").success
+    after = feature_rows(retention)
+    assert set(before) - set(after) == {key for key, row in before.items() if row[month_place(retention)] == GONE}
+    assert {key: row for key, row in before.items() if key in after} == after
+    assert retention.outcome(left.sha256).removed == len(before) - len(after) == 20
+    assert shown(instance, "fs_low_quality")["removed_rows"] == 0
+    assert months_shown(instance) == {"2026-04"}
+
+
 class Killed(BaseException):
     """The end of a process, as far as a test can have it inside its own."""
 
@@ -254,17 +307,18 @@ def test_months_that_went_are_forgotten_and_those_brought_back_are_there_again(
         replace(retention, step=killed_at("committed")).execute(plan.sha256, confirm=plan.sha256)
     assert GONE not in {row[month_place(retention)] for row in feature_rows(retention).values()}
     assert GONE in months_shown(instance)
-    for _ in range(2):
-        assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
-        # 2026-11 never had rows: that run found none, and nothing was removed.
-        assert months_shown(instance) == {*MONTHS_OF_ROWS, "2026-11"} - {GONE}
+    assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
+    # 2026-11 never had rows: that run found none, and nothing was removed.
+    assert months_shown(instance) == {*MONTHS_OF_ROWS, "2026-11"} - {GONE}
+    assert settle_partitions(instance, retention, "feature_store") == ()
+    assert months_shown(instance) == {*MONTHS_OF_ROWS, "2026-11"} - {GONE}
     observations = instance.fetch_observations(
         dg.AssetRecordsFilter(asset_key=FEATURES, asset_partitions=[GONE]), limit=9
     )
     assert len(observations.records) == 1
     assert retention.store.record(plan.sha256).state == "published"
     restore_plan(retention, plan.sha256)
-    assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
+    settle_partitions(instance, retention, "feature_store")
     assert months_shown(instance) == {*MONTHS_OF_ROWS, "2026-11"}
 
 
@@ -280,8 +334,14 @@ def test_a_month_that_was_made_anew_after_it_went_stays_as_that_run_left_it(
     plan = retention.plan(retention.planner.registry.get("fs_low_quality"))
     retention.execute(plan.sha256, confirm=plan.sha256)
     materialized(instance, [GONE])
-    assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
+    assert settle_partitions(instance, retention, "feature_store") == ()
     assert GONE in months_shown(instance)
+    # So does what a run materializes while the lake is looked at.
+    seen = instance.event_log_storage.get_maximum_record_id()
+    assert seen is not None
+    materialized(instance, [GONE])
+    assert forget_partitions(instance, FEATURES, [GONE, "2026-04"], plan_sha256=plan.sha256, seen=seen) == 3
+    assert months_shown(instance) == {*MONTHS_OF_ROWS} - {"2026-04"}
 
 
 def test_raw_months_that_went_behind_their_series_are_forgotten_and_not_computed_from_again(
@@ -289,10 +349,11 @@ def test_raw_months_that_went_behind_their_series_are_forgotten_and_not_computed
 ) -> None:
     lake, months = retention.planner.lake, ("2017-03", "2017-04")
     fill(lake, months)
-    tags = {"dagster/asset_partition_range_start": months[0], "dagster/asset_partition_range_end": months[1]}
-    series = ("observations", "aggregated_time_series")
-    assert run(retention.settings, "months", instance, *series, tags=tags).success
-    before = lake.con.execute(f"from {lake.table(series[1]).scan()} order by all").fetchall()
+    update_series(lake)
+    for month in months:
+        instance.report_runless_asset_event(dg.AssetMaterialization("observations", partition=month))
+    series = lake.table("aggregated_time_series")
+    before = lake.con.execute(f"from {series.scan()} order by all").fetchall()
     raw = GOVERNED["observations"]
     policy = Policy(
         policy_id="raw_behind_series",
@@ -311,9 +372,10 @@ def test_raw_months_that_went_behind_their_series_are_forgotten_and_not_computed
     assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
     held = {file.partition["month"] for file in lake.table("observations").files()}
     assert instance.get_materialized_partitions(dg.AssetKey("observations")) == held
-    again = run(retention.settings, "months", instance, series[1], tags=tags)
-    assert again.success == (gone != set(months))
-    assert lake.con.execute(f"from {lake.table(series[1]).scan()} order by all").fetchall() == before
+    # How a run of Dagster says so: tests/unit/defs/test_lacking.py.
+    with pytest.raises(SeriesError, match="computed again, aggregated_time_series would be incomplete"):
+        update_series(lake, months=sorted(gone))
+    assert lake.con.execute(f"from {series.scan()} order by all").fetchall() == before
 
 
 TWO = dg.StaticPartitionsDefinition(["a", "b"])
@@ -331,6 +393,20 @@ def fine() -> dg.AssetCheckResult:
 
 def materialize(instance: dg.DagsterInstance, key: str) -> str:
     return dg.materialize([made, fine], instance=instance, partition_key=key).run_id
+
+
+def counting_statements(work: Callable[[], Purged]) -> tuple[Purged, list[str]]:
+    """What work returns, and the statements it sent to databases."""
+    seen: list[str] = []
+
+    def listen(_con: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", listen)
+    try:
+        return work(), seen
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", listen)
 
 
 def test_history_beyond_its_age_goes_and_what_is_materialized_stays_known(
@@ -380,7 +456,9 @@ def test_history_beyond_its_age_goes_and_what_is_materialized_stays_known(
     assert (month.superseded_events, month.runs, month.log_folders) == (0, 0, 5)
     assert 0 < lines(ids[0]) < full
     assert known() == before == {"a": ids[3], "b": ids[4]}
-    year = purge(400)
+    year, asked = counting_statements(lambda: purge(400))
+    # However many runs there are: what still needs them is asked once.
+    assert sum("asset_keys.last_run_id IS NOT NULL" in statement for statement in asked) == 1
     assert year.superseded_events >= 3
     assert year.runs == 3
     assert known() == before
