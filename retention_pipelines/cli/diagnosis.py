@@ -18,8 +18,10 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from retention_pipelines.catalog import DATASETS
+from retention_pipelines.disk import measure_disk
 from retention_pipelines.errors import RetentionError
 from retention_pipelines.postgres.inspection import PostgresState, disk_bytes, inspect_postgres
+from retention_pipelines.retention.reserve import places
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 
@@ -242,7 +244,9 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         folders["lake"] = Path(Lake.address(settings))
     for name, folder in folders.items():
         yield _free_space(name, folder)
+        yield _share_in_use(settings, name, folder)
         yield from _writable(settings, name, folder)
+    yield from _reserve(settings)
     for field in ("zones_file", "regions_file", "traits_file"):
         file = getattr(settings, field)
         if file is not None and not file.is_file():
@@ -268,6 +272,43 @@ def _free_space(name: str, folder: Path) -> Finding:
         detail=f"of {space.total:,}",
         advice=f"Free some space: less than {_SCARCE_BYTES:,} bytes are left for {folder}." if scarce else None,
     )
+
+
+def _share_in_use(settings: Settings, name: str, folder: Path) -> Finding:
+    """How full a disk is, in words of the watermarks."""
+    share = measure_disk(folder).used_share
+    advice = None
+    if share >= settings.disk_high_share:
+        advice = "`retention pressure` says what may go, `retention run HASH` removes it, also on a full disk."
+    is_stopped = share >= settings.disk_stop_share < 1
+    return Finding(
+        section="Machine",
+        name=f"disk in use, {name}",
+        value=f"{share:.1%}",
+        status="problem" if is_stopped else "note" if advice else "ok",
+        detail=f"writing stops from {settings.disk_stop_share:.0%} on" if advice else None,
+        advice=advice,
+    )
+
+
+def _reserve(settings: Settings) -> Iterator[Finding]:
+    """What is kept aside so that retention works on a full disk."""
+    wanted = settings.reserve_mb * 1_000_000
+    for place in places(settings) if wanted else ():
+        held = place.stat().st_size if place.is_file() else None
+        advice = None
+        if held is None:
+            advice = "`retention up` makes it."
+        elif held < wanted:
+            advice = "It was given up; the next command on retention takes it again where the disk has room."
+        yield Finding(
+            section="Machine",
+            name="reserve",
+            value=held or 0,
+            status="note" if advice else "ok",
+            detail=f"of {wanted:,} bytes in {place}",
+            advice=advice,
+        )
 
 
 def _writable(settings: Settings, name: str, folder: Path) -> Iterator[Finding]:

@@ -6,9 +6,10 @@ chooses), refusing writes (`disk.py`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine, func, literal_column, select, text
+from sqlalchemy import Engine, func, literal_column, or_, select, text
 
 from retention_pipelines.disk import Disk, measure_disk
 from retention_pipelines.postgres.address import EVERY_TENANT
@@ -22,6 +23,7 @@ from retention_pipelines.retention.reserve import owed_bytes
 from retention_pipelines.retention.select_lake import table_of
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
+from retention_pipelines.warehouse.table import RESTORE_WINDOW_HOURS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,9 +232,19 @@ def _disks(settings: Settings, marks: Watermarks, awaited: Mapping[str, int]) ->
 
 
 def _awaited(engine: Engine) -> Mapping[str, int]:
-    """By dataset, the bytes that come back when the grace of what runs removed is over."""
+    """By dataset, the bytes of what runs removed that come back when its grace, or what readers need, is over."""
     size = func.coalesce(PLANS.c.freed_file_bytes, PLANS.c.freed_logical_bytes, 0)
-    query = select(PLANS.c.dataset, func.sum(size)).where(PLANS.c.state == "published").group_by(PLANS.c.dataset)
+    lake = [name for name, one in GOVERNED.items() if one.store == "lake"]
+    # Of the lake, files of a plan whose grace was shorter than a day wait for vacuum, unless space was short.
+    for_vacuum = (
+        PLANS.c.dataset.in_(lake)
+        & PLANS.c.state.in_(("swept", "done"))
+        & (PLANS.c.started_at > func.now() - timedelta(hours=RESTORE_WINDOW_HOURS))
+        & (PLANS.c.counts["done", "grace_seconds"].as_integer() < 86_400)
+        & PLANS.c.counts["haste", "grace_seconds"].as_string().is_(None)
+    )
+    query = select(PLANS.c.dataset, func.sum(size)).where(or_(PLANS.c.state == "published", for_vacuum))
+    query = query.group_by(PLANS.c.dataset)
     with engine.connect() as con:
         return {name: int(total) for name, total in con.execute(query)}
 

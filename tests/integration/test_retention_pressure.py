@@ -332,6 +332,21 @@ def test_dagster_sweeps_a_full_disk_though_nothing_else_has_to_go(
     assert isinstance(asked, dg.RunRequest)
 
 
+def test_bytes_of_a_plan_without_grace_are_waited_for_until_vacuum_takes_its_files(
+    retention: Runner, server_owner: Any
+) -> None:
+    add_features(retention, 300)
+    registry = retention.planner.registry
+    none = registry.set(registry.proposed("fs_low_quality", {"grace_days": 0}), created_by="test")
+    plan = retention.plan(none)
+    done = retention.execute(plan.sha256, confirm=plan.sha256)
+    assert done.state == "done"
+    assert done.file_bytes
+    assert measured(retention).disks[0].awaited_bytes == done.file_bytes
+    server_owner("update plans set started_at = started_at - interval '8 days'")
+    assert measured(retention).disks[0].awaited_bytes == 0
+
+
 def test_a_person_ends_the_grace_of_a_plan_by_its_whole_hash(retention: Runner) -> None:
     add_features(retention)
     state = over_by(retention, "feature_store", 0.1)
