@@ -193,9 +193,9 @@ def test_a_run_that_computes_datasets_too_removes_nothing(
 
 
 def test_short_storage_asks_for_relief_once_an_hour_and_its_run_is_guarded_too(
-    retention: Runner, everyone: psycopg.Connection[Any], instance: dg.DagsterInstance
+    retention: Runner, instance: dg.DagsterInstance
 ) -> None:
-    add_predictions(everyone, 600)
+    add_features(retention, 600)
 
     def tick(settings: Settings) -> Any:
         return storage_pressure_high(
@@ -203,14 +203,14 @@ def test_short_storage_asks_for_relief_once_an_hour_and_its_run_is_guarded_too(
         )
 
     assert isinstance(tick(retention.settings.model_copy(update={"mode": "read_only"})), dg.SkipReason)
-    set_budget(retention.planner.engine, "inference_cache", 1, actor="ana")
+    set_budget(retention.planner.engine, "feature_store", 1, actor="ana")
     first, second = tick(retention.settings), tick(retention.settings)
     assert first.run_key == second.run_key
     # More than a twentieth needs a person, however short storage is.
     refused = failed(run(retention.settings, "relieve_pressure", instance), "storage_pressure")
-    assert refused.description.startswith("inference_cache: Refused, nothing was removed: max_fraction")
+    assert refused.description.startswith("feature_store: Refused, nothing was removed: max_fraction")
     assert "over its budget of 1" in refused.metadata["before"].value
-    sha256 = refused.metadata["inference_cache: plan_sha256"].value
+    sha256 = refused.metadata["feature_store: plan_sha256"].value
     assert retention.execute(sha256, confirm=sha256).removed > 0
 
 
