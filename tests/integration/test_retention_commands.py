@@ -1,6 +1,7 @@
 """`retention policies`, `plan` and `explain`, typed as a person would."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,15 @@ from retention_pipelines.postgres import address
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
+from tests.fixtures.postgres import migrated_database
 from tests.unit.warehouse.rows import rows
+
+
+# Where the server comes from does not matter here.
+@pytest.fixture(params=["embedded", pytest.param("external", marks=pytest.mark.long)])
+def database(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with migrated_database(request) as opened:
+        yield opened
 
 
 @pytest.fixture
