@@ -81,9 +81,10 @@ def _show(preview: Preview, as_json: bool) -> None:
         Console().print(_counts({"rows and files": preview.counts, "held": preview.held}))
     else:
         sys.stdout.write(f"There is nothing of this {preview.kind}. Confirmed, it is kept from coming in.\n")
+    sys.stdout.write("With it goes, although it is not about this subject, whatever no legal hold keeps:\n")
+    sys.stdout.writelines(f"  - {one}\n" for one in preview.also)
     sys.stdout.write(
-        "Nothing was erased. Caches go whole, and are computed again. This cannot be taken back:\n"
-        f"retention erase --confirm {preview.sha256}\n"
+        f"Nothing was erased yet. This cannot be taken back:\nretention erase --confirm {preview.sha256}\n"
     )
 
 

@@ -27,7 +27,7 @@ from retention_pipelines.postgres import audit
 from retention_pipelines.postgres.address import EVERY_TENANT, Deadlines
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import Server, open_server
-from retention_pipelines.postgres.tables import COLD_FILES, ERASURE_ORDERS, SERVING_LOADS
+from retention_pipelines.postgres.tables import COLD_FILES, ERASURE_ORDERS, PLANS, SERVING_LOADS
 from retention_pipelines.retention.erasure_files import FileErasure
 from retention_pipelines.retention.erasure_lake import LakeErasure, Traces
 from retention_pipelines.retention.erasure_postgres import CACHES, DatabaseErasure
@@ -36,6 +36,7 @@ from retention_pipelines.retention.governed import GOVERNED
 from retention_pipelines.retention.held import held_series, held_studies
 from retention_pipelines.retention.plan_store import driver, now
 from retention_pipelines.retention.planning import Planner, planner
+from retention_pipelines.retention.run import RESUMABLE
 from retention_pipelines.retention.run_lock import run_lock, who_am_i
 from retention_pipelines.series.serving import load_serving_copy
 from retention_pipelines.settings import Settings
@@ -48,6 +49,21 @@ Step = Callable[[str], None]
 _NOTED_SECONDS = 7 * 86_400.0
 # What is left may have been written by somebody who had read it before it went.
 _LOOKS = 3
+#: What an order takes with it that is not about its subject; nobody confirms one without having been told.
+WHAT_ELSE_GOES = (
+    "All cached answers and ALL training sets, of every tenant and whatever they are about: Postgres, files and lake.",
+    "Undo, restore and time travel of EVERY table: earlier versions, what runs removed, lake versions kept for models.",
+    "Tombstones, regrets and counted reads of cached entries.",
+    "Whole copies of raw files that hold or mention the subject, and its name in texts of other rows.",
+)
+# These change with every request, and go whole: to confirm one need not have seen the very number.
+_CHANGING = frozenset(
+    f"postgres {name}"
+    for name in (
+        *("ml_feature_store", "ml_inference_cache", "online_features", "graveyard", "tombstones", "regrets"),
+        *("access_counts", "access_log", "work_queue", "invalidation_log", "plan_rows", "leases"),
+    )
+)
 
 
 def _nothing(_: str) -> None:
@@ -61,6 +77,7 @@ class Preview:
     Attributes:
         counts: rows and files about the subject, by tier; caches go whole.
         held: rows that legal holds keep.
+        also: what goes beside what is about the subject, in words.
     """
 
     sha256: str
@@ -68,6 +85,7 @@ class Preview:
     reason: str
     counts: Mapping[str, int]
     held: Mapping[str, int]
+    also: tuple[str, ...] = WHAT_ELSE_GOES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +153,16 @@ class Eraser:
     def _preview(self, subject: Subject, reason: str) -> Preview:
         tiers = self._tiers(subject)
         seen = self._see(tiers, tiers.lake.traces())
-        counts, held = seen.counts, seen.held
+        counts = {**seen.counts, **{f"lake texts of {name}": n for name, n in tiers.lake.mentioning().items()}}
+        held = seen.held
+        digest = digest_for(self.settings, subject.kind, subject.value)
         sealed: dict[str, Any] = {
             "kind": subject.kind,
-            "subject": digest_for(self.settings, subject.kind, subject.value).hex(),
-            "counts": dict(counts),
-            "held": dict(held),
+            "subject": digest.hex(),
+            "counts": {name: n for name, n in counts.items() if name not in _CHANGING},
+            "held": {name: n for name, n in held.items() if name not in _CHANGING},
+            # What was found after an order was done is another order, even if it is as much.
+            "after_order": self._last_done(digest),
         }
         return Preview(
             sha256=hashlib.sha256(rfc8785.dumps(sealed)).hexdigest(),
@@ -155,7 +177,8 @@ class Eraser:
     def confirm(self, sha256: str, *, actor: str | None = None) -> Certificate:
         """Carry out what a preview said, or go on where a crash or a hold ended it.
 
-        Refused when the lake changed so that other counts came out: what is erased was shown to a person.
+        Refused when other counts came out, but for those that change with every request and go whole: what is erased
+        was shown to a person. Refused, too, while a run that was cut short has rows of the subject in hand.
         """
         self.settings.require_full("Erasing")
         who = actor or who_am_i()
@@ -165,6 +188,7 @@ class Eraser:
                 return self.certificate(order.order_id)
             noted = self._noted(sha256)
             subject = Subject.read(noted["kind"], noted["value"])
+            self._require_finished(subject)
             if order is None:
                 found = self._preview(subject, noted["reason"])
                 if found.sha256 != sha256:
@@ -180,6 +204,24 @@ class Eraser:
             if found_certificate.state == "done":
                 self._forget_notes(lambda other: (other["kind"], other["value"]) == (noted["kind"], noted["value"]))
         return found_certificate
+
+    def _last_done(self, digest: bytes) -> int:
+        """Number of the newest order of a subject that is done; 0: there is none."""
+        mine = (ERASURE_ORDERS.c.subject_digest == digest, ERASURE_ORDERS.c.state == "done")
+        with self.engine.connect() as con:
+            return con.scalar(select(func.max(ERASURE_ORDERS.c.order_id)).where(*mine)) or 0
+
+    def _require_finished(self, subject: Subject) -> None:
+        """Refuse while a run that was cut short needs a plan file that would go: nothing could finish or undo it."""
+        named = {path.stem for path in FileErasure(settings=self.settings, subject=subject).plans()}
+        with self.engine.connect() as con:
+            query = select(PLANS.c.plan_sha256).where(PLANS.c.state.in_(RESUMABLE)).order_by(PLANS.c.started_at)
+            cut_short = [one for one in con.scalars(query) if one in named]
+        if cut_short:
+            raise PlanError(
+                f"The run of plan {cut_short[0][:12]} was cut short and names what is to be erased.",
+                hint=f"Finish it first: retention run {cut_short[0]}. Or take it back: retention restore --plan.",
+            )
 
     def _begin(self, subject: Subject, found: Preview, sha256: str, who: str) -> int:
         digest = digest_for(self.settings, subject.kind, subject.value)

@@ -62,11 +62,15 @@ class FileErasure:
         `buried` says whether those that a run took out go, too.
         """
         for sets in self._tenants():
+            kept = {key for tenant, key in held if tenant == sets.tenant}
             for path in list(self._manifests(sets)):
-                if (sets.tenant, path.name) not in held and (buried or path.parent.name == "sets"):
+                if path.name not in kept and (buried or path.parent.name == "sets"):
                     path.unlink(missing_ok=True)
-            sets.invalidate("all")
-            sets.clean(safe_age_seconds=0.0)
+            if not kept:
+                # What is being prepared now is not stored either. A set that is held would be cleaned up some day; the
+                # order stays open, and this is done when it ends.
+                sets.invalidate("all")
+            sets.clean(safe_age_seconds=0.0, keep=kept, wait=True)
 
     def _tenants(self) -> list[TrainingSets]:
         root = Path(os.path.abspath(self.settings.training_sets_dir))

@@ -95,6 +95,19 @@ class LakeErasure:
             found[place] = self._count(table, condition)
         return found
 
+    def mentioning(self) -> dict[str, int]:
+        """Rows that are not about the subject and lose its name in free texts, by table."""
+        found: dict[str, int] = {}
+        for name, columns in MENTIONS.items() if self.subject.can_be_mentioned else ():
+            mine = self.subject.condition(name) or "false"
+            where = " or ".join(f"is_mention({quote_name(column)})" for column in columns)
+            for table in self._places(name):
+                if table.version() >= 0:
+                    found[name] = found.get(name, 0) + self._count(
+                        table, f"({where}) and not coalesce(({mine}), false)"
+                    )
+        return found
+
     def traces(self) -> Traces:
         """Where the rows that go are, before they do."""
         months: dict[str, tuple[str, ...]] = {}

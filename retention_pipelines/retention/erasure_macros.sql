@@ -1,5 +1,6 @@
 -- Names as they are compared; the same as `sources/erased.py` does.
-create or replace temp macro as_name(written) as lower(nfc_normalize(trim(written)));
+create or replace temp macro as_name(written) as replace(lower(regexp_replace(
+    nfc_normalize(written), '^[\s\v\x1c-\x1f\x{85}\pZ]+|[\s\v\x1c-\x1f\x{85}\pZ]+$', '', 'g')), 'ς', 'σ');
 create or replace temp macro names_in(texts) as
     [as_name(part) for part in flatten([string_split_regex(coalesce(one, ''), '[|;]') for one in texts])];
 create or replace temp macro people_in(properties) as case

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy import Connection, Engine, func, or_, select, text, tuple_
+from sqlalchemy import Connection, Engine, Table, and_, func, or_, select, text, tuple_, update
 from sqlalchemy import delete as delete_rows
 
 from retention_pipelines.postgres.tables import (
@@ -18,16 +18,21 @@ from retention_pipelines.postgres.tables import (
     COLD_FILES,
     GRAVEYARD,
     HOLDS,
+    LEASES,
     METADATA,
     ML_FEATURE_STORE,
     ONLINE_FEATURES,
     ONLINE_LOADS,
+    PINS,
+    REGRETS,
+    ROOTS,
     TOMBSTONES,
 )
-from retention_pipelines.retention.erasure_subject import Subject
+from retention_pipelines.retention.erasure_subject import Subject, without
 from retention_pipelines.retention.filter import postgres as postgres_filter
 from retention_pipelines.retention.filter.parse import parse
-from retention_pipelines.retention.governed import INFERENCE_CACHE, TRAINING_CACHE, Governed
+from retention_pipelines.retention.filter.text import text as filter_text
+from retention_pipelines.retention.governed import INFERENCE_CACHE, TRAINING_CACHE, Governed, governed
 from retention_pipelines.retention.plan_store import driver
 from retention_pipelines.retention.select_postgres import with_reads
 
@@ -43,6 +48,7 @@ _TRANSIENT = (
     "pins",
     "roots",
 )
+_CACHED = ("feature_store", "inference_cache", "training_cache")
 CACHES = ("ml_feature_store", "ml_inference_cache", "ml_training_cache")
 # What runs took out, and may be brought back.
 _GRAVES = (GRAVEYARD, BURIED_PARTITIONS, COLD_FILES)
@@ -68,8 +74,10 @@ class DatabaseErasure:
                 if table in _GRAVES:
                     query = query.where(table.c.relation.in_(CACHES))
                 if table is TOMBSTONES:
-                    query = query.where(table.c.dataset.in_(("feature_store", "inference_cache", "training_cache")))
+                    query = query.where(table.c.dataset.in_(_CACHED))
                 found[table.name] = int(con.execute(query).scalar_one())
+            regretted = select(func.count()).select_from(REGRETS).where(REGRETS.c.dataset.in_(_CACHED))
+            found["regrets"] = int(con.execute(regretted).scalar_one())
             if self.subject.kind == "dataset":
                 served = text("select count(*) from aggregated_time_series where dataset_id = :value")
                 found["aggregated_time_series"] = int(con.execute(served, {"value": self.subject.value}).scalar_one())
@@ -113,18 +121,14 @@ class DatabaseErasure:
                 delete_rows(ACCESS_COUNTS).where(ACCESS_COUNTS.c.dataset.in_(CACHES)) if not held else text("select 1")
             )
             # Digests of entries that are gone, the subject's among them: nobody can tell which.
-            con.execute(
-                delete_rows(TOMBSTONES).where(
-                    TOMBSTONES.c.dataset.in_(("feature_store", "inference_cache", "training_cache"))
-                )
-            )
-            con.execute(
-                text("delete from regrets where dataset in ('feature_store', 'inference_cache', 'training_cache')")
-            )
+            con.execute(delete_rows(TOMBSTONES).where(TOMBSTONES.c.dataset.in_(_CACHED)))
+            con.execute(delete_rows(REGRETS).where(REGRETS.c.dataset.in_(_CACHED)))
             if self.subject.kind == "dataset":
                 con.execute(
                     text("delete from aggregated_time_series where dataset_id = :value"), {"value": self.subject.value}
                 )
+            for table in (PINS, LEASES, ROOTS):
+                self._spare(con, table)
             for name in (one for one in _TRANSIENT if one != "graveyard" or not held):
                 driver(con).execute(
                     sql.SQL("delete from {table} as t where t::text ~* %s").format(table=sql.Identifier(name)),
@@ -138,6 +142,26 @@ class DatabaseErasure:
         for name in self._buried(going):
             with self.engine.begin() as con:
                 con.execute(text("select public.retention_drop_buried_partition(:name)"), {"name": name})
+
+    def _spare(self, con: Connection, table: Table) -> None:
+        """Take the subject out of pins, leases or roots that keep other things as well: those stay protected."""
+        key = [column for column in table.primary_key.columns if column.name != "match"]
+        for row in con.execute(select(table)).mappings().all():
+            narrowed = without(parse(row["match"], governed(row["dataset"]).fields), self.subject.mentioned_in)
+            if narrowed is None or (match := filter_text(narrowed)) == row["match"]:
+                continue  # all of it goes, or nothing of it
+            mine = and_(*(column == row[column.name] for column in key), table.c.match == row["match"])
+            if table is ROOTS:
+                others = and_(*(column == row[column.name] for column in key), table.c.match == match)
+                con.execute(delete_rows(table).where(others))
+            con.execute(update(table).where(mine).values(match=match))
+        if "reason" in table.c:
+            driver(con).execute(
+                sql.SQL("update {table} as t set reason = 'erased' where t.reason ~* %s").format(
+                    table=sql.Identifier(table.name)
+                ),
+                (self.subject.database_pattern,),
+            )
 
     def _buried(self, relations: Collection[str]) -> list[str]:
         query = select(BURIED_PARTITIONS.c.buried_as).where(BURIED_PARTITIONS.c.relation.in_(relations))

@@ -6,16 +6,19 @@ removing (`erasure_lake.py`), and what comes back (`sources/erased.py`, which co
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from retention_pipelines.errors import PolicyError
+from retention_pipelines.retention.filter.ast import And, Compare, Everything, Filter, In, Not, Or
 from retention_pipelines.sources.erased import Kind, normal
 from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.duck import set_variables, statement
 
 KINDS: tuple[Kind, ...] = ("study", "taxon", "contributor", "dataset")
 RAW = ("occurrences", "observations")
+# Signs whose other cases no engine knows of.
+_CASES = {"i": "[iIİ]", "\u03c3": "[\u03c3\u03c2\u03a3]"}
 # A shorter name stands in too many words to be looked for in texts.
 _SHORTEST_MENTION = 4
 _IS_DATASET = "dataset_id = getvariable('erased_value')"
@@ -133,25 +136,67 @@ class Subject:
         return len(self.value) >= _SHORTEST_MENTION
 
     def _pattern(self, boundary: str) -> str:
-        return f"(^|{boundary}){''.join(map(_escaped, self.value))}($|{boundary})"
+        return f"(^|{boundary}){''.join(map(_escaped, self.value))}({self._full_stop}(?:$|{boundary}))"
+
+    @property
+    def _full_stop(self) -> str:
+        """Dots that end a sentence, where a name may go on after one."""
+        return r"\.*" if self.is_identifier else ""
 
     @property
     def database_pattern(self) -> str:
         """Regular expression of Postgres for a text that mentions it, compared without regard to case."""
         boundary = "[^[:alnum:]_.-]" if self.is_identifier else "[^[:alnum:]_]"
-        return f"(^|{boundary}){''.join(map(_escaped, self.value))}($|{boundary})"
+        return f"(^|{boundary}){''.join(map(_escaped, self.value))}{self._full_stop}($|{boundary})"
 
     def mentioned_in(self, text: str) -> bool:
         """Whether a text mentions it, plainly or as JSON writes it."""
-        signs = r"[\w.-]" if self.is_identifier else r"\w"
+        before, after = (r"[\w.-]", r"\.*[\w-]") if self.is_identifier else (r"\w", r"\w")
         return any(
-            re.search(rf"(?<!{signs}){re.escape(form)}(?!{signs})", text, re.IGNORECASE) is not None
-            for form in {self.value, json.dumps(self.value)[1:-1], json.dumps(self.value, ensure_ascii=False)[1:-1]}
+            re.search(rf"(?<!{before}){re.escape(form)}(?!{after})", text, re.IGNORECASE) is not None
+            for form in {
+                self.value,
+                json.dumps(self.value)[1:-1],
+                json.dumps(self.value, ensure_ascii=False)[1:-1],
+                self.value.replace("'", "''"),
+            }
         )
 
 
+def without(node: Filter, told: Callable[[str], bool]) -> Filter | None:
+    """A filter of what is kept, that names nothing that `told` says; it matches more or the same of all else.
+
+    None: it matched nothing else.
+    """
+    match node:
+        case Compare(operator="=", value=str(value)) if told(value):
+            return None
+        case Compare(value=str(value)) if told(value):
+            return Everything()
+        case In(field=name, values=values):
+            rest = tuple(value for value in values if not (isinstance(value, str) and told(value)))
+            return In(name, rest) if rest else None
+        case Not(term=term):
+            left = without(term, told)
+            return Everything() if left is None or (left != term and not isinstance(term, In)) else Not(left)
+        case And(terms=terms):
+            kept = [without(term, told) for term in terms]
+            whole = [one for one in kept if one is not None and not isinstance(one, Everything)]
+            if None in kept:
+                return None
+            return And(tuple(whole)) if len(whole) > 1 else (whole[0] if whole else Everything())
+        case Or(terms=terms):
+            some = [one for term in terms if (one := without(term, told)) is not None]
+            return Or(tuple(some)) if len(some) > 1 else (some[0] if some else None)
+    return node
+
+
 def _escaped(sign: str) -> str:
-    """A sign for the regular expressions of DuckDB and Postgres; quotes as JSON and rows write them, too."""
+    """A sign for the regular expressions of DuckDB and Postgres; quotes as JSON, rows and filters write them, too."""
     if sign in '"\\':
         return r'[\\"]+'
+    if sign == "'":
+        return "'+"
+    if sign in _CASES:
+        return _CASES[sign]
     return sign if sign.isalnum() or sign in " _/" or not sign.isascii() else f"\\{sign}"

@@ -56,9 +56,15 @@ class ErasedSubject(FileRefused):
 
 
 def normal(kind: Kind, value: str) -> str:
-    """A name as it is compared: composed, without blanks around it; of taxa and people in lower case."""
+    """A name as it is compared: composed, without blanks around it; of taxa and people in lower case, sign by sign.
+
+    The same as `as_name` of `retention/erasure_macros.sql`, so a capital I with a dot is an i and the two small sigmas
+    are one.
+    """
     text = unicodedata.normalize("NFC", value).strip()
-    return text.lower() if kind in ("taxon", "contributor") else text
+    if kind not in ("taxon", "contributor"):
+        return text
+    return "".join(sign.lower()[0] for sign in text).replace("\u03c2", "\u03c3")
 
 
 def subject_digest(secret: bytes, kind: Kind, value: str) -> bytes:

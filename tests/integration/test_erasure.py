@@ -1,23 +1,34 @@
 """Erasure orders on a real lake and a real Postgres: nothing of the subject is left, and it does not come back."""
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from retention_pipelines.errors import PlanError
+from retention_pipelines.cache.training.files import locked
+from retention_pipelines.cache.training.store import TrainingSets
+from retention_pipelines.cli.erase import _show
+from retention_pipelines.errors import PlanError, RunBusy
 from retention_pipelines.postgres import audit
-from retention_pipelines.retention.erasure import Certificate, Eraser, eraser
+from retention_pipelines.retention.erasure import WHAT_ELSE_GOES, Certificate, Eraser, eraser
 from retention_pipelines.retention.holds import place_hold, release_hold
+from retention_pipelines.retention.models import list_roots, needs_of_studies, register_model
+from retention_pipelines.retention.pins import list_pins, place_pin
 from retention_pipelines.retention.run import runner
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
 from tests.fixtures.erasure import PEOPLE, STUDIES, buoys, compute, deliver, places_of, take
 from tests.fixtures.retention import add_predictions
+from tests.integration.test_retention_training import KEYS, save
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
 STUDY = f"survey/{STUDIES[0]}"
@@ -55,13 +66,24 @@ def test_a_study_is_erased_from_every_tier_and_does_not_come_back(
 ) -> None:
     everyone.execute("insert into work_queue (tenant, kind, subject) values ('local', 'study', %s)", (STUDY,))
     everyone.execute("insert into access_counts values ('local', 'feature_store', %s, 3, now())", (f"{STUDY}:species",))
+    engine, others = erasing.planner.engine, tuple(f"survey/{one}" for one in STUDIES[1:3])
+    needs = needs_of_studies(dict.fromkeys((STUDY, *others), "2017-08"))
+    register_model(engine, "m", "1", needs=needs, registered_by="ana")
+    place_pin(engine, dataset="feature_store", match=needs[0].match, reason=f"For {STUDY}.", placed_by="ana")
     before = count(erasing, "occurrences")
     preview = erasing.preview("study", STUDY, reason="Asked for.")
     assert (preview.counts["lake occurrences"], preview.counts["lake quarantine"]) == (2, 1)
     assert preview.counts["lake feature_store"] == 4
+    assert {n for name, n in preview.counts.items() if "texts of" in name} == {0}
     assert count(erasing, "occurrences") == before
+    # What the caches do meanwhile does not keep a person from confirming.
+    add_predictions(everyone, 30)
     found = erasing.confirm(preview.sha256)
     assert (found.state, found.left, found.held) == ("done", {}, {})
+    assert everyone.execute("select count(*) from ml_inference_cache").fetchall() == [(0,)]
+    # What a model or a pin keeps beside it stays protected.
+    left = needs_of_studies(dict.fromkeys(others, "2017-08"))[0].match
+    assert [one.match for one in list_roots(engine)] == [one.match for one in list_pins(engine)] == [left]
     assert count(erasing, "occurrences") == before - 2
     assert places_of(erasing.settings, STUDIES[0], STUDY) == []
     for (table,) in everyone.execute(
@@ -76,25 +98,23 @@ def test_a_study_is_erased_from_every_tier_and_does_not_come_back(
     assert again.read == again.accepted + again.quarantined + again.duplicates == 9
     assert count(erasing, "occurrences", "event_id like 'haul-Ä%'") == 0
     assert places_of(erasing.settings, STUDIES[0]) == []
-    assert erase(erasing, "study", STUDY).state == "done"
+    # As much as before the first order, but not the same order again.
+    second = erase(erasing, "study", STUDY)
+    assert (second.state, second.order) == ("done", found.order + 1)
 
 
-def test_the_ledger_still_adds_up_after_an_erasure(erasing: Eraser) -> None:
-    assert erase(erasing, "taxon", "gadus MORHUA").state == "done"
-    table = erasing.planner.lake.table("ingested_files")
-    lines = table.con.sql(f"from {table.scan()}").filter("path like '%survey.csv'")
-    assert lines.select("read", "accepted", "quarantined", "duplicates", "values").fetchall() == [(4, 4, 0, 0, 4)]
-    assert count(erasing, "occurrences") == 4
-
-
-def test_a_taxon_goes_and_what_it_was_counted_in_is_computed_again(erasing: Eraser) -> None:
+def test_a_taxon_goes_what_it_was_counted_in_is_computed_again_and_the_ledger_adds_up(erasing: Eraser) -> None:
     assert count(erasing, "biodiversity_statistics", "richness = 2") > 0
-    assert erase(erasing, "taxon", "Gadus").state == "done"
+    assert erase(erasing, "taxon", "gADUS").state == "done"
     assert count(erasing, "biodiversity_statistics", "richness = 2") == 0
     assert count(erasing, "biodiversity_statistics", "richness = 1") > 0
     assert count(erasing, "feature_store", "feature_type = 'species' and richness <> 1") == 0
     assert count(erasing, "feature_store", "feature_type = 'species'") == 4
     assert places_of(erasing.settings, "Gadus") == []
+    table = erasing.planner.lake.table("ingested_files")
+    lines = table.con.sql(f"from {table.scan()}").filter("path like '%survey.csv'")
+    assert lines.select("read", "accepted", "quarantined", "duplicates", "values").fetchall() == [(4, 4, 0, 0, 4)]
+    assert count(erasing, "occurrences") == 4
 
 
 def test_a_contributor_goes_from_rows_of_several_people_and_from_citations(erasing: Eraser, tmp_path: Path) -> None:
@@ -121,20 +141,54 @@ def test_a_dataset_goes_whole_and_its_files_are_refused_without_a_copy(erasing: 
     assert places_of(erasing.settings, "survey") == []
 
 
-def test_what_a_legal_hold_keeps_stays_whole_and_goes_when_it_is_released(erasing: Eraser) -> None:
-    engine = erasing.planner.engine
+def test_what_legal_holds_keep_stays_whole_and_goes_when_they_are_released(
+    erasing: Eraser, everyone: psycopg.Connection[Any]
+) -> None:
+    """A study, cached answers with what a run took out of their table, and a training set with its files."""
+    engine, sets = erasing.planner.engine, TrainingSets(erasing.settings)
+    for number, key in enumerate(KEYS[:2]):
+        save(sets, everyone, key, number, days_old=1)
+    add_predictions(everyone, 30)
+    with runner(erasing.settings) as retention:
+        plan = retention.plan(retention.planner.registry.get("ic_old_unused"))
+        assert retention.execute(plan.sha256, confirm=plan.sha256).removed == 10
     match = f"source_data_id = '{STUDY.replace(chr(39), 2 * chr(39))}'"
-    hold = place_hold(engine, dataset="feature_store", match=match, reason="Case 7.", placed_by="ana")
+    holds = [
+        place_hold(engine, dataset=dataset, match=kept, reason="Case 7.", placed_by="ana")
+        for dataset, kept in (
+            ("feature_store", match),
+            ("inference_cache", "model_id = 'm'"),
+            ("training_cache", f"cache_key = '{KEYS[0]}'"),
+        )
+    ]
     rows = count(erasing, "feature_store")
     preview = erasing.preview("study", STUDY, reason="Asked for.")
-    assert preview.held == {"lake occurrences": 2, "lake feature_store": 4}
+    assert preview.held == {
+        "lake occurrences": 2,
+        "lake feature_store": 4,
+        "postgres ml_inference_cache": 20,
+        "postgres ml_training_cache": 1,
+        "postgres graves and archived files": 10,
+    }
     found = erasing.confirm(preview.sha256)
     assert (found.state, found.held) == ("running", preview.held)
     assert count(erasing, "feature_store") == rows
     assert count(erasing, "occurrences", "event_id like 'haul-Ä%'") == 2
-    release_hold(engine, hold.hold_id, released_by="ana")
-    found = erasing.confirm(preview.sha256)
+    assert [sets.find(key) is not None for key in KEYS[:2]] == [True, False]
+    assert len(list((sets.root / "files").iterdir())) == 2
+    for hold in holds:
+        release_hold(engine, hold.hold_id, released_by="ana")
+    # A set that is just being stored is waited for, and its files go, too.
+    storing = ExitStack()
+    storing.enter_context(locked(sets.root / "lock", shared=True))
+    held = replace(
+        erasing, step=lambda name: (name == "cleared" and threading.Timer(0.3, storing.close).start()) or None
+    )
+    found = held.confirm(preview.sha256)
     assert (found.state, found.held, found.left) == ("done", {}, {})
+    assert not list((sets.root / "sets").iterdir()) + list((sets.root / "files").iterdir())
+    for table in ("ml_inference_cache", "ml_training_cache", "graveyard", "tombstones"):
+        assert everyone.execute(f"select count(*) from {table}").fetchall() == [(0,)]
     assert count(erasing, "feature_store") == rows - 4
     assert places_of(erasing.settings, STUDIES[0]) == []
 
@@ -171,6 +225,54 @@ def test_what_was_not_shown_is_not_erased(erasing: Eraser, tmp_path: Path) -> No
         erasing.confirm(preview.sha256)
     with pytest.raises(PlanError, match="no preview of that hash"):
         erasing.confirm("0" * 64)
+
+
+def test_an_erasure_waits_for_runs_that_go_on_or_were_cut_short(erasing: Eraser) -> None:
+    series = erasing.planner.lake.table("aggregated_time_series")
+    ((name,),) = series.con.sql(f"from {series.scan()}").select("dataset_id").distinct().fetchall()
+    preview = erasing.preview("dataset", name, reason="Asked for.")
+
+    def die(name: str) -> None:
+        if name == "marked":
+            with pytest.raises(RunBusy):
+                erasing.confirm(preview.sha256)
+            raise KeyboardInterrupt
+
+    with runner(erasing.settings, step=die) as dying:
+        plan = dying.plan(dying.planner.registry.get("as_other"))
+        with pytest.raises(KeyboardInterrupt):
+            dying.execute(plan.sha256, confirm=plan.sha256)
+    # Where single rows go, the plan names them: without it nobody could finish the run, nor take it back.
+    rows = pa.table({"row_id": [json.dumps([name, "2017-08"])]})
+    pq.write_table(rows, Path(erasing.settings.lake_root) / "_plans" / f"{plan.sha256}.parquet")
+    preview = erasing.preview("dataset", name, reason="Asked for.")
+    assert preview.counts["files plans"] == 1
+    with pytest.raises(PlanError, match="cut short"):
+        erasing.confirm(preview.sha256)
+    assert erasing.orders() == ()
+
+
+def test_a_person_is_told_what_goes_with_it_before_confirming(
+    erasing: Eraser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preview = erasing.preview("contributor", PEOPLE[0], reason="Asked for.")
+    assert preview.counts["lake texts of occurrences"] == 4
+    _show(preview, as_json=False)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "ALL training sets" in told
+    assert "Undo, restore and time travel of EVERY table" in told
+    assert told.index("EVERY table") < told.index(preview.sha256)
+    _show(preview, as_json=True)
+    assert json.loads(capsys.readouterr().out)["also"] == list(WHAT_ELSE_GOES)
+
+
+def test_a_name_is_found_however_its_capitals_and_blanks_are_written(erasing: Eraser, tmp_path: Path) -> None:
+    path = deliver(tmp_path, name="survey_2018.csv", latitude=40.1)
+    text = path.read_text(encoding="utf-8").replace("Rui Costa", "\u039d\u0399\u039a\u039f\u03a3 Rui")
+    path.write_text(text.replace("Ana Silva", "\u0130brahim Kaya\u00a0"), encoding="utf-8")
+    take(erasing.planner.lake, path)
+    for name, rows in (("\u03bd\u03b9\u03ba\u03bf\u03c2 rui", 2), ("\u0130brahim Kaya", 4), ("ibrahim kaya", 4)):
+        assert erasing.preview("contributor", name, reason="Asked for.").counts["lake occurrences"] == rows
 
 
 def test_a_hold_on_raw_rows_or_on_series_keeps_them(erasing: Eraser) -> None:
@@ -227,23 +329,3 @@ def test_an_erasure_waits_for_an_ingest_that_goes_on_and_takes_its_rows_too(
     assert count(erasing, "occurrences", "event_id like 'haul-Ä%'") == 0
     assert count(erasing, "occurrences") == 12
     assert places_of(erasing.settings, STUDIES[0]) == []
-
-
-def test_caches_go_whole_but_for_what_a_hold_keeps_and_for_its_graves(
-    erasing: Eraser, everyone: psycopg.Connection[Any]
-) -> None:
-    add_predictions(everyone, 30)
-    with runner(erasing.settings) as retention:
-        plan = retention.plan(retention.planner.registry.get("ic_old_unused"))
-        assert retention.execute(plan.sha256, confirm=plan.sha256).removed == 10
-    hold = place_hold(erasing.engine, dataset="inference_cache", match="model_id = 'm'", reason="c", placed_by="ana")
-    preview = erasing.preview("study", STUDY, reason="Asked for.")
-    held = {"postgres ml_inference_cache": 20, "postgres graves and archived files": 10}
-    assert preview.held == held
-    found = erasing.confirm(preview.sha256)
-    assert (found.state, found.held) == ("running", held)
-    release_hold(erasing.engine, hold.hold_id, released_by="ana")
-    found = erasing.confirm(preview.sha256)
-    assert (found.state, found.held, found.left) == ("done", {}, {})
-    for table in ("ml_inference_cache", "graveyard", "tombstones"):
-        assert everyone.execute(f"select count(*) from {table}").fetchall() == [(0,)]

@@ -298,15 +298,18 @@ class TrainingSets:
         with storage_faults(str(self.root)):
             self.marks.set(_name(scope, target), self.clock_ns())
 
-    def clean(self, *, safe_age_seconds: float = _SAFE_AGE_SECONDS) -> int:
+    def clean(
+        self, *, safe_age_seconds: float = _SAFE_AGE_SECONDS, keep: Collection[str] = (), wait: bool = False
+    ) -> int:
         """Delete sets that may not be used any more, files no set needs and what dead writers left; bytes freed.
 
-        What is younger than the safe age stays, and nothing is done while a set is being saved.
+        What is younger than the safe age stays, and so do the sets of the keys `keep`. While a set is being saved
+        nothing is done, or with `wait` it is waited for.
         """
         self.settings.require_full("Cleaning training sets")
         before_ns = time.time_ns() - round(safe_age_seconds * 1e9)
         freed = 0
-        with storage_faults(str(self.root)), locked(self.root / "lock", wait=False) as alone:
+        with storage_faults(str(self.root)), locked(self.root / "lock", wait=wait) as alone:
             if not alone:
                 return 0
             needed: set[str] = set()
@@ -316,7 +319,7 @@ class TrainingSets:
                     continue
                 found = entry.stat(follow_symlinks=False)
                 manifest = self._readable(entry.name)
-                usable = manifest is not None and self._unusable(manifest) is None
+                usable = entry.name in keep or (manifest is not None and self._unusable(manifest) is None)
                 if not usable and found.st_ctime_ns < before_ns:
                     os.unlink(entry.path)
                     freed += found.st_size

@@ -3,7 +3,10 @@
 import pytest
 
 from retention_pipelines.errors import PolicyError
-from retention_pipelines.retention.erasure_subject import Subject
+from retention_pipelines.retention.erasure_subject import Subject, without
+from retention_pipelines.retention.filter.parse import parse
+from retention_pipelines.retention.filter.text import text as written
+from retention_pipelines.retention.governed import governed
 
 MISTAKES = [
     ("study", "survey", "names no study"),
@@ -30,6 +33,8 @@ FOUND = [
     ("dataset", "whales", "of whales/1", True),
     ("dataset", "whales", "whales-2018", False),
     ("dataset", "whales", "whales.v2", False),
+    ("dataset", "whales", "All of whales.", True),
+    ("dataset", "whales", "All of whales... and more.", True),
     ("study", "a/h 1", "x a/h 1, y", True),
     ("study", "a/h 1", "a/h 12", False),
     ("study", "a/h'\"1", '{"x": "a/h\'\\"1"}', True),
@@ -42,3 +47,24 @@ FOUND = [
 @pytest.mark.parametrize(("kind", "value", "text", "found"), FOUND)
 def test_a_mention_is_the_whole_name_and_no_part_of_another(kind: str, value: str, text: str, found: bool) -> None:
     assert Subject.read(kind, value).mentioned_in(text) is found
+
+
+# What is left of a filter that keeps something, without `x/1`; never less of anything else.
+NARROWED = [
+    ("source_data_id = 'x/1'", None),
+    ("source_data_id in ('x/1')", None),
+    ("source_data_id in ('x/1', 'x/2')", "source_data_id in ('x/2')"),
+    ("source_data_id = 'x/1' or quality_score > 0.5", "quality_score > 0.5"),
+    ("source_data_id = 'x/1' and quality_score > 0.5", None),
+    ("source_data_id != 'x/1' and quality_score > 0.5", "quality_score > 0.5"),
+    ("not source_data_id = 'x/1'", "everything"),
+    ("not (source_data_id != 'x/1' or quality_score > 0.5)", "everything"),
+    ("quality_score > 0.5", "quality_score > 0.5"),
+]
+
+
+@pytest.mark.parametrize(("match", "left"), NARROWED)
+def test_a_filter_loses_the_name_and_keeps_all_else_it_kept(match: str, left: str | None) -> None:
+    fields = governed("feature_store").fields
+    found = without(parse(match, fields), Subject.read("study", "x/1").mentioned_in)
+    assert (None if found is None else written(found)) == (None if left is None else written(parse(left, fields)))
