@@ -295,6 +295,7 @@ class Runner:
         before = free_bytes(self.planner.lake)
         freed_files = record.freed_file_bytes
         if record.state == "published":
+            self._end_grace(record, who)
             freed = TIERS[dataset.store].let_go(self, record)
             freed_files = freed_files if freed is None else freed
             after = free_bytes(self.planner.lake)
@@ -322,6 +323,25 @@ class Runner:
             finished_at=now(self.planner.engine),
         ):
             pass
+
+    def _end_grace(self, record: PlanRecord, who: str) -> None:
+        """End a grace that is cut short for good, before anything goes.
+
+        Otherwise what a crash leaves half gone could be taken back, as if it were whole.
+        """
+        if record.grace_until is None or record.grace_until <= now(self.planner.engine):
+            return
+        with self.store.change(
+            record.sha256,
+            actor=who,
+            action="retention.grace_ended",
+            dataset=record.dataset,
+            details={"grace_until": str(record.grace_until)},
+            grace_until=func.least(PLANS.c.grace_until, func.clock_timestamp()),
+            done={**record.measured, "urgent": run_lake.is_urgent(record)},
+        ):
+            pass
+        self.step("grace ended")
 
     def _held(self, lock: RunLock) -> "Runner":
         """The same runner, that stops at the next step once the lock is lost: the dataset may be another run's then."""

@@ -155,6 +155,6 @@ def let_go(runner: "Runner", record: PlanRecord) -> int | None:
 def is_urgent(record: PlanRecord) -> bool:
     """Whether a plan's grace was cut short, because of a full disk or by a person."""
     haste = record.counts.get("haste") or {}
-    return haste.get("grace_seconds") is not None or (
+    return bool(record.measured.get("urgent") or haste.get("grace_seconds") is not None) or (
         record.grace_until is not None and record.grace_until > datetime.now(UTC) + _CLOCKS_APART
     )

@@ -1,7 +1,8 @@
 """Many runs without many starts: a process that has imported everything and forks a child for each run.
 
-`python -m tests.integration.retention_zygote`, then a line `DATABASE LAKE STATE VERB PLAN` per run on its input. The
-child waits for the line `go`, so that strace can take hold of it first; its end is printed as a status.
+`python -m tests.integration.retention_zygote`, then a line `DATABASE LAKE COLD STATE VERB PLAN` per run on its input.
+A plan is executed, restored, or swept before its grace is over.
+The child waits for the line `go`, so that strace can take hold of it first; its end is printed as a status.
 """
 
 import os
@@ -16,7 +17,7 @@ from retention_pipelines.settings import load_settings
 
 def main() -> None:
     for line in sys.stdin:
-        database, lake, state, verb, sha256 = line.split()
+        database, lake, cold, state, verb, sha256 = line.split()
         ready, go = os.pipe()
         child = os.fork()
         if not child:
@@ -24,12 +25,14 @@ def main() -> None:
             os.read(ready, 1)
             status = 1
             try:
-                settings = load_settings({}, database_url=database, lake_root=lake, state_dir=Path(state))
+                settings = load_settings(
+                    {}, database_url=database, lake_root=lake, cold_root=cold, state_dir=Path(state)
+                )
                 with runner(settings) as retention:
                     if verb == "restore":
                         restore_plan(retention, sha256)
                     elif verb == "sweep":
-                        retention.sweep()
+                        retention.sweep(early=sha256)
                     else:
                         retention.execute(sha256, confirm=sha256)
                 status = 0

@@ -11,16 +11,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
 
-from retention_pipelines.errors import RunBusy
+from retention_pipelines.errors import RetentionError, RunBusy
 from retention_pipelines.retention.restore import restore_plan
-from retention_pipelines.retention.run import Outcome, Runner
+from retention_pipelines.retention.run import Outcome, Runner, runner
 from retention_pipelines.settings import Settings
 from tests.fixtures.retention_cases import CASES, Case, require_audited, require_conserved, require_exact
 
@@ -28,6 +28,7 @@ pytestmark = [
     pytest.mark.parametrize("database", ["embedded"], indirect=True),
     pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed"),
 ]
+Done = TypeVar("Done")
 ROOT = Path(__file__).resolve().parents[2]
 # Counted per thread, so a k may end a run at several places; the first to get there does.
 CALLS = ("fsync", "fdatasync", "write", "pwrite64", "sendto", "mkdir", "ftruncate", "link", "rename", "unlink")
@@ -49,7 +50,8 @@ class Zygote:
     def run(self, settings: Settings, verb: str, sha256: str, inject: str | None = None) -> int:
         """The exit status of a run; -9 when it was killed. `inject` is what strace does to which call."""
         assert settings.database_url is not None
-        where = f"{settings.database_url.get_secret_value()} {settings.lake_root} {settings.state_dir}"
+        roots = f"{settings.lake_root} {settings.cold_root}"
+        where = f"{settings.database_url.get_secret_value()} {roots} {settings.state_dir}"
         child = self._ask(f"{where} {verb} {sha256}")
         strace = None if inject is None else self._attach(child, inject)
         status = self._ask("go")
@@ -90,6 +92,13 @@ def zygote() -> Iterator[Zygote]:
     opened.close()
 
 
+@pytest.fixture
+def retention(database_settings: Settings, tmp_path: Path) -> Iterator[Runner]:
+    """A runner with another root to migrate to."""
+    with runner(database_settings.model_copy(update={"cold_root": str(tmp_path / "cold")})) as opened:
+        yield opened
+
+
 class Trial:
     """One case, again and again from the same state: plan, end the run by force, run again, check, take back."""
 
@@ -100,10 +109,14 @@ class Trial:
         self.kills: Counter[str] = Counter()
 
     def again(self, sha256: str) -> Outcome:
-        """Run it again; for a moment the server may still be at the last statement of the killed run."""
+        """Run it again, and to its end."""
+        return self.once_free(lambda: self.retention.execute(sha256, confirm=sha256))
+
+    def once_free(self, work: Callable[[], Done]) -> Done:
+        """Do it when the server has let go of a killed run's lock."""
         for _ in range(300):
             try:
-                return self.retention.execute(sha256, confirm=sha256)
+                return work()
             except RunBusy:
                 time.sleep(0.1)
         raise TimeoutError("the lock of a killed run is still held")
@@ -112,7 +125,7 @@ class Trial:
         """Whether the k-th call was reached; whatever happened, everything must add up."""
         plan = self.case.plan(self.retention)
         if restoring:
-            assert self.zygote.run(self.retention.settings, "execute", plan.sha256) == 0
+            self.again(plan.sha256)
         verb = "restore" if restoring else "execute"
         status = self.zygote.run(self.retention.settings, verb, plan.sha256, f"{call}:signal=SIGKILL:when={number}")
         assert status in (0, -9)
@@ -125,9 +138,34 @@ class Trial:
             after = self.case.books(self.retention, self.con, plan)
             require_conserved(self.before, after)
             require_exact(self.case, outcome, plan, self.before, after, self.con)
-        restore_plan(self.retention, plan.sha256)
+        self.once_free(lambda: restore_plan(self.retention, plan.sha256))
         assert self.case.books(self.retention, self.con, None) == self.before
         self.kills[call] += status == -9
+        return status == -9
+
+    def sweep(self, call: str, number: int) -> bool:
+        """Whether the k-th call of a sweep was reached and its grace over: all comes back, or none is said to."""
+        plan = self.case.plan(self.retention)
+        self.again(plan.sha256)
+        then = self.case.books(self.retention, self.con, plan)
+        inject = f"{call}:signal=SIGKILL:when={number}"
+        status = self.zygote.run(self.retention.settings, "sweep", plan.sha256, inject)
+        assert status in (0, -9)
+        self.kills[call] += status == -9
+        now = self.case.books(self.retention, self.con, None)
+        assert (now.kept, now.archived) == (then.kept, then.archived)
+        try:
+            self.once_free(lambda: restore_plan(self.retention, plan.sha256))
+        except RetentionError:
+            self.once_free(self.retention.sweep)
+        else:  # nothing had gone for good
+            assert self.case.books(self.retention, self.con, None) == self.before
+            return False
+        assert self.retention.outcome(plan.sha256).state == "done"
+        now = self.case.books(self.retention, self.con, None)
+        assert (now.kept, now.archived) == (then.kept, then.archived)
+        assert not now.deleted
+        require_audited(self.con)
         return status == -9
 
 
@@ -146,6 +184,46 @@ def test_a_run_killed_at_a_call_to_the_system_is_one_clean_run(
             trial.hit(call, number)
     print(f"\n{case.name}: killed at {trial.kills.total()} calls {dict(trial.kills)}")
     assert trial.kills.total() > 0
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_taking_back_that_is_killed_is_taken_back_whole_the_next_time(
+    case: Case, zygote: Zygote, retention: Runner, everyone: psycopg.Connection[Any], pytestconfig: pytest.Config
+) -> None:
+    if not pytestconfig.getoption("--long") and case.name not in (
+        "migrate to the other root",
+        "delete rows in Postgres",
+    ):
+        pytest.skip("long version: run with --long")
+    trial = Trial(case, zygote, retention, everyone)
+    if pytestconfig.getoption("--long"):
+        for call in CALLS:
+            for number in itertools.count(1, 3):
+                if not trial.hit(call, number, restoring=True):
+                    break
+    else:
+        trial.hit("sendto", 25, restoring=True)
+    print(f"\n{case.name}: taking back killed at {trial.kills.total()} calls {dict(trial.kills)}")
+    assert trial.kills.total() > 0
+
+
+SWEEPS = (
+    ("delete in the lake", "unlink", 2, False),
+    ("migrate to the other root", "unlink", 1, True),
+    ("compress in the lake", "unlink", 1, True),
+    ("downsample in the lake", "unlink", 2, True),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "number"),
+    [pytest.param(*one, marks=[pytest.mark.long] if is_long else []) for *one, is_long in SWEEPS],
+)
+def test_a_sweep_that_is_killed_ends_the_next_time_and_nothing_half_gone_comes_back(
+    name: str, call: str, number: int, zygote: Zygote, retention: Runner, everyone: psycopg.Connection[Any]
+) -> None:
+    trial = Trial(next(case for case in CASES if case.name == name), zygote, retention, everyone)
+    assert trial.sweep(call, number), "it was killed before anything went, or not at all"
 
 
 # One place each: a sync or link of files, a message to Postgres, the move of a training set's folder.

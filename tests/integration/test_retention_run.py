@@ -345,3 +345,26 @@ def test_rows_of_two_tenants_that_share_a_key_are_two_rows(
     assert len(left) == 100
     restore_plan(retention, plan.sha256)
     assert prediction_rows(everyone) == before
+
+
+@pytest.mark.parametrize(("policy_id", "store"), [("ic_old_unused", "postgres"), ("fs_low_quality", "lake")])
+def test_what_a_cut_off_early_sweep_left_half_gone_is_not_taken_back_as_if_it_were_whole(
+    retention: Runner, everyone: psycopg.Connection[Any], policy_id: str, store: str
+) -> None:
+    """Whoever ends a grace ends it before anything goes; the next sweep ends what this one began."""
+    add_predictions(everyone, 600)
+    add_features(retention, 900)
+    plan, outcome = execute(retention, policy_id)
+    before = feature_rows(retention), prediction_rows(everyone)
+
+    def die(name: str) -> None:
+        if name == ("sweeping" if store == "postgres" else "grace ended"):
+            raise RunRefused("cut off")
+
+    with pytest.raises(RunRefused, match="cut off"):
+        replace(retention, step=die).sweep(early=plan.sha256)
+    with pytest.raises(PlanError, match="The grace of plan"):
+        restore_plan(retention, plan.sha256)
+    assert [one.state for one in retention.sweep()] == ["done"]
+    assert retention.outcome(plan.sha256).removed == outcome.removed > 0
+    assert (feature_rows(retention), prediction_rows(everyone)) == before
