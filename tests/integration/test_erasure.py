@@ -181,9 +181,12 @@ def test_what_legal_holds_keep_stays_whole_and_goes_when_they_are_released(
     # A set that is just being stored is waited for, and its files go, too.
     storing = ExitStack()
     storing.enter_context(locked(sets.root / "lock", shared=True))
-    held = replace(
-        erasing, step=lambda name: (name == "cleared" and threading.Timer(0.3, storing.close).start()) or None
-    )
+
+    def stored_soon(name: str) -> None:
+        if name == "cleared":
+            threading.Timer(0.3, storing.close).start()
+
+    held = replace(erasing, step=stored_soon)
     found = held.confirm(preview.sha256)
     assert (found.state, found.held, found.left) == ("done", {}, {})
     assert not list((sets.root / "sets").iterdir()) + list((sets.root / "files").iterdir())
