@@ -28,6 +28,7 @@ def outcome_metadata(done: "Outcome", record: "PlanRecord", policy: str) -> dict
         "stayed_rows": done.kept,
         "missing_rows": done.missing,
         "archived_rows": done.archived,
+        "packed_rows": done.rewritten,
         # In partitions of which too little has expired to be worth rewriting yet.
         "left_for_later_rows": sum(
             one["expired"] for one in record.counts.get("partitions", ()) if one["fate"] == "leave"

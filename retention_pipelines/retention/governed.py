@@ -279,7 +279,10 @@ OCCURRENCES = Governed(
 
 
 def _archive_of(live: Governed) -> Governed:
-    """What policies see of a dataset's archive: the same rows, aged from the same instant, read by nobody."""
+    """What policies see of a dataset's archive: the same rows, read by nobody.
+
+    They are aged from the same instant, but for series: their age is that of their file, so it begins anew here.
+    """
     fields = {name: kind for name, kind in live.fields.items() if name not in _READS}
     raw = live.keeps_all
     return replace(
