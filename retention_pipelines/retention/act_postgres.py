@@ -58,13 +58,17 @@ from retention_pipelines.retention.plan import Plan
 
 # A batch has as many rows as go in this time: whoever writes one of them waits no longer than that.
 _BATCH_SECONDS = 0.04
-_FEWEST, _MOST = 500, 10_000
+_FEWEST, _FEWEST_BURIED, _MOST = 2_500, 500, 10_000
 _LOCK_TIMEOUT_MS = 100
 # What a batch waits for somebody's row before it steps around it: meanwhile others wait for its own.
 _ROW_TIMEOUT_MS = 20
 _LOCK_TRIES = 100
 _PASSES = 4
 _PATIENCE = text("select set_config('lock_timeout', :wait, :local), set_config('synchronous_commit', :commit, :local)")
+_BY_PLACE = text(
+    "select set_config(name, 'off', false)"
+    " from unnest(array['enable_seqscan', 'enable_bitmapscan', 'enable_indexscan', 'enable_indexonlyscan']) as name"
+)
 _TIDS: ColumnElement[Any] = bindparam("tids", type_=ARRAY(Text))
 T = TypeVar("T")
 Step = Callable[[str], None]
@@ -107,9 +111,12 @@ class PostgresRemoval:
 class Progress:
     """Which rows of a plan are still there, by the batches on record."""
 
-    def __init__(self, engine: Engine, plan: Plan) -> None:
+    def __init__(self, engine: Engine, plan: Plan, *, bury: bool = True) -> None:
         self.pending = np.ones(plan.rows.num_rows, dtype=bool)
-        self.step, self.size, self.held = 0, 2_000, False
+        self.step, self.held = 0, False
+        # On a busy machine a batch takes longer without doing more: ever smaller ones would only be ever more.
+        self._fewest = _FEWEST_BURIED if bury else _FEWEST
+        self.size = 2 * self._fewest
         query = select(PLAN_STEPS.c.step, PLAN_STEPS.c.positions).where(PLAN_STEPS.c.plan_sha256 == plan.sha256)
         with engine.connect() as con:
             for step, positions in con.execute(query):
@@ -148,7 +155,7 @@ class Progress:
     def held_for(self, seconds: float) -> None:
         """Choose the size of the next batch by how long the last one held its rows."""
         factor = min(2.0, max(0.25, _BATCH_SECONDS / seconds))
-        self.size = max(_FEWEST, min(_MOST, round(self.size * factor)))
+        self.size = max(self._fewest, min(_MOST, round(self.size * factor)))
 
 
 def delete_rows(
@@ -163,13 +170,15 @@ def delete_rows(
 
     `removed` is told of the rows of a batch, inside its transaction.
     """
-    progress = Progress(engine, act.plan)
+    progress = Progress(engine, act.plan, bury=bury)
     # A batch that nobody is told of is one statement, and holds its rows for as long as the server works on it.
     alone = engine if removed is not None else engine.execution_options(isolation_level="AUTOCOMMIT")
     with engine.connect() as reader, alone.connect() as writer:
         # A crash of the server may undo the last batches, rows and record together; what is said to be done at the
         # end of the run is on the disk, and they are before it.
         writer.execute(_PATIENCE, {"wait": f"{_ROW_TIMEOUT_MS}ms", "commit": "off", "local": False})
+        # It knows where its rows lie: the planner, who sees a day, would read all of that day for each batch.
+        writer.execute(_BY_PLACE)
         writer.commit()
         removal = _Removal(engine=engine, act=act, bury=bury, removed=removed)
         for number in range(_PASSES):

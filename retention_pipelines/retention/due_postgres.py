@@ -25,9 +25,11 @@ from sqlalchemy import (
     cast,
     column,
     extract,
+    false,
     func,
     literal,
     literal_column,
+    or_,
     select,
     text,
 )
@@ -37,10 +39,11 @@ from sqlalchemy.types import UserDefinedType
 from retention_pipelines.postgres.partitions import DAY_COLUMNS
 from retention_pipelines.postgres.tables import METADATA
 from retention_pipelines.retention.decide import Protection
+from retention_pipelines.retention.filter.postgres import expression
 from retention_pipelines.retention.governed import Governed
 from retention_pipelines.retention.plan import Plan
 from retention_pipelines.retention.policy import PolicySet
-from retention_pipelines.retention.select_postgres import decided
+from retention_pipelines.retention.select_postgres import decided, with_reads
 
 # Rows that are decided about in one query; it locks nothing.
 _DECIDED = 100_000
@@ -204,7 +207,9 @@ def _looked_up(con: Connection, act: Act, places: np.ndarray) -> list[Due]:
 def _of_expired(act: Act, partition: str, relation: int, *which: ColumnElement[bool]) -> Select[Any]:
     """Of the rows that go by the decision of now, one array of each thing: thousands of rows come as one."""
     rows = act.table
-    decision = act.decided().where(*within(act, partition), relation_of(rows) == cast(relation, OID), *which)
+    decision = act.decided().where(
+        *within(act, partition), relation_of(rows) == cast(relation, OID), *which, *_governed(act)
+    )
     known = decision.selected_columns
     one = (
         decision.where(known["expired"])
@@ -225,6 +230,16 @@ def _of_expired(act: Act, partition: str, relation: int, *which: ColumnElement[b
         func.array_agg(micros).label("anchors"),
     ]
     return select(*arrays)
+
+
+def _governed(act: Act) -> list[ColumnElement[bool]]:
+    """What the decision says anyway, in words that an index may answer: a policy that acts here asks for the row."""
+    orders = act.plan.action == "delete" and act.plan.only is None
+    if orders and any(one.kind == "erasure" for one in act.protections):
+        return []
+    _, fields = with_reads(act.dataset)
+    mine = act.policies.places(act.plan.action, act.plan.only)
+    return [or_(false(), *(expression(act.policies.policies[one].match, fields, act.dataset.fields) for one in mine))]
 
 
 def _due(partition: str, relation: int, positions: np.ndarray, found: Any) -> Due:
