@@ -31,7 +31,10 @@ from retention_pipelines.warehouse.objects import Objects, open_objects
 if TYPE_CHECKING:
     from retention_pipelines.retention.act_postgres import Step
 
+# A file has as many rows as fit into either; it is in memory while it is written and compared.
 _FILE_ROWS = 50_000
+_FILE_BYTES = 64 * 2**20
+_FETCHED = 500
 _BURIED = """
 select {columns} from (
     select (jsonb_populate_record(null::{relation}, row)).* from graveyard
@@ -147,7 +150,7 @@ class Cold:
             for query, values in sources:
                 with raw.cursor(name="cold", binary=True) as cursor:
                     cursor.execute(query, values)
-                    while found := cursor.fetchmany(_FILE_ROWS):
+                    while found := _some(cursor):
                         yield _table(self.dataset, found)
 
     def _folder(self) -> str:
@@ -272,6 +275,16 @@ def open_cold(engine: Engine, lake: Lake, settings: Settings, dataset: Governed,
         dataset=dataset,
         plan_sha256=plan,
     )
+
+
+def _some(cursor: psycopg.ServerCursor[Any]) -> list[Sequence[Any]]:
+    """The next rows, as many as a file has."""
+    rows: list[Sequence[Any]] = []
+    size = 0
+    while len(rows) < _FILE_ROWS and size < _FILE_BYTES and (found := cursor.fetchmany(_FETCHED)):
+        rows += found
+        size += sum(len(value) for row in found for value in row if isinstance(value, bytes | str))
+    return rows
 
 
 def _columns(dataset: Governed) -> sql.Composable:

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from retention_pipelines.cache.training.store import TrainingSets
 from retention_pipelines.errors import LakeError, PlanError
+from retention_pipelines.retention import cold
 from retention_pipelines.retention.restore import restore_plan, restore_rows
 from retention_pipelines.retention.run import Runner, runner
 from tests.fixtures.retention import add_predictions, prediction_rows
@@ -40,15 +41,18 @@ def parquet(root: Path) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("policy_id", ["ic_expired", "ic_old_unused"])
 def test_archived_predictions_can_be_read_as_parquet_and_come_back_after_the_grace(
-    retention: Runner, everyone: psycopg.Connection[Any], policy_id: str
+    retention: Runner, everyone: psycopg.Connection[Any], policy_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P9: ARCHIVE, COMPRESS and MIGRATE built the same DELETE."""
+    monkeypatch.setattr(cold, "_FETCHED", 10)
+    monkeypatch.setattr(cold, "_FILE_BYTES", 300)  # as if rows were large: several files
     add_predictions(everyone, 240)
     before = prediction_rows(everyone)
     _, outcome = act(retention, policy_id, "archive")
     left = prediction_rows(everyone)
     assert outcome.archived == outcome.removed == len(before) - len(left) > 50
     root = Path(retention.planner.lake.root) / "_archived"
+    assert len(list(root.rglob("*.parquet"))) > 4
     assert {row[:2] for row in parquet(root)} == {row[:2] for row in before.keys() - left.keys()}
     end_grace(retention)
     assert everyone.execute("select count(*) from graveyard").fetchall() == [(0,)]

@@ -20,7 +20,7 @@ select at, (at at time zone 'UTC')::date, 'm' || i %% 2, (i * 37 %% 1000) / 7.0,
 from generate_series(1, %(count)s) as i
 cross join lateral (select %(first)s::timestamptz + i * interval '47 minutes' as at) as t
 """
-_STATISTICS = """
+STATISTICS = """
 select resolution, metric, labels::text, window_start, n, round(sum::numeric, 9), min, max from ml_performance_rollups
 order by 1, 2, 3, 4
 """
@@ -57,22 +57,22 @@ def test_samples_go_whole_days_and_single_and_their_rollups_stand_for_them(
     assert {one.fate for one in plan.partitions} == {"drop", "rewrite"}
     assert outcome.removed == plan.removed_rows == len(before) - left > 0
     assert left > 0
-    rolled = everyone.execute(_STATISTICS).fetchall()
+    rolled = everyone.execute(STATISTICS).fetchall()
     assert set(rolled) <= set(samples)
     assert sum(row[4] for row in rolled if row[0] == "daily") >= outcome.removed
     # Computed again from what is left, they say the same; and so they do after all came back.
     first = min(row[3] for row in samples).date()
     rollup.roll_up(retention.planner.engine, first, first + timedelta(days=20))
-    assert everyone.execute(_STATISTICS).fetchall() == samples
+    assert everyone.execute(STATISTICS).fetchall() == samples
     (one,) = restore_rows(retention, "performance_metrics", [str(before[0][0])])
     assert one.rows == 1
     rollup.roll_up(retention.planner.engine, first, first + timedelta(days=20))
-    assert everyone.execute(_STATISTICS).fetchall() == samples
+    assert everyone.execute(STATISTICS).fetchall() == samples
     assert restore_plan(retention, plan.sha256).rows == outcome.removed - 1
     assert everyone.execute("select * from ml_performance_metrics order by seq").fetchall() == before
     assert everyone.execute("select sum(gone_n), sum(gone_sum) from ml_performance_rollups").fetchall() == [(0, 0)]
     rollup.roll_up(retention.planner.engine, first, first + timedelta(days=20))
-    assert everyone.execute(_STATISTICS).fetchall() == samples
+    assert everyone.execute(STATISTICS).fetchall() == samples
 
 
 def test_samples_whose_rollup_is_not_theirs_stay(

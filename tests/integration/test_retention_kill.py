@@ -10,14 +10,19 @@ from typing import Any
 import psycopg
 import pytest
 
+from retention_pipelines.cache.training.store import TrainingSets
 from retention_pipelines.postgres import audit
+from retention_pipelines.retention.restore import restore_plan
 from retention_pipelines.retention.run import Runner
 from retention_pipelines.settings import Settings
 from tests.fixtures.retention import add_features, add_predictions, feature_rows, prediction_rows
 from tests.fixtures.retention_cases import prediction_books
+from tests.integration.test_retention_downsample import STATISTICS, samples
+from tests.integration.test_retention_training import sets, usable
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
 ROOT = Path(__file__).resolve().parents[2]
+__all__ = ["samples", "sets"]
 
 
 def worker(settings: Settings, verb: str, sha256: str, point: str = "-", number: int = 1) -> subprocess.Popen[str]:
@@ -94,6 +99,34 @@ def test_a_run_on_postgres_killed_at_every_step_is_one_clean_run(
     end(worker(database_settings, "restore", unused.sha256), killed=False)
     end(worker(database_settings, "restore", expired.sha256), killed=False)
     assert prediction_rows(everyone) == before
+    assert audit.verify(everyone).holds
+
+
+def test_compressing_and_downsampling_runs_killed_halfway_are_one_clean_run(
+    retention: Runner,
+    everyone: psycopg.Connection[Any],
+    database_settings: Settings,
+    sets: TrainingSets,
+    samples: list[tuple[Any, ...]],
+) -> None:
+    registry = retention.planner.registry
+    registry.set(registry.proposed("tc_rare", {"action": "compress"}), created_by="ana")
+    packed, rolled = (retention.plan(registry.get(name)) for name in ("tc_rare", "pm_raw"))
+    end(worker(database_settings, "execute", packed.sha256, "compressing", 2), killed=True)
+    assert usable(sets) == [True] * 4
+    assert retention.execute(packed.sha256).rewritten == 3
+    assert (usable(sets), sets.verify()) == ([True] * 4, [])
+    rows = everyone.execute("select * from ml_performance_metrics order by seq").fetchall()
+    for point in ("burying", "deleting"):
+        end(worker(database_settings, "execute", rolled.sha256, point), killed=True)
+    assert retention.execute(rolled.sha256).removed == rolled.removed_rows
+    gone = everyone.execute("select sum(gone_n) from ml_performance_rollups where resolution = 'daily'").fetchall()
+    assert gone == [(rolled.removed_rows,)]
+    assert set(everyone.execute(STATISTICS).fetchall()) <= set(samples)
+    end(worker(database_settings, "restore", rolled.sha256, "restoring"), killed=True)
+    restore_plan(retention, rolled.sha256)
+    assert everyone.execute("select * from ml_performance_metrics order by seq").fetchall() == rows
+    assert everyone.execute("select sum(gone_n), sum(gone_sum) from ml_performance_rollups").fetchall() == [(0, 0)]
     assert audit.verify(everyone).holds
 
 
