@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import orjson
+import psycopg
 from psycopg.pq.abc import PGresult
 
 from retention_pipelines.cache import columns as fit
@@ -311,6 +312,13 @@ class HotTier:
             raise Unavailable("read-only")
 
         def in_transaction(con: BoundedConnection) -> T:
+            try:
+                with con.transaction():
+                    return work(con)
+            except psycopg.errors.CheckViolation as error:
+                if error.diag.constraint_name is not None:
+                    raise
+            # Postgres chose the default partition just before that of the row's day was attached; now it is there.
             with con.transaction():
                 return work(con)
 

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Literal
 
@@ -348,6 +349,24 @@ def test_r5_what_was_changed_or_moved_in_the_database_is_a_miss_and_counted(
         assert key not in reader.get_many("features", [key])
     seen = hot.counters.snapshot() | other.counters.snapshot()
     assert seen["features", "corrupt", "postgres"] == 2
+
+
+def test_a_day_that_gets_its_partition_meanwhile_loses_no_store(hot: HotTier, database: Server, sql: Sql) -> None:
+    """Postgres had chosen the default partition: "new row for relation violates partition constraint"."""
+    insert = (
+        "insert into access_log (accessed_on, tenant, dataset, key, hits, last_accessed_at)"
+        " values (current_date + 300, current_setting('retention.tenant'), 'd', 'k', 1, now() + interval '300 days')"
+    )
+    with connect(database, role="owner", tenant="*") as con:
+        con.execute("select public.retention_add_day_partitions('access_log', current_date + 300, current_date + 300)")
+        with ThreadPoolExecutor() as pool:
+            stored = pool.submit(hot.change, lambda one: one.execute(insert))
+            while sql("select count(*) from pg_locks where not granted and relation is not null") == [(0,)]:
+                assert not stored.done()
+                time.sleep(0.01)
+            con.commit()
+            stored.result(60)
+    assert sql("select count(*) from access_log where accessed_on = current_date + 300") == [(1,)]
 
 
 def test_a_payload_of_one_kind_is_not_served_as_the_other(hot: HotTier, sql: Sql) -> None:
