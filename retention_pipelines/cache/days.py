@@ -19,6 +19,8 @@ from retention_pipelines.postgres.partitions import add_day_partitions, drop_day
 MOST_AHEAD = 7
 # Twice what a process may have been remembering things before it first reads the log (`sql/invalidations.sql`).
 LOG_SECONDS = 2 * 86_400.0
+# What legal holds call the rows of a kind; features are held where they were computed from, in the lake.
+_HELD_AS: dict[Kind, str] = {"predictions": "inference_cache"}
 
 
 def days_ahead(ttl_hours: float) -> int:
@@ -41,15 +43,27 @@ def make_ahead(con: BoundedConnection, ahead: Mapping[Kind, int]) -> int:
 
 
 def remove_expired(con: BoundedConnection, keep_stale_seconds: float) -> int:
-    """Drop the days that were over so long ago, and remove other expired rows; returns the number of the latter."""
+    """Drop the days that were over so long ago, and remove other expired rows; returns the number of the latter.
+
+    While a legal hold on the predictions is open all of them stay: which of them it holds only plans can tell.
+    """
     today = _today(con)
     removed = 0
+    held = held_datasets(con)
     for kind, table in HOT_TABLES.items():
+        if _HELD_AS.get(kind) in held:
+            continue
         horizon = today - timedelta(days=math.ceil(keep_stale_seconds / 86_400))
         drop_day_partitions(con, table.name, horizon)
         removed += con.execute(statements.expired(kind), {"keep": keep_stale_seconds}).rowcount
     prune_log(con)
     return removed
+
+
+def held_datasets(con: BoundedConnection) -> frozenset[str]:
+    """Names of the datasets that a legal hold is open on."""
+    rows = con.execute("select distinct dataset from public.holds where released_at is null").fetchall()
+    return frozenset(str(row[0]) for row in rows)
 
 
 def prune_log(con: BoundedConnection) -> int:

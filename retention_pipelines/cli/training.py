@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from retention_pipelines.cache.training.store import TrainingSets
+from retention_pipelines.retention.act_training import clean_sets
 from retention_pipelines.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -27,5 +28,6 @@ def verify(as_json: AsJson = False) -> None:
 
 def clean(as_json: AsJson = False) -> None:
     """Free the space of training sets that may not be used any more; what is younger than a day stays."""
-    freed = TrainingSets(load_settings()).clean()
-    typer.echo(json.dumps(freed) if as_json else f"{freed} bytes freed.")
+    freed = clean_sets(load_settings())
+    said = "Nothing was freed: a legal hold on training_cache is open." if freed is None else f"{freed} bytes freed."
+    typer.echo(json.dumps(freed) if as_json else said)

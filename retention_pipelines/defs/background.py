@@ -65,9 +65,12 @@ def online_features(context: dg.AssetExecutionContext, lake: Lakes) -> dg.Materi
 @dg.op(description="Free the space of cached training sets that may not be used any more.")
 def clean_training_sets(context: dg.OpExecutionContext, lake: Lakes) -> None:
     """What is younger than a day stays."""
-    from retention_pipelines.cache.training.store import TrainingSets
+    from retention_pipelines.retention.act_training import clean_sets
 
-    context.log.info(f"{TrainingSets(lake.settings).clean()} bytes freed")
+    freed = clean_sets(lake.settings)
+    context.log.info(
+        "a legal hold on training sets is open: nothing freed" if freed is None else f"{freed} bytes freed"
+    )
 
 
 @dg.job(name="training_sets", description="Look after the files of cached training sets.")

@@ -7,7 +7,7 @@ rows and days are removed (`cache/days.py`). Expired entries are never served; r
 from dataclasses import dataclass
 from importlib import resources
 
-from retention_pipelines.cache.days import remove_expired
+from retention_pipelines.cache.days import held_datasets, remove_expired
 from retention_pipelines.cache.runtime import CacheRuntime
 from retention_pipelines.cache.training.answers import sets_of
 from retention_pipelines.errors import CacheError
@@ -29,6 +29,8 @@ class Removed:
 def clean_expired(runtime: CacheRuntime) -> Removed:
     """Remove all expired rows of the caches, whole days by dropping their partitions, and files no set needs.
 
+    Predictions or training sets stay, all of them, while a legal hold on them is open.
+
     Raises:
         CacheError: nothing was removed, because there is no database, it does not answer, or the mode is read_only.
     """
@@ -38,11 +40,15 @@ def clean_expired(runtime: CacheRuntime) -> Removed:
         raise CacheError("Nothing is removed in the mode read_only.", hint="Leave it first, or clean up elsewhere.")
     count = resources.files(__package__).joinpath("expired_rows.sql").read_bytes()
 
-    def work(con: BoundedConnection) -> tuple[int, int, int]:
+    def work(con: BoundedConnection) -> tuple[int, int, int | None]:
         # A day's partition holds rows of all tenants.
         con.execute("set local retention.tenant = '*'")
         features, predictions = con.execute(count).fetchall()[0]
+        held = held_datasets(con)
         remove_expired(con, 0.0)
+        predictions = 0 if "inference_cache" in held else predictions
+        if "training_cache" in held:
+            return features, predictions, None
         trained = con.execute("delete from public.ml_training_cache where expires_at <= statement_timestamp()")
         return features, predictions, trained.rowcount
 
@@ -51,6 +57,6 @@ def clean_expired(runtime: CacheRuntime) -> Removed:
     return Removed(
         ml_feature_store=features,
         ml_inference_cache=predictions,
-        ml_training_cache=trained,
-        training_file_bytes=0 if sets is None else sets.clean(),
+        ml_training_cache=trained or 0,
+        training_file_bytes=0 if sets is None or trained is None else sets.clean(),
     )

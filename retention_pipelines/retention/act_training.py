@@ -11,16 +11,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, exists, func, select, update
 
 from retention_pipelines.cache.training import burial
 from retention_pipelines.cache.training.files import PACKED, locked, write_whole
 from retention_pipelines.cache.training.manifest import open_manifest
 from retention_pipelines.cache.training.store import TrainingSets, content_sha256
 from retention_pipelines.errors import CorruptEntry, PlanError
-from retention_pipelines.postgres.tables import GRAVEYARD, ML_TRAINING_CACHE, PLANS
+from retention_pipelines.postgres import embedded
+from retention_pipelines.postgres.engine import open_engine
+from retention_pipelines.postgres.server import open_server
+from retention_pipelines.postgres.tables import GRAVEYARD, HOLDS, ML_TRAINING_CACHE, PLANS
 from retention_pipelines.retention.cold import Cold, ColdFile
 from retention_pipelines.retention.due_postgres import Act, still_expired
+from retention_pipelines.retention.governed import TRAINING_CACHE
 from retention_pipelines.retention.graveyard import name_of
 from retention_pipelines.retention.plan import Plan
 from retention_pipelines.settings import Settings
@@ -72,14 +76,38 @@ def dig_up_files(engine: Engine, settings: Settings, plan_sha256: str, ids: Coll
     )
 
 
-def forget_files(settings: Settings, plan_sha256: str) -> int:
+def clean_sets(settings: Settings) -> int | None:
+    """Free what sets take that may not be used any more; None: nothing is, while a legal hold on sets is open.
+
+    Which sets it holds only plans can tell. The database is asked where there is one.
+    """
+    if settings.database_url is not None or (embedded.places(settings.state_dir).data / "PG_VERSION").exists():
+        with open_server(settings) as server:
+            engine = open_engine(server)
+            try:
+                if _is_held(engine):
+                    return None
+            finally:
+                engine.dispose()
+    return TrainingSets(settings).clean()
+
+
+def _is_held(engine: Engine) -> bool:
+    held = exists().where(HOLDS.c.dataset == TRAINING_CACHE.name, HOLDS.c.released_at.is_(None))
+    with engine.connect() as con:
+        return bool(con.scalar(select(held)))
+
+
+def forget_files(engine: Engine, settings: Settings, plan_sha256: str) -> int:
     """Let go of a plan's sets of every tenant for good; returns the bytes that were freed.
 
-    Files younger than a day stay until a later cleaning: somebody may be about to use them.
+    Files younger than a day stay until a later cleaning: somebody may be about to use them; all while a legal hold on
+    sets is open.
     """
     root = TrainingSets(settings).root.parent
     tenants = [folder.name for folder in root.iterdir() if (folder / "buried").is_dir()] if root.is_dir() else []
-    return sum(burial.forget(_sets(settings, tenant), plan=plan_sha256) for tenant in tenants)
+    clean = not _is_held(engine)
+    return sum(burial.forget(_sets(settings, tenant), plan=plan_sha256, clean=clean) for tenant in tenants)
 
 
 def copy_files(cold: Cold, settings: Settings, step: Callable[[str], None]) -> int:

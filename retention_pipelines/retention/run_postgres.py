@@ -183,7 +183,7 @@ def let_go(runner: "Runner", record: PlanRecord) -> int | None:
         _cold(runner, governed(record.dataset), record.action, record.sha256).require(record.measured["archived"])
     graveyard.let_go(runner.planner.engine, record.sha256, runner.step)
     if governed(record.dataset).store == "files":
-        return act_training.forget_files(runner.settings, record.sha256)
+        return act_training.forget_files(runner.planner.engine, runner.settings, record.sha256)
     return None
 
 

@@ -195,6 +195,13 @@ class TestCleanup:
                 " expires_on = ((now() - interval '7 days') at time zone 'UTC')::date"
                 " where cache_key = (select max(cache_key) from ml_inference_cache)"
             )
+            con.execute(
+                "insert into holds (dataset, match, reason, placed_by)"
+                " values ('inference_cache', 'everything', 'r', 'p')"
+            )
+            assert asyncio.run(integrator.cleanup_expired_data())["ml_inference_cache"] == 0
+            assert rows(database, rows_of) == [(7,)], "a legal hold stands above an entry's own end"
+            con.execute("update holds set released_at = now(), released_by = 'p'")
         removed = asyncio.run(integrator.retention_manager.cleanup_expired_data())
         assert removed == {"ml_feature_store": 0, "ml_inference_cache": 5, "ml_training_cache": 0}
         assert sum(removed.values()) == 5

@@ -10,6 +10,8 @@ import pytest
 
 from retention_pipelines.cache.training.description import Description
 from retention_pipelines.cache.training.store import Preparation, TrainingSets
+from retention_pipelines.retention.act_training import clean_sets
+from retention_pipelines.retention.holds import place_hold, release_hold
 from retention_pipelines.retention.restore import restore_plan, restore_rows
 from retention_pipelines.retention.run import Runner
 from retention_pipelines.settings import Settings
@@ -101,3 +103,19 @@ def test_after_the_grace_the_files_are_gone(
     assert not (sets.root / "buried" / plan.sha256).exists()
     assert sets.clean(safe_age_seconds=0) > 0
     assert usable(sets) == [False, False, False, True]
+
+
+def test_upkeep_frees_nothing_while_a_legal_hold_on_sets_is_open(
+    retention: Runner, database_settings: Settings, sets: TrainingSets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defaults = TrainingSets.clean.__kwdefaults__ | {"safe_age_seconds": 0.0}
+    monkeypatch.setattr(TrainingSets.clean, "__kwdefaults__", defaults)
+    sets.invalidate("all")
+    engine = retention.planner.engine
+    hold = place_hold(engine, dataset="training_cache", match="everything", reason="Case 7.", placed_by="me")
+    before = stored_files(sets)
+    assert clean_sets(database_settings) is None
+    assert stored_files(sets) == before
+    release_hold(engine, hold.hold_id, released_by="me")
+    assert clean_sets(database_settings)
+    assert stored_files(sets) == 0

@@ -68,10 +68,10 @@ def plans_of(sets: "TrainingSets", key: str) -> list[str]:
     return [name for _, name in sorted(found, reverse=True)]
 
 
-def forget(sets: "TrainingSets", *, plan: str) -> int:
-    """Let go of the sets of a plan for good and free what nobody else needs; returns the bytes."""
+def forget(sets: "TrainingSets", *, plan: str, clean: bool = True) -> int:
+    """Let go of the sets of a plan for good and, with `clean`, free what nobody else needs; returns the bytes."""
     shutil.rmtree(sets.root / "buried" / _checked(plan), ignore_errors=True)
-    return sets.clean()
+    return sets.clean() if clean else 0
 
 
 def buried_manifests(sets: "TrainingSets") -> Iterator["Manifest"]:

@@ -48,7 +48,8 @@ def test_what_expired_is_cleaned_when_it_is_older_than_a_day(
     filled: Sets, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert retention(capsys, "clean") == (0, 0)
-    monkeypatch.setattr(TrainingSets.clean, "__kwdefaults__", {"safe_age_seconds": -1.0})
+    defaults = TrainingSets.clean.__kwdefaults__ | {"safe_age_seconds": -1.0}
+    monkeypatch.setattr(TrainingSets.clean, "__kwdefaults__", defaults)
     done = training_sets_job.execute_in_process(
         resources={"lake": LakeResource(filled.settings)}, instance=dg.DagsterInstance.ephemeral()
     )
