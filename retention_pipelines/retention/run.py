@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func
 
-from retention_pipelines.errors import PlanError, RetentionError, RunRefused
+from retention_pipelines.errors import PlanError, RetentionError, RunBusy, RunRefused
 from retention_pipelines.postgres.server import Server, open_server
 from retention_pipelines.postgres.tables import PLANS
 from retention_pipelines.retention import run_lake, run_postgres
@@ -146,7 +146,8 @@ class Runner:
         """Let go for good of what executed plans removed, where their grace is over.
 
         On a disk so full that writing stopped no grace is longer than the settings say for that, but for plans that let
-        rows go early. `early` is the whole hash of a plan whose grace a person ends.
+        rows go early. `early` is the whole hash of a plan whose grace a person ends. Raises RunBusy at the end where a
+        dataset was in somebody's hands; what is due of the others has been let go by then.
         """
         self.settings.require_full("Sweeping")
         who, instant, swept = actor or who_am_i(), now(self.planner.engine), []
@@ -154,17 +155,24 @@ class Runner:
             raise PlanError(
                 f"{early} is no whole hash of a plan in its grace.", hint="`retention pressure` lists them."
             )
+        busy = None
         for record in self.store.open(dataset):
             is_due = record.sha256 == early or self._due(record, instant)
             if record.state not in ("published", "swept") or not is_due:
                 continue
-            with run_lock(self.server, record.dataset, record.sha256) as lock:
-                found = self.store.record(record.sha256)
-                if found.state not in ("published", "swept"):
-                    continue  # somebody swept it, or took it back, before we had the lock
-                self._held(lock)._sweep(found, who)
+            try:
+                with run_lock(self.server, record.dataset, record.sha256) as lock:
+                    found = self.store.record(record.sha256)
+                    if found.state not in ("published", "swept"):
+                        continue  # somebody swept it, or took it back, before we had the lock
+                    self._held(lock)._sweep(found, who)
+            except RunBusy as error:
+                busy = error
+                continue
             swept.append(self.outcome(record.sha256))
         prune(self.planner.engine, self.settings.access_log_days)
+        if busy is not None:
+            raise busy
         return tuple(swept)
 
     def _due(self, record: PlanRecord, instant: datetime) -> bool:

@@ -291,6 +291,21 @@ def test_a_second_runner_is_told_who_holds_the_lock(retention: Runner, everyone:
     assert retention.execute(plan.sha256, confirm=plan.sha256).removed == plan.removed_rows
 
 
+def test_a_dataset_in_other_hands_does_not_keep_others_from_being_swept(
+    retention: Runner, everyone: psycopg.Connection[Any]
+) -> None:
+    add_predictions(everyone, 300)
+    add_features(retention)
+    plans = [retention.plan(retention.planner.registry.get(name)) for name in ("ic_old_unused", "fs_low_quality")]
+    for plan in plans:
+        retention.execute(plan.sha256, confirm=plan.sha256)
+    everyone.execute("update plans set grace_until = now() - interval '1 second'")
+    with run_lock(retention.server, "inference_cache", "f" * 64), pytest.raises(RunBusy):
+        retention.sweep()
+    assert [retention.outcome(plan.sha256).state for plan in plans] == ["published", "done"]
+    assert [one.plan_sha256 for one in retention.sweep()] == [plans[0].sha256]
+
+
 def test_rows_that_somebody_holds_or_reads_meanwhile_stay(
     retention: Runner, everyone: psycopg.Connection[Any], database: Any
 ) -> None:
