@@ -80,4 +80,5 @@ def _scan(
     instants = {f"{table.root}/{file.path}": file.written_at for file in files}
     listed = pa.table({"filename": list(instants), "written_at": list(instants.values())}, schema=_WRITTEN_SCHEMA)
     con.register(_WRITTEN, listed)
-    con.sql(statement(_PACKAGE, "written")).create_view("_retention_scan", replace=True)
+    # A temporary view as above: a plain one of the same name would stay hidden behind the one of an earlier table.
+    bind(con, "_retention_scan", f"({statement(_PACKAGE, 'written')})")

@@ -221,7 +221,7 @@ def _load_lake(con: duckdb.DuckDBPyConnection, planner: Planner, dataset: Govern
             ConstantExpression(None).cast("DOUBLE").alias("compute_seconds"),
             *(ConstantExpression(None).cast("TIMESTAMPTZ").alias(name) for name in _LIFE if name not in fields),
             *map(ColumnExpression, fields),
-        ).create_view("_sim_found", replace=True)
+        ).create_view("_sim_rows", replace=True)
         con.execute(statement(_PACKAGE, "simulated_lake"))
 
 

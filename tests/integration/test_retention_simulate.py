@@ -98,6 +98,19 @@ def test_a_row_that_is_asked_for_after_it_went_is_a_regret_is_paid_and_lives_on(
     assert "+2 regrets" in found.sentence()
 
 
+def test_datasets_replayed_after_one_another_are_each_what_they_are_alone(retention: Runner) -> None:
+    """The second table of the lake was hidden behind what was found of the first."""
+    add_features(retention, 300)
+    retention.planner.lake.table("aggregated_time_series").append(rows("aggregated_time_series", 70))
+    wanted = ("feature_store", "aggregated_time_series")
+    policies = [one for one in default_policies() if one.dataset in wanted]
+    together = simulate(retention.planner, policies, days=3)
+    assert {one.dataset: one.current.rows for one in together} == {"feature_store": 300, "aggregated_time_series": 70}
+    for name in wanted:
+        alone = simulate(retention.planner, [one for one in policies if one.dataset == name], days=3)
+        assert only(together, name) == only(alone, name)
+
+
 def test_a_day_of_a_replay_has_the_rows_that_were_there_then(retention: Runner) -> None:
     table = retention.planner.lake.table("feature_store")
     computed = "now() - to_days(case when i < 4 then 9 else 1 end)"

@@ -11,7 +11,7 @@ import pytest
 from retention_pipelines.retention.decide import Protection, decide
 from retention_pipelines.retention.defaults import default_policies, read_policies
 from retention_pipelines.retention.filter.parse import parse
-from retention_pipelines.retention.governed import FEATURE_STORE
+from retention_pipelines.retention.governed import AGGREGATED_TIME_SERIES, FEATURE_STORE
 from retention_pipelines.retention.lake_rows import READS_SCHEMA
 from retention_pipelines.retention.plan import is_intact
 from retention_pipelines.retention.policy import PolicySet
@@ -176,6 +176,22 @@ def test_rows_without_a_policy_or_under_another_action_are_kept_by_a_plan(lake: 
     assert set(deleting.rows["policy_id"].to_pylist()) == {"two"}
     assert set(archiving.rows["policy_id"].to_pylist()) == {"one"}
     assert deleting.ungoverned_rows == archiving.ungoverned_rows == 3
+
+
+def test_plans_of_tables_that_are_planned_after_one_another_do_not_mix(lake: Lake, reads: pa.Table) -> None:
+    """The later table's rows were hidden behind the earlier one's: pressure over features and series failed."""
+    lake.table("aggregated_time_series").append(rows("aggregated_time_series", 50))
+    series = PolicySet.of("aggregated_time_series", default_policies())
+    later = datetime.now(UTC) + timedelta(days=3_000)
+
+    def plan_series() -> str:
+        return plan_lake(lake, AGGREGATED_TIME_SERIES, series, as_of=later).sha256
+
+    alone = plan_series()
+    before = plan_lake(lake, FEATURE_STORE, DEFAULTS, as_of=AS_OF, reads=reads).sha256
+    assert plan_series() == alone
+    assert plan_lake(lake, FEATURE_STORE, DEFAULTS, as_of=AS_OF, reads=reads).sha256 == before
+    assert plan_lake(lake, AGGREGATED_TIME_SERIES, series, as_of=later).expired_rows == 50
 
 
 def test_an_empty_dataset_has_an_empty_plan(lake: Lake) -> None:
