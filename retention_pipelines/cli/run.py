@@ -52,7 +52,9 @@ def run(
     """
     with _running("Running") as opened:
         policies = {policy.policy_id: policy for policy in opened.planner.registry.current()}
-        if target in policies:
+        if target in policies or set(target) - set("0123456789abcdef"):
+            # A name that is no policy's: the registry names those there are.
+            policies.setdefault(target, opened.planner.registry.get(target))
             outcome = opened.execute_policy(policies[target], confirm=confirm, actor=who_am_i())
         else:
             outcome = opened.execute(target, confirm=confirm, actor=who_am_i())

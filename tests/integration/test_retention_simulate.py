@@ -99,7 +99,6 @@ def test_a_row_that_is_asked_for_after_it_went_is_a_regret_is_paid_and_lives_on(
 
 
 def test_datasets_replayed_after_one_another_are_each_what_they_are_alone(retention: Runner) -> None:
-    """The second table of the lake was hidden behind what was found of the first."""
     add_features(retention, 300)
     retention.planner.lake.table("aggregated_time_series").append(rows("aggregated_time_series", 70))
     wanted = ("feature_store", "aggregated_time_series")
