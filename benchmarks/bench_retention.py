@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from retention_pipelines.retention.act_lake import remove_rows
-from retention_pipelines.retention.decide import Protection
-from retention_pipelines.retention.defaults import default_policies, read_policies
+from retention_pipelines.retention.actions.act_lake import remove_rows
 from retention_pipelines.retention.filter.parse import parse
-from retention_pipelines.retention.governed import FEATURE_STORE
-from retention_pipelines.retention.lake_rows import READS_SCHEMA
-from retention_pipelines.retention.policy import PolicySet
-from retention_pipelines.retention.select_lake import Rules, plan_lake
+from retention_pipelines.retention.plans.lake_rows import READS_SCHEMA
+from retention_pipelines.retention.plans.select_lake import Rules, plan_lake
+from retention_pipelines.retention.policies.decide import Protection
+from retention_pipelines.retention.policies.defaults import default_policies, read_policies
+from retention_pipelines.retention.policies.governed import FEATURE_STORE
+from retention_pipelines.retention.policies.policy import PolicySet
 from retention_pipelines.settings import load_settings
 from retention_pipelines.warehouse import Lake
 from tests.unit.warehouse.rows import rows

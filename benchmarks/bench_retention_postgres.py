@@ -20,14 +20,14 @@ from retention_pipelines.postgres.engine import connect, open_engine
 from retention_pipelines.postgres.migrate import upgrade_server
 from retention_pipelines.postgres.partitions import add_day_partitions
 from retention_pipelines.postgres.server import Server, open_server
-from retention_pipelines.retention.act_partitions import bury_partitions
-from retention_pipelines.retention.act_postgres import Act, delete_rows
-from retention_pipelines.retention.defaults import read_policies
-from retention_pipelines.retention.governed import INFERENCE_CACHE
-from retention_pipelines.retention.plan import Plan
-from retention_pipelines.retention.plan_store import PlanStore, now
-from retention_pipelines.retention.registry import PolicyRegistry
-from retention_pipelines.retention.select_postgres import plan_postgres
+from retention_pipelines.retention.actions.act_partitions import bury_partitions
+from retention_pipelines.retention.actions.act_postgres import Act, delete_rows
+from retention_pipelines.retention.plans.plan import Plan
+from retention_pipelines.retention.plans.plan_store import PlanStore, now
+from retention_pipelines.retention.plans.select_postgres import plan_postgres
+from retention_pipelines.retention.policies.defaults import read_policies
+from retention_pipelines.retention.policies.governed import INFERENCE_CACHE
+from retention_pipelines.retention.policies.registry import PolicyRegistry
 from retention_pipelines.settings import load_settings
 from retention_pipelines.warehouse.objects import open_objects
 

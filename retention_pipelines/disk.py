@@ -1,7 +1,7 @@
 """How full the disk of a folder is, and refusing to write where it is too full.
 
 What belongs here: measuring, cheap enough to be asked before every write, and the sentence a refused writer gets. What
-does not: what goes when it is too full (`retention/pressure.py`). Deleting is never refused.
+does not: what goes when it is too full (`retention/pressure/state.py`). Deleting is never refused.
 """
 
 import os

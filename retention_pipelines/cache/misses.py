@@ -1,7 +1,7 @@
 """Misses of entries that retention may have removed: told to Postgres in batches, behind the caller.
 
 What belongs here: the keyed digest that stands for a removed entry, and asking which of some missed ones have one. What
-does not: leaving digests (`retention/regret.py`), when misses are told (`access.py`).
+does not: leaving digests (`retention/recovery/regret.py`), when misses are told (`access.py`).
 """
 
 import hashlib

@@ -21,7 +21,7 @@ from retention_pipelines.catalog import DATASETS
 from retention_pipelines.disk import measure_disk
 from retention_pipelines.errors import RetentionError
 from retention_pipelines.postgres.inspection import PostgresState, disk_bytes, inspect_postgres
-from retention_pipelines.retention.reserve import places
+from retention_pipelines.retention.pressure.reserve import places
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from retention_pipelines.errors import PolicyError
-from retention_pipelines.retention.erasure import Certificate, Eraser, Preview, eraser
-from retention_pipelines.retention.run_lock import who_am_i
+from retention_pipelines.retention.erasure.order import Certificate, Eraser, Preview, eraser
+from retention_pipelines.retention.runs.lock import who_am_i
 from retention_pipelines.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

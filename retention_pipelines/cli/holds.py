@@ -20,9 +20,9 @@ from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres import audit
 from retention_pipelines.postgres.engine import connect, open_engine
 from retention_pipelines.postgres.server import open_server
-from retention_pipelines.retention.holds import list_holds, place_hold, release_hold
-from retention_pipelines.retention.pins import list_pins, place_pin, release_pin
-from retention_pipelines.retention.run_lock import who_am_i
+from retention_pipelines.retention.protection.holds import list_holds, place_hold, release_hold
+from retention_pipelines.retention.protection.pins import list_pins, place_pin, release_pin
+from retention_pipelines.retention.runs.lock import who_am_i
 from retention_pipelines.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

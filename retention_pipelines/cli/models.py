@@ -19,9 +19,9 @@ from sqlalchemy import Engine
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
-from retention_pipelines.retention import models
-from retention_pipelines.retention.models import DAY_SECONDS, Model, Need
-from retention_pipelines.retention.run_lock import who_am_i
+from retention_pipelines.retention.protection import models
+from retention_pipelines.retention.protection.models import DAY_SECONDS, Model, Need
+from retention_pipelines.retention.runs.lock import who_am_i
 from retention_pipelines.settings import load_settings
 from retention_pipelines.warehouse import Lake
 

@@ -14,13 +14,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from retention_pipelines.retention.break_even import Balance
-from retention_pipelines.retention.explain import Explanation
-from retention_pipelines.retention.plan import Plan
-from retention_pipelines.retention.planning import planner
-from retention_pipelines.retention.policy import Policy
-from retention_pipelines.retention.run import runner
-from retention_pipelines.retention.run_lock import who_am_i
+from retention_pipelines.retention.plans.explain import Explanation
+from retention_pipelines.retention.plans.plan import Plan
+from retention_pipelines.retention.plans.planning import planner
+from retention_pipelines.retention.policies.policy import Policy
+from retention_pipelines.retention.pressure.break_even import Balance
+from retention_pipelines.retention.runs.lock import who_am_i
+from retention_pipelines.retention.runs.run import runner
 from retention_pipelines.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

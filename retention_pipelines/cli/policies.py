@@ -20,13 +20,13 @@ from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
 from retention_pipelines.retention.filter.text import text
-from retention_pipelines.retention.governed import GOVERNED, governed
-from retention_pipelines.retention.lint import lint
-from retention_pipelines.retention.planning import Planner, planner
-from retention_pipelines.retention.policy import Policy, PolicySet, describe
-from retention_pipelines.retention.registry import PolicyRegistry, differences
-from retention_pipelines.retention.run_lock import who_am_i
-from retention_pipelines.retention.simulate import simulate
+from retention_pipelines.retention.plans.planning import Planner, planner
+from retention_pipelines.retention.policies.governed import GOVERNED, governed
+from retention_pipelines.retention.policies.lint import lint
+from retention_pipelines.retention.policies.policy import Policy, PolicySet, describe
+from retention_pipelines.retention.policies.registry import PolicyRegistry, differences
+from retention_pipelines.retention.runs.lock import who_am_i
+from retention_pipelines.retention.simulation.simulate import simulate
 from retention_pipelines.settings import Settings, load_settings
 
 Identity = Annotated[str, typer.Argument(help="Policy, for example fs_low_quality.")]

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from retention_pipelines.errors import PolicyError
-from retention_pipelines.retention.budgets import set_budget
-from retention_pipelines.retention.plan import Plan
-from retention_pipelines.retention.pressure import PressureState, measure_with
-from retention_pipelines.retention.pressure_plan import plan_relief, relieved_bytes
-from retention_pipelines.retention.run import runner
-from retention_pipelines.retention.run_lock import who_am_i
+from retention_pipelines.retention.plans.plan import Plan
+from retention_pipelines.retention.pressure.budgets import set_budget
+from retention_pipelines.retention.pressure.plan import plan_relief, relieved_bytes
+from retention_pipelines.retention.pressure.state import PressureState, measure_with
+from retention_pipelines.retention.runs.lock import who_am_i
+from retention_pipelines.retention.runs.run import runner
 from retention_pipelines.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

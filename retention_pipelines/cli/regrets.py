@@ -15,7 +15,7 @@ from rich.table import Table
 from retention_pipelines.postgres.address import EVERY_TENANT
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
-from retention_pipelines.retention import regret
+from retention_pipelines.retention.recovery import regret
 from retention_pipelines.settings import load_settings
 
 

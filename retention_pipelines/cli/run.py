@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from retention_pipelines.errors import PolicyError
-from retention_pipelines.retention.governed import governed
-from retention_pipelines.retention.restore import restore_dataset, restore_plan, restore_rows
-from retention_pipelines.retention.run import Outcome, Runner, runner
-from retention_pipelines.retention.run_lock import who_am_i
+from retention_pipelines.retention.policies.governed import governed
+from retention_pipelines.retention.recovery.restore import restore_dataset, restore_plan, restore_rows
+from retention_pipelines.retention.runs.lock import who_am_i
+from retention_pipelines.retention.runs.run import Outcome, Runner, runner
 from retention_pipelines.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

@@ -17,12 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from retention_pipelines.errors import PolicyError
-from retention_pipelines.retention.defaults import read_policies
-from retention_pipelines.retention.planning import planner
-from retention_pipelines.retention.policy import Policy
-from retention_pipelines.retention.simulate import Comparison
-from retention_pipelines.retention.simulate import Progress as Told
-from retention_pipelines.retention.simulate import simulate as replay
+from retention_pipelines.retention.plans.planning import planner
+from retention_pipelines.retention.policies.defaults import read_policies
+from retention_pipelines.retention.policies.policy import Policy
+from retention_pipelines.retention.simulation.simulate import Comparison
+from retention_pipelines.retention.simulation.simulate import Progress as Told
+from retention_pipelines.retention.simulation.simulate import simulate as replay
 from retention_pipelines.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from retention_pipelines.cache.training.store import TrainingSets
-from retention_pipelines.retention.act_training import clean_sets
+from retention_pipelines.retention.actions.act_training import clean_sets
 from retention_pipelines.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

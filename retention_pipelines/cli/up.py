@@ -161,7 +161,7 @@ def up(
     """Start Postgres, the Dagster daemon and its page on this machine; stop all of them with Ctrl-C."""
     from retention_pipelines.postgres.migrate import upgrade
     from retention_pipelines.postgres.server import DAGSTER, open_server
-    from retention_pipelines.retention.reserve import ensure_reserve
+    from retention_pipelines.retention.pressure.reserve import ensure_reserve
 
     settings = load_settings()
     check_port(port)

@@ -65,7 +65,7 @@ def online_features(context: dg.AssetExecutionContext, lake: Lakes) -> dg.Materi
 @dg.op(description="Free the space of cached training sets that may not be used any more.")
 def clean_training_sets(context: dg.OpExecutionContext, lake: Lakes) -> None:
     """What is younger than a day stays."""
-    from retention_pipelines.retention.act_training import clean_sets
+    from retention_pipelines.retention.actions.act_training import clean_sets
 
     freed = clean_sets(lake.settings)
     context.log.info(

@@ -48,7 +48,7 @@ def packaged_policies() -> tuple[Packaged, ...]:
 
     Not by `retention.defaults`, whose imports would take longer than all of this package's definitions.
     """
-    text = files("retention_pipelines.retention").joinpath("policies.yaml").read_text(encoding="utf-8")
+    text = files("retention_pipelines.retention.policies").joinpath("policies.yaml").read_text(encoding="utf-8")
     return tuple(
         Packaged(policy_id=one["id"], dataset=dataset, match=one["match"], reason=one["reason"])
         for dataset, listed in yaml.safe_load(text).items()
@@ -74,7 +74,7 @@ def policy_asset(policy: Packaged) -> dg.AssetsDefinition:
     def carried_out(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator[Result]:
         from retention_pipelines.defs.forgotten import settle_partitions
         from retention_pipelines.defs.outcomes import failing_visibly, outcome_metadata
-        from retention_pipelines.retention.run import runner
+        from retention_pipelines.retention.runs.run import runner
 
         if not is_meant(context):
             return
@@ -108,7 +108,7 @@ def other_policies(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator[R
     """Which there are is asked when it runs."""
     from retention_pipelines.defs.forgotten import settle_partitions
     from retention_pipelines.defs.outcomes import fail, failing_visibly, outcomes_table
-    from retention_pipelines.retention.run import runner
+    from retention_pipelines.retention.runs.run import runner
 
     if not is_meant(context):
         return
@@ -144,8 +144,8 @@ def retention_sweep(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator[
     """A run that cannot go on does not keep the others from being swept; then this fails with every reason."""
     from retention_pipelines.defs.forgotten import settle_partitions
     from retention_pipelines.defs.outcomes import fail, failing_visibly, outcomes_table
-    from retention_pipelines.retention.governed import GOVERNED
-    from retention_pipelines.retention.run import RESUMABLE, runner
+    from retention_pipelines.retention.policies.governed import GOVERNED
+    from retention_pipelines.retention.runs.run import RESUMABLE, runner
 
     if not is_meant(context):
         return
@@ -173,7 +173,7 @@ def retention_sweep(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator[
 
 def actor(run_id: str) -> str:
     """Who the audit says it was: the account and machine, and the run that Dagster's page shows."""
-    from retention_pipelines.retention.run_lock import who_am_i
+    from retention_pipelines.retention.runs.lock import who_am_i
 
     return f"{who_am_i()}, Dagster run {run_id[:8]}"
 

@@ -21,10 +21,10 @@ from retention_pipelines.defs.described import rows_by_key
 from retention_pipelines.defs.partitions import key_of
 from retention_pipelines.defs.resources import partition_keys
 from retention_pipelines.errors import PlanError
-from retention_pipelines.retention.act_lake import commit_of
-from retention_pipelines.retention.governed import GOVERNED
-from retention_pipelines.retention.removals import Removal, removals
-from retention_pipelines.retention.run import Runner
+from retention_pipelines.retention.actions.act_lake import commit_of
+from retention_pipelines.retention.actions.removals import Removal, removals
+from retention_pipelines.retention.policies.governed import GOVERNED
+from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.warehouse.table import Table
 
 # Datasets whose assets have a partition per month.

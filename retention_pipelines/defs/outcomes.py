@@ -13,8 +13,8 @@ from dagster import MetadataValue, TableRecord
 from retention_pipelines.errors import RetentionError, RunBusy, RunRefused
 
 if TYPE_CHECKING:
-    from retention_pipelines.retention.plan_store import PlanRecord
-    from retention_pipelines.retention.run import Outcome
+    from retention_pipelines.retention.plans.plan_store import PlanRecord
+    from retention_pipelines.retention.runs.run import Outcome
 
 UNKNOWN = "unknown"
 

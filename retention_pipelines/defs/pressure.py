@@ -30,9 +30,9 @@ def storage_pressure(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator
     """A plan that is refused does not keep the others from being executed; then this fails with every reason."""
     from retention_pipelines.defs.forgotten import settle_partitions
     from retention_pipelines.defs.outcomes import fail, failing_visibly, outcomes_table
-    from retention_pipelines.retention.pressure import measure_with
-    from retention_pipelines.retention.pressure_plan import plan_relief
-    from retention_pipelines.retention.run import runner
+    from retention_pipelines.retention.pressure.plan import plan_relief
+    from retention_pipelines.retention.pressure.state import measure_with
+    from retention_pipelines.retention.runs.run import runner
 
     if not is_meant(context):
         return
@@ -91,7 +91,7 @@ relief_job = dg.define_asset_job(
 )
 def storage_pressure_high(context: dg.SensorEvaluationContext, lake: Lakes) -> dg.RunRequest | dg.SkipReason:
     """The run key is what is short and the hour: what did not help is tried again in an hour, a worse state at once."""
-    from retention_pipelines.retention.pressure import measure
+    from retention_pipelines.retention.pressure.state import measure
 
     if lake.settings.mode != "full":
         return dg.SkipReason("The mode is read_only: nothing can be removed.")

@@ -17,9 +17,9 @@ from retention_pipelines.defs.resources import LakeResource
 from retention_pipelines.errors import RetentionError
 
 if TYPE_CHECKING:
-    from retention_pipelines.retention.policy import Policy
-    from retention_pipelines.retention.registry import PolicyRegistry
-    from retention_pipelines.retention.run import Runner
+    from retention_pipelines.retention.policies.policy import Policy
+    from retention_pipelines.retention.policies.registry import PolicyRegistry
+    from retention_pipelines.retention.runs.run import Runner
 
 Lakes = dg.ResourceParam[LakeResource]
 
@@ -42,7 +42,7 @@ class Edits(dg.Config):
 def policy_previews(context: dg.AssetExecutionContext, config: Edits, lake: Lakes) -> dg.MaterializeResult[None]:
     """One line per policy; a policy that cannot be planned says why and keeps no other from being shown."""
     from retention_pipelines.defs.outcomes import failing_visibly
-    from retention_pipelines.retention.run import runner
+    from retention_pipelines.retention.runs.run import runner
 
     with failing_visibly(), runner(lake.settings) as opened:
         known = {policy.policy_id: policy for policy in opened.planner.registry.current()}
@@ -108,7 +108,7 @@ def policy_edits(context: dg.SensorEvaluationContext, lake: Lakes) -> dg.SensorR
     from retention_pipelines.postgres.address import EVERY_TENANT
     from retention_pipelines.postgres.engine import open_engine
     from retention_pipelines.postgres.server import open_server
-    from retention_pipelines.retention.registry import PolicyRegistry
+    from retention_pipelines.retention.policies.registry import PolicyRegistry
 
     if lake.settings.mode != "full":
         return dg.SensorResult(skip_reason="The mode is read_only: plans cannot be put on record.")

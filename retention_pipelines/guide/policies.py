@@ -11,10 +11,10 @@ from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
-from retention_pipelines.retention.plan import Plan
-from retention_pipelines.retention.planning import planner
-from retention_pipelines.retention.policy import Policy
-from retention_pipelines.retention.registry import PolicyRegistry
+from retention_pipelines.retention.plans.plan import Plan
+from retention_pipelines.retention.plans.planning import planner
+from retention_pipelines.retention.policies.policy import Policy
+from retention_pipelines.retention.policies.registry import PolicyRegistry
 from retention_pipelines.settings import Settings
 
 

@@ -1,7 +1,7 @@
 """What was erased by order does not come back: the list beside the lake, and its part in ingestion.
 
 The list holds keyed digests of studies, taxa, contributors and datasets, no names; it lies beside the lake, so that no
-way in passes it by. What does not belong here: carrying an order out (`retention/erasure.py`).
+way in passes it by. What does not belong here: carrying an order out (`retention/erasure/order.py`).
 """
 
 import hashlib
@@ -58,8 +58,8 @@ class ErasedSubject(FileRefused):
 def normal(kind: Kind, value: str) -> str:
     """A name as it is compared: composed, without blanks around it; of taxa and people in lower case, sign by sign.
 
-    The same as `as_name` of `retention/erasure_macros.sql`, so a capital I with a dot is an i and the two small sigmas
-    are one.
+    The same as `as_name` of `retention/erasure/erasure_macros.sql`, so a capital I with a dot is an i and the two small
+    sigmas are one.
     """
     text = unicodedata.normalize("NFC", value).strip()
     if kind not in ("taxon", "contributor"):

@@ -1,7 +1,7 @@
 """How the rows of a table are laid out in Parquet files: their order, how hard they are packed, how large a group is.
 
 Data comes in as it is fastest to write. What has come to rest is packed once, by what a sample of it measured. What
-does not belong here: what is measured and when a file is packed again (`retention/lake_pack.py`).
+does not belong here: what is measured and when a file is packed again (`retention/actions/lake_pack.py`).
 """
 
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from retention_pipelines.definitions import build_definitions
-from retention_pipelines.retention import run as module
+from retention_pipelines.retention.runs import run as module
 from retention_pipelines.settings import load_settings
 
 

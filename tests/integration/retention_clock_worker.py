@@ -16,7 +16,7 @@ from retention_pipelines.errors import RunRefused
 from retention_pipelines.postgres.address import EVERY_TENANT
 from retention_pipelines.postgres.engine import connect
 from retention_pipelines.postgres.partitions import add_day_partitions
-from retention_pipelines.retention.run import Runner, runner
+from retention_pipelines.retention.runs.run import Runner, runner
 from retention_pipelines.settings import load_settings
 
 PER_DAY = 6

@@ -10,8 +10,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from retention_pipelines.retention.restore import restore_plan
-from retention_pipelines.retention.run import runner
+from retention_pipelines.retention.recovery.restore import restore_plan
+from retention_pipelines.retention.runs.run import runner
 from retention_pipelines.settings import load_settings
 
 

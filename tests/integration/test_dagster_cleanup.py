@@ -30,13 +30,13 @@ from retention_pipelines.defs.resources import LakeResource
 from retention_pipelines.errors import SeriesError
 from retention_pipelines.postgres import address
 from retention_pipelines.postgres.server import Server
-from retention_pipelines.retention.budgets import set_budget
 from retention_pipelines.retention.filter.parse import parse
-from retention_pipelines.retention.governed import GOVERNED
-from retention_pipelines.retention.policy import Policy
-from retention_pipelines.retention.restore import restore_plan
-from retention_pipelines.retention.run import Runner
-from retention_pipelines.retention.run_lock import run_lock
+from retention_pipelines.retention.policies.governed import GOVERNED
+from retention_pipelines.retention.policies.policy import Policy
+from retention_pipelines.retention.pressure.budgets import set_budget
+from retention_pipelines.retention.recovery.restore import restore_plan
+from retention_pipelines.retention.runs.lock import run_lock
+from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.series.aggregate import update_series
 from retention_pipelines.settings import Settings, load_settings
 from tests.fixtures.retention import FEATURES as FEATURE_COLUMNS

@@ -19,11 +19,11 @@ from retention_pipelines.cache.training.store import TrainingSets
 from retention_pipelines.cli.erase import _show
 from retention_pipelines.errors import PlanError, RunBusy
 from retention_pipelines.postgres import audit
-from retention_pipelines.retention.erasure import WHAT_ELSE_GOES, Certificate, Eraser, eraser
-from retention_pipelines.retention.holds import place_hold, release_hold
-from retention_pipelines.retention.models import list_roots, needs_of_studies, register_model
-from retention_pipelines.retention.pins import list_pins, place_pin
-from retention_pipelines.retention.run import runner
+from retention_pipelines.retention.erasure.order import WHAT_ELSE_GOES, Certificate, Eraser, eraser
+from retention_pipelines.retention.protection.holds import place_hold, release_hold
+from retention_pipelines.retention.protection.models import list_roots, needs_of_studies, register_model
+from retention_pipelines.retention.protection.pins import list_pins, place_pin
+from retention_pipelines.retention.runs.run import runner
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
 from tests.fixtures.erasure import PEOPLE, STUDIES, buoys, compute, deliver, places_of, take

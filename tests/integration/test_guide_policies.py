@@ -12,7 +12,7 @@ from retention_pipelines.guide.policies import PolicyManager, get_policy_manager
 from retention_pipelines.postgres.embedded import places
 from retention_pipelines.postgres.engine import connect
 from retention_pipelines.postgres.server import Server, embedded_url
-from retention_pipelines.retention.defaults import default_policies
+from retention_pipelines.retention.policies.defaults import default_policies
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 from tests.unit.warehouse.rows import rows

@@ -12,9 +12,9 @@ from sqlalchemy import text
 
 from retention_pipelines.cache.training.store import TrainingSets
 from retention_pipelines.errors import LakeError, PlanError
-from retention_pipelines.retention import cold
-from retention_pipelines.retention.restore import restore_plan, restore_rows
-from retention_pipelines.retention.run import Runner, runner
+from retention_pipelines.retention.actions import cold
+from retention_pipelines.retention.recovery.restore import restore_plan, restore_rows
+from retention_pipelines.retention.runs.run import Runner, runner
 from tests.fixtures.retention import add_predictions, prediction_rows
 from tests.integration.test_retention_training import KEYS, save, sets, usable
 

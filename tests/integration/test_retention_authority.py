@@ -16,8 +16,8 @@ from retention_pipelines.cache.training.used import UsedSets
 from retention_pipelines.cache.training.value import TrainingSet
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.tables import LEASES, MODELS
-from retention_pipelines.retention.leases import lease
-from retention_pipelines.retention.models import (
+from retention_pipelines.retention.protection.leases import lease
+from retention_pipelines.retention.protection.models import (
     DAY_SECONDS,
     Need,
     keep_lake_versions,
@@ -28,8 +28,8 @@ from retention_pipelines.retention.models import (
     register_model,
     retire_model,
 )
-from retention_pipelines.retention.pins import list_pins, place_pin, release_pin
-from retention_pipelines.retention.run import Runner
+from retention_pipelines.retention.protection.pins import list_pins, place_pin, release_pin
+from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.settings import Settings
 from tests.fixtures.retention import add_features, feature_rows
 from tests.integration.test_retention_commands import Typed, typed

@@ -18,12 +18,12 @@ from sqlalchemy import Boolean as SqlBoolean
 from sqlalchemy import Column, DateTime, Double, MetaData, Table, Text, create_engine, func, select
 
 from retention_pipelines.postgres.server import Server
-from retention_pipelines.retention.compiled import duckdb_columns, postgres_columns
-from retention_pipelines.retention.decide import Protection, decide, in_order
-from retention_pipelines.retention.defaults import default_policies, read_policies
 from retention_pipelines.retention.filter.ast import Kind
 from retention_pipelines.retention.filter.parse import parse
-from retention_pipelines.retention.policy import PolicySet
+from retention_pipelines.retention.policies.compiled import duckdb_columns, postgres_columns
+from retention_pipelines.retention.policies.decide import Protection, decide, in_order
+from retention_pipelines.retention.policies.defaults import default_policies, read_policies
+from retention_pipelines.retention.policies.policy import PolicySet
 
 # A million in all; protections make Python twice as slow over the odd ones.
 ROWS = {"default": 750_000, "odd": 250_000}

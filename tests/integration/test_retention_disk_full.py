@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from retention_pipelines.errors import RetentionError, StorageFull
-from retention_pipelines.retention.restore import restore_plan
-from retention_pipelines.retention.run import Runner, runner
+from retention_pipelines.retention.recovery.restore import restore_plan
+from retention_pipelines.retention.runs.run import Runner, runner
 from retention_pipelines.settings import Settings
 from tests.fixtures.retention_cases import CASES, Case, require_conserved, require_exact
 from tests.integration.test_lake_disk_full import small_disk

@@ -8,9 +8,9 @@ import pytest
 
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.partitions import add_day_partitions
-from retention_pipelines.retention import rollup
-from retention_pipelines.retention.restore import restore_plan, restore_rows
-from retention_pipelines.retention.run import Runner
+from retention_pipelines.retention.actions import rollup
+from retention_pipelines.retention.recovery.restore import restore_plan, restore_rows
+from retention_pipelines.retention.runs.run import Runner
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
 _SAMPLE = """

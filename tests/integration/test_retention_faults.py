@@ -19,8 +19,8 @@ import psycopg
 import pytest
 
 from retention_pipelines.errors import RetentionError, RunBusy
-from retention_pipelines.retention.restore import restore_plan
-from retention_pipelines.retention.run import Outcome, Runner, runner
+from retention_pipelines.retention.recovery.restore import restore_plan
+from retention_pipelines.retention.runs.run import Outcome, Runner, runner
 from retention_pipelines.settings import Settings
 from tests.fixtures.retention_cases import CASES, Case, require_audited, require_conserved, require_exact
 

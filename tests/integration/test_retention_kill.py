@@ -12,8 +12,8 @@ import pytest
 
 from retention_pipelines.cache.training.store import TrainingSets
 from retention_pipelines.postgres import audit
-from retention_pipelines.retention.restore import restore_plan
-from retention_pipelines.retention.run import Runner
+from retention_pipelines.retention.recovery.restore import restore_plan
+from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.settings import Settings
 from tests.fixtures.retention import add_features, add_predictions, feature_rows, prediction_rows
 from tests.fixtures.retention_cases import prediction_books

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import text
 
 from retention_pipelines.errors import CommitConflict, PolicyError, RunRefused
-from retention_pipelines.retention.defaults import read_policies
-from retention_pipelines.retention.governed import GOVERNED
-from retention_pipelines.retention.policy import Policy
-from retention_pipelines.retention.restore import restore_plan
-from retention_pipelines.retention.run import Outcome, Runner, runner
+from retention_pipelines.retention.policies.defaults import read_policies
+from retention_pipelines.retention.policies.governed import GOVERNED
+from retention_pipelines.retention.policies.policy import Policy
+from retention_pipelines.retention.recovery.restore import restore_plan
+from retention_pipelines.retention.runs.run import Outcome, Runner, runner
 from retention_pipelines.series.aggregate import update_series
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
@@ -211,7 +211,7 @@ def test_vacuum_leaves_what_a_long_grace_needs_and_the_sweep_deletes_it(retentio
     assert all(path.exists() for path in gone)
     # A commit of more than a day ago: nobody is at its files any more.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("retention_pipelines.retention.run_lake._READERS", timedelta(seconds=-5))
+        patch.setattr("retention_pipelines.retention.runs.run_lake._READERS", timedelta(seconds=-5))
         (swept,) = retention.sweep()
     assert swept.state == "done"
     assert not any(path.exists() for path in gone)
@@ -254,7 +254,7 @@ def test_raw_whose_rollup_differs_stays_with_the_reason(retention: Runner) -> No
         op="tampered",
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("retention_pipelines.retention.lake_rollup.update_series", lambda *_, **__: None)
+        patch.setattr("retention_pipelines.retention.actions.lake_rollup.update_series", lambda *_, **__: None)
         plan, outcome = execute(retention, policy(DOWNSAMPLE))
     assert "because the rollup sums up to something else" in str(outcome.said)
     assert 0 < outcome.removed < 360

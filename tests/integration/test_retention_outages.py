@@ -16,8 +16,8 @@ import pytest
 from retention_pipelines.errors import RetentionError
 from retention_pipelines.postgres.migrate import upgrade_server
 from retention_pipelines.postgres.server import open_server
-from retention_pipelines.retention.restore import restore_plan
-from retention_pipelines.retention.run import runner
+from retention_pipelines.retention.recovery.restore import restore_plan
+from retention_pipelines.retention.runs.run import runner
 from retention_pipelines.settings import load_settings
 from tests.fixtures.private_postgres import PrivatePostgres
 from tests.fixtures.proxy import Proxy

@@ -13,7 +13,7 @@ import pytest
 
 from retention_pipelines.errors import PlanError
 from retention_pipelines.postgres.tables import METADATA
-from retention_pipelines.retention.run import Runner, runner
+from retention_pipelines.retention.runs.run import Runner, runner
 from retention_pipelines.settings import Settings
 from tests.fixtures.retention import add_predictions, prediction_rows
 

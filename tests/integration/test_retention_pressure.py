@@ -19,14 +19,14 @@ from retention_pipelines.defs.pressure import storage_pressure_high
 from retention_pipelines.defs.resources import LakeResource
 from retention_pipelines.errors import RunRefused, StorageFull, WritesStopped
 from retention_pipelines.postgres.server import Server
-from retention_pipelines.retention.budgets import budgets, set_budget
-from retention_pipelines.retention.plan import Plan, is_intact
-from retention_pipelines.retention.pressure import PressureState, measure_with
-from retention_pipelines.retention.pressure_plan import plan_relief, relieved_bytes
-from retention_pipelines.retention.relief import Level
-from retention_pipelines.retention.reserve import ensure_reserve, give_up_reserve, reserve_given_up
-from retention_pipelines.retention.restore import restore_plan
-from retention_pipelines.retention.run import Runner, runner
+from retention_pipelines.retention.plans.plan import Plan, is_intact
+from retention_pipelines.retention.pressure.budgets import budgets, set_budget
+from retention_pipelines.retention.pressure.plan import plan_relief, relieved_bytes
+from retention_pipelines.retention.pressure.relief import Level
+from retention_pipelines.retention.pressure.reserve import ensure_reserve, give_up_reserve, reserve_given_up
+from retention_pipelines.retention.pressure.state import PressureState, measure_with
+from retention_pipelines.retention.recovery.restore import restore_plan
+from retention_pipelines.retention.runs.run import Runner, runner
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
 from tests.fixtures.postgres import migrated_database

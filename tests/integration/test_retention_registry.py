@@ -10,10 +10,10 @@ from sqlalchemy import Engine, text
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import Server
-from retention_pipelines.retention.defaults import default_policies
 from retention_pipelines.retention.filter.ast import Everything
-from retention_pipelines.retention.policy import Policy
-from retention_pipelines.retention.registry import Change, PolicyRegistry, differences
+from retention_pipelines.retention.policies.defaults import default_policies
+from retention_pipelines.retention.policies.policy import Policy
+from retention_pipelines.retention.policies.registry import Change, PolicyRegistry, differences
 from tests.fixtures.postgres import migrated_database
 
 

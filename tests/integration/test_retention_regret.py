@@ -10,8 +10,8 @@ import pytest
 from retention_pipelines import cache_predictions, cache_training_data
 from retention_pipelines.cache import runtime
 from retention_pipelines.cache.runtime import CacheRuntime
-from retention_pipelines.retention.regret import regrets
-from retention_pipelines.retention.run import Runner
+from retention_pipelines.retention.recovery.regret import regrets
+from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.settings import Settings, load_settings
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)

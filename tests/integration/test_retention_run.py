@@ -11,10 +11,10 @@ from sqlalchemy import insert, text
 from retention_pipelines.errors import PlanError, RunBusy, RunRefused
 from retention_pipelines.postgres import audit
 from retention_pipelines.postgres.tables import HOLDS
-from retention_pipelines.retention.guard import Limits
-from retention_pipelines.retention.restore import restore_dataset, restore_plan, restore_rows
-from retention_pipelines.retention.run import Runner
-from retention_pipelines.retention.run_lock import run_lock
+from retention_pipelines.retention.plans.guard import Limits
+from retention_pipelines.retention.recovery.restore import restore_dataset, restore_plan, restore_rows
+from retention_pipelines.retention.runs.lock import run_lock
+from retention_pipelines.retention.runs.run import Runner
 from tests.fixtures.retention import add_features, add_predictions, feature_rows, prediction_rows
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)

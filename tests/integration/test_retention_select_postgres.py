@@ -13,13 +13,13 @@ from retention_pipelines.postgres.address import EVERY_TENANT
 from retention_pipelines.postgres.engine import connect, open_engine
 from retention_pipelines.postgres.partitions import add_day_partitions
 from retention_pipelines.postgres.server import Server
-from retention_pipelines.retention.decide import Protection, decide
-from retention_pipelines.retention.defaults import default_policies, read_policies
 from retention_pipelines.retention.filter.parse import parse
-from retention_pipelines.retention.governed import INFERENCE_CACHE, PERFORMANCE_METRICS, TRAINING_CACHE
-from retention_pipelines.retention.plan import is_intact
-from retention_pipelines.retention.policy import PolicySet
-from retention_pipelines.retention.select_postgres import plan_postgres
+from retention_pipelines.retention.plans.plan import is_intact
+from retention_pipelines.retention.plans.select_postgres import plan_postgres
+from retention_pipelines.retention.policies.decide import Protection, decide
+from retention_pipelines.retention.policies.defaults import default_policies, read_policies
+from retention_pipelines.retention.policies.governed import INFERENCE_CACHE, PERFORMANCE_METRICS, TRAINING_CACHE
+from retention_pipelines.retention.policies.policy import PolicySet
 
 AS_OF = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -12,10 +12,10 @@ from retention_pipelines.cache.access import AccessCounter
 from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.hot import HotTier
 from retention_pipelines.postgres.server import Server
-from retention_pipelines.retention.access_log import prune
-from retention_pipelines.retention.defaults import default_policies
-from retention_pipelines.retention.run import Runner
-from retention_pipelines.retention.simulate import Comparison, Replay, simulate
+from retention_pipelines.retention.policies.defaults import default_policies
+from retention_pipelines.retention.runs.run import Runner
+from retention_pipelines.retention.simulation.access_log import prune
+from retention_pipelines.retention.simulation.simulate import Comparison, Replay, simulate
 from tests.fixtures.postgres import migrated_database
 from tests.fixtures.retention import add_features, add_predictions, feature_rows
 from tests.unit.warehouse.rows import rows

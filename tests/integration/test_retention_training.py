@@ -10,10 +10,10 @@ import pytest
 
 from retention_pipelines.cache.training.description import Description
 from retention_pipelines.cache.training.store import Preparation, TrainingSets
-from retention_pipelines.retention.act_training import clean_sets
-from retention_pipelines.retention.holds import place_hold, release_hold
-from retention_pipelines.retention.restore import restore_plan, restore_rows
-from retention_pipelines.retention.run import Runner
+from retention_pipelines.retention.actions.act_training import clean_sets
+from retention_pipelines.retention.protection.holds import place_hold, release_hold
+from retention_pipelines.retention.recovery.restore import restore_plan, restore_rows
+from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.settings import Settings
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)

@@ -8,8 +8,8 @@ import pytest
 from retention_pipelines.catalog import DATASETS
 from retention_pipelines.cli.app import command_names
 from retention_pipelines.cli.reference import reference
-from retention_pipelines.retention.defaults import default_policies
-from retention_pipelines.retention.policy import Policy
+from retention_pipelines.retention.policies.defaults import default_policies
+from retention_pipelines.retention.policies.policy import Policy
 from retention_pipelines.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import pytest
 
 from retention_pipelines import disk
 from retention_pipelines.cli.diagnosis import Finding, examine
-from retention_pipelines.retention.reserve import ensure_reserve
+from retention_pipelines.retention.pressure.reserve import ensure_reserve
 from retention_pipelines.settings import Settings, load_settings
 
 

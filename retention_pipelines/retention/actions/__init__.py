@@ -1,0 +1,1 @@
+"""How rows go or change: deleted, archived, compressed, downsampled or migrated, in each kind of store."""

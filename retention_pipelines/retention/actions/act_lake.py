@@ -1,0 +1,378 @@
+"""Taking a plan's rows out of a lake table: one commit that has the plan's hash as its id, so that it lands once.
+
+Every row is decided again before it goes: by the plan's policies, at its instant, but with the protections and reads of
+now. So less may go than was planned, never more. What does not belong here: guards, states, the audit (`run.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import duckdb
+import pyarrow as pa
+from deltalake.transaction import AddAction
+from duckdb import ColumnExpression
+
+from retention_pipelines.errors import CommitConflict, OutsideRestoreWindow, PlanError
+from retention_pipelines.retention.actions.lake_rollup import keep_unproven
+from retention_pipelines.retention.plans.lake_rows import counted_reads
+from retention_pipelines.retention.plans.plan import Plan
+from retention_pipelines.retention.plans.select_lake import Rules, decided, folder, partition_name, row_id, table_of
+from retention_pipelines.retention.policies.governed import Governed
+from retention_pipelines.warehouse import Lake, LakeFile
+from retention_pipelines.warehouse.commit import TRIES, pause
+from retention_pipelines.warehouse.duck import bind, quote_name, statement
+from retention_pipelines.warehouse.files import scan_text
+from retention_pipelines.warehouse.listing import keep_age
+from retention_pipelines.warehouse.log import LogEntry
+from retention_pipelines.warehouse.removed import note_removal
+from retention_pipelines.warehouse.table import Table
+
+_PACKAGE = "retention_pipelines.retention.actions"
+_PLACED = ("filename", "file_row_number")
+# A query has a fixed cost of a fifth of a second over a wide table; sorting this much takes some hundred megabytes.
+_GROUP_BYTES = 32_000_000
+# Rows that pack well are as large in memory as others: a million of 80 columns took two gigabytes.
+_GROUP_ROWS = 300_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeRemoval:
+    """What the commit of a plan did; every figure is read from the log, so it is the same after a crash.
+
+    Attributes:
+        version: of the commit; None where nothing was left to remove.
+        logical_bytes: the removed rows' share of their files' bytes.
+        file_bytes: bytes of the replaced files less those of the new ones; free on disk only after vacuum.
+        unproven: why rows stay that are not in their rollup, with how many; only of this try.
+    """
+
+    version: int | None
+    rows: int
+    logical_bytes: int
+    file_bytes: int
+    unproven: Mapping[str, int] = field(default_factory=dict)
+
+
+def transaction(plan_sha256: str) -> str:
+    """The id under which a plan's commit lands."""
+    return f"retention:{plan_sha256}"
+
+
+def copy_target(lake: Lake, dataset: Governed, action: str) -> Table | None:
+    """Where an action puts rows before they go: the dataset's archive, or its table on the other root."""
+    if action == "archive":
+        return lake.archive_table(dataset.table)
+    return lake.cold_table(dataset.table) if action == "migrate" else None
+
+
+def copy_rows(lake: Lake, archive: Table, plan: Plan, rules: Rules, reads: pa.Table | None, *, unchanged: bool) -> int:
+    """Copy the rows that go to the archive or the other root and check the copy; returns how many.
+
+    A copy that an earlier, crashed try left is taken back first: what goes may have become less since.
+    """
+    table, op = table_of(lake, rules.dataset), f"archive:{plan.sha256}"
+    if archive.version() >= 0 and archive.has_done(op):
+        entry = entry_of(archive, op)
+        if table.version() >= 0 and table.has_done(transaction(plan.sha256)):
+            return _added_rows(archive, entry)
+        archive.undo(entry.version)
+    files = table.files()
+    with counted_reads(lake.con, reads):
+        gone = _find_gone(lake, table, files, plan, rules, unchanged=unchanged)
+        if not gone.files:
+            return 0
+        gone.show(table)
+        commit = archive.append(statement(_PACKAGE, "lake_going"), op=f"archive {plan.sha256[:12]}", transaction=op)
+        copied = [file for file in archive.files(version=commit.version) if file.path in entry_of(archive, op).added]
+        before = sum_of(lake.con, f"({statement(_PACKAGE, 'lake_going')})")
+        after = sum_of(lake.con, archive.scan_files(copied))
+    if before != after:
+        raise PlanError(f"{archive.root} does not hold what was copied; nothing was removed.", hint="Run it again.")
+    return commit.rows_added
+
+
+def remove_rows(
+    lake: Lake, plan: Plan, rules: Rules, reads: pa.Table | None, *, unchanged: bool, copied: int | None = None
+) -> LakeRemoval:
+    """Commit the table without the plan's rows, once; `unchanged` says that nothing changed that rows are decided by.
+
+    Partitions that go whole then go by a commit of metadata, without a look at their rows. Of rows that were copied
+    before, as many as `copied` must go: raises CommitConflict, with nothing removed, when other ones would by now.
+    """
+    table, op = table_of(lake, rules.dataset), transaction(plan.sha256)
+    for attempt in range(TRIES):
+        delta = table.delta()
+        if table.has_done(op, delta):
+            return measured(table, op)
+        files = table.files(version=delta.version())
+        with counted_reads(lake.con, reads):
+            gone = _find_gone(lake, table, files, plan, rules, unchanged=unchanged)
+            if copied is not None and gone.rows != copied:
+                raise CommitConflict(
+                    f"{copied:,} rows were copied, and {gone.rows:,} would go by now: somebody changed them meanwhile.",
+                    hint=f"Nothing was removed. `retention run {plan.sha256[:12]}` copies them anew.",
+                )
+            if gone.rows > plan.removed_rows:
+                raise PlanError(
+                    f"{gone.rows:,} rows match where the plan names {plan.removed_rows:,}: some are there twice now.",
+                    hint="Nothing was removed. Make a new plan.",
+                )
+            adds = [add for group in groups_of(table, gone.touched) for add in _write_kept(table, group)]
+        if not gone.files:
+            return LakeRemoval(version=None, rows=0, logical_bytes=0, file_bytes=0, unproven=gone.unproven)
+        if not rules.dataset.archived:
+            by = table.dataset.partition_by
+            note_removal(lake, table.name, transaction=op, partitions={folder(file, by) for file in gone.files})
+        try:
+            commit = table.commit(delta, adds, gone.files, op=f"{plan.action} {plan.sha256[:12]}", transactions=[op])
+        except CommitConflict:
+            pause(attempt, 0.05)
+            continue
+        if commit.rows_removed - commit.rows_added != gone.rows:
+            raise PlanError(
+                f"{gone.rows} rows were to go and {commit.rows_removed - commit.rows_added} went.",
+                hint=f"`retention restore --plan {plan.sha256[:12]}` takes it back. Please report this.",
+            )
+        return replace(measured(table, op), unproven=gone.unproven)
+    raise CommitConflict(f"{table.name}: gave up after {TRIES} tries.", hint="Run it again with fewer writers.")
+
+
+def measured(table: Table, op: str) -> LakeRemoval:
+    """What the commit of that id did, by the log."""
+    entry = entry_of(table, op)
+    before = {file.path: file for file in table.files(version=entry.version - 1)}
+    after = {file.path: file for file in table.files(version=entry.version)}
+    gone = [before[path] for path in entry.removed]
+    new = [after[path] for path in entry.added]
+    kept: dict[tuple[str, ...], int] = {}
+    for file in new:
+        place = tuple(file.partition.values())
+        kept[place] = kept.get(place, 0) + file.rows
+    logical = 0.0
+    groups: dict[tuple[str, ...], list[LakeFile]] = {}
+    for file in gone:
+        groups.setdefault(tuple(file.partition.values()), []).append(file)
+    for place, files in groups.items():
+        rows, size = sum(file.rows for file in files), sum(file.bytes for file in files)
+        logical += size * (rows - kept.get(place, 0)) / rows if rows else 0
+    return LakeRemoval(
+        version=entry.version,
+        rows=sum(file.rows for file in gone) - sum(file.rows for file in new),
+        logical_bytes=round(logical),
+        file_bytes=sum(file.bytes for file in gone) - sum(file.bytes for file in new),
+    )
+
+
+def commit_of(table: Table, plan_sha256: str) -> LogEntry | None:
+    """The commit that took a plan's rows out, if it stands."""
+    op = transaction(plan_sha256)
+    return entry_of(table, op) if table.version() >= 0 and table.has_done(op) else None
+
+
+def take_copy_back(lake: Lake, dataset: Governed, plan_sha256: str, action: str) -> None:
+    """Take a plan's copy out of the archive or the other root again, when its rows are back."""
+    copy, op = copy_target(lake, dataset, action), f"archive:{plan_sha256}"
+    if copy is None or copy.version() < 0 or not copy.has_done(op):
+        return
+    entry = entry_of(copy, op)
+    try:
+        copy.undo(entry.version)
+    except CommitConflict:
+        # Packing or another policy wrote those files anew since: the same rows, by their keys.
+        added = copy.scan_files(file for file in copy.files(version=entry.version) if file.path in set(entry.added))
+        bind(lake.con, "_retention_copied", added)
+        identity = ", ".join(map(quote_name, copy.dataset.key))
+        paths = {file.path for file in copy.files_with("_retention_copied", identity, copy.files())}
+        copy.rewrite(
+            lambda rows: f"from {rows} anti join _retention_copied using ({identity})",
+            keep=lambda file: file.path in paths,
+            op=f"undo:{entry.version}",
+        )
+
+
+# -- which rows go ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Gone:
+    """Rows that go: `whole` files, and places in `_retention_gone` of the others, `touched`; `unproven` ones stay."""
+
+    rows: int
+    whole: tuple[LakeFile, ...]
+    touched: tuple[LakeFile, ...]
+    unproven: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[LakeFile]:
+        """Every file that is replaced or removed."""
+        return [*self.whole, *self.touched]
+
+    def show(self, table: Table) -> None:
+        """Let `lake_going.sql` see them."""
+        bind(table.con, "_retention_touched", _placed(table, self.touched))
+        bind(table.con, "_retention_whole", table.scan_files(self.whole))
+
+
+def groups_of(table: Table, files: Sequence[LakeFile]) -> list[list[LakeFile]]:
+    """Files in groups of whole partitions: one query each, and no more than memory holds easily."""
+    partitions: dict[str, list[LakeFile]] = {}
+    for file in files:
+        partitions.setdefault(folder(file, table.dataset.partition_by), []).append(file)
+    groups: list[list[LakeFile]] = []
+    full = 1.0
+    for listed in partitions.values():
+        if full >= 1:
+            groups.append([])
+            full = 0.0
+        groups[-1] += listed
+        full += sum(max(file.bytes / _GROUP_BYTES, file.rows / _GROUP_ROWS) for file in listed)
+    return groups
+
+
+def _placed(table: Table, files: Sequence[LakeFile]) -> str:
+    return scan_text(table.dataset, table.root, files, named=True, numbered=True)
+
+
+def _write_kept(table: Table, files: Sequence[LakeFile]) -> list[AddAction]:
+    """New files with the rows of a partition's touched files that stay."""
+    bind(table.con, "_retention_touched", _placed(table, files))
+    adds = table.write_files(statement(_PACKAGE, "lake_kept"), frees=True)
+    keep_age(adds, files)
+    return adds
+
+
+def sum_of(con: duckdb.DuckDBPyConnection, rows: str) -> tuple[int, int, int]:
+    """How many rows there are and two sums over all of their values: what must be equal of a copy."""
+    bind(con, "_retention_summed", rows)
+    count, first, second = con.execute(statement(_PACKAGE, "lake_sum")).fetchall()[0]
+    return count, first, second
+
+
+def _find_gone(
+    lake: Lake,
+    table: Table,
+    files: Sequence[LakeFile],
+    plan: Plan,
+    rules: Rules,
+    *,
+    unchanged: bool,
+) -> _Gone:
+    con, by = lake.con, table.dataset.partition_by
+    fates = {one.partition: one.fate for one in plan.partitions}
+    then = planned_files(table, plan)
+    known = {file.path for file in then}
+    dropped: list[LakeFile] = []
+    others: list[LakeFile] = []
+    for file in files:
+        match fates.get(folder(file, by)):
+            case "drop":
+                (dropped if file.path in known else others).append(file)
+            case "rewrite":
+                others.append(file)
+    # What came to a partition that was to go whole since, a merged file for example, may hold rows of the plan.
+    mixed = {folder(file, by) for file in others if fates[folder(file, by)] == "drop"}
+    whole, looked_at = (dropped, others) if unchanged and plan.action != "downsample" else ([], [*dropped, *others])
+    if not looked_at:
+        return _Gone(rows=sum(file.rows for file in whole), whole=tuple(whole), touched=())
+    _expired_now(con, table, looked_at, rules)
+    _planned_rows(con, table, plan, rules, [file for file in then if folder(file, by) in mixed])
+    names = [] if whole else [f"{table.root}/{file.path}" for file in dropped]
+    con.register("_retention_dropped", pa.table({"filename": pa.array(names, pa.string())}))
+    con.execute(statement(_PACKAGE, "lake_gone"))
+    unproven: Mapping[str, int] = {}
+    if plan.action == "downsample":
+        places = {folder(file, by) for file in looked_at}
+        unproven = keep_unproven(lake, table, rules.dataset, [file for file in files if folder(file, by) in places])
+    counts = dict(con.execute("select filename, count(*) from _retention_gone group by filename").fetchall())
+    by_name = {f"{table.root}/{file.path}": file for file in looked_at}
+    emptied = [file for name, file in by_name.items() if counts.get(name) == file.rows]
+    touched = [file for name, file in by_name.items() if 0 < counts.get(name, 0) < file.rows]
+    return _Gone(
+        rows=sum(file.rows for file in whole) + sum(counts.values()),
+        whole=(*whole, *emptied),
+        touched=tuple(touched),
+        unproven=unproven,
+    )
+
+
+def _expired_now(con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], rules: Rules) -> None:
+    """Temp table `_retention_expired`: what the rules let go now, and where it lies."""
+    by = table.dataset.partition_by
+    found = (
+        decided(con, table, files, rules, [*rules.dataset.identity, *_PLACED])
+        .filter(ColumnExpression("decided_expired"))
+        .select(
+            partition_name(by).alias("partition"),
+            row_id(rules.dataset.identity).alias("row_id"),
+            ColumnExpression("decided_anchored_at").alias("anchored_at"),
+            *map(ColumnExpression, _PLACED),
+        )
+    )
+    found.create_view("_retention_expired_now", replace=True)
+    con.execute("create or replace temp table _retention_expired as select * from _retention_expired_now")
+
+
+def _planned_rows(
+    con: duckdb.DuckDBPyConnection, table: Table, plan: Plan, rules: Rules, files: Sequence[LakeFile]
+) -> None:
+    """Temp table `_retention_planned`: the rows the plan names, and those of files whose partitions go whole."""
+    by = table.dataset.partition_by
+    con.register("_retention_plan_rows", plan.rows.select(["partition", "row_id", "anchored_at"]))
+    con.execute("create or replace temp table _retention_planned as select * from _retention_plan_rows")
+    con.unregister("_retention_plan_rows")
+    if not files:
+        return
+    try:
+        table.require_present(files, plan.store_version or 0)
+    except OutsideRestoreWindow:
+        return  # their names cannot be known any more: what is not named stays
+    # The plan holds no names of rows that go whole: they are those of the version it was made over.
+    rows = (
+        decided(con, table, files, rules, list(rules.dataset.identity))
+        .filter(ColumnExpression("decided_expired"))
+        .select(
+            partition_name(by).alias("partition"),
+            row_id(rules.dataset.identity).alias("row_id"),
+            ColumnExpression("decided_anchored_at").alias("anchored_at"),
+        )
+    )
+    rows.create_view("_retention_planned_then", replace=True)
+    con.execute("insert into _retention_planned select * from _retention_planned_then")
+
+
+def planned_files(table: Table, plan: Plan) -> list[LakeFile]:
+    """Files of the version the plan was made over."""
+    try:
+        return table.files(version=plan.store_version)
+    except OutsideRestoreWindow:
+        raise PlanError(
+            f"The state that plan {plan.sha256[:12]} was made over is not known any more.", hint="Make a new plan."
+        ) from None
+
+
+# -- the log ----------------------------------------------------------------------------------------------------------
+
+
+def entry_of(table: Table, op: str) -> LogEntry:
+    """The newest commit that holds an id."""
+    for entry in table.history():
+        if op in entry.ids and entry.undoes is None:
+            return entry
+    raise PlanError(f"{table.name}: the log does not reach back to {op[:24]}.", hint="Entries are kept for 30 days.")
+
+
+def undone_rows(table: Table, plan_sha256: str) -> int:
+    """How many rows came back when a plan's commit was taken back; 0 where it never landed."""
+    op = transaction(plan_sha256)
+    if table.version() < 0 or not table.delta().transaction_version(op):
+        return 0
+    return measured(table, op).rows
+
+
+def added_rows(table: Table, op: str, *, after: int) -> int:
+    """How many rows commits of that name added after a version, those of a try that crashed then included."""
+    return sum(_added_rows(table, entry) for entry in table.log.after(after) if entry.op == op)
+
+
+def _added_rows(table: Table, entry: LogEntry) -> int:
+    return sum(file.rows for file in table.files(version=entry.version) if file.path in entry.added)

@@ -1,0 +1,544 @@
+"""Erasure orders: a preview that a person reads and confirms, the erasure through every tier, and its certificate.
+
+The subject's name is kept nowhere but in a file of this machine, readable by its owner only, from the preview until the
+order is done; Postgres and the lake know keyed digests. Every step may be repeated, so a crash anywhere and the same
+confirmation again is one clean erasure. What a legal hold keeps stays, and the order stays open. What does not belong
+here: what is removed in a tier (`lake.py`, `postgres.py`, `files.py`).
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+
+from retention_pipelines.catalog import DATASETS
+from retention_pipelines.errors import PlanError, PolicyError
+from retention_pipelines.postgres import audit
+from retention_pipelines.postgres.address import EVERY_TENANT, Deadlines
+from retention_pipelines.postgres.engine import open_engine
+from retention_pipelines.postgres.server import Server, open_server
+from retention_pipelines.postgres.tables import COLD_FILES, ERASURE_ORDERS, PLANS, SERVING_LOADS
+from retention_pipelines.retention.erasure.files import FileErasure
+from retention_pipelines.retention.erasure.lake import LakeErasure, Traces
+from retention_pipelines.retention.erasure.postgres import CACHES, DatabaseErasure
+from retention_pipelines.retention.erasure.subject import Subject
+from retention_pipelines.retention.plans.plan_store import driver, now
+from retention_pipelines.retention.plans.planning import Planner, planner
+from retention_pipelines.retention.policies.governed import GOVERNED
+from retention_pipelines.retention.protection.held import held_series, held_studies
+from retention_pipelines.retention.runs.lock import run_lock, who_am_i
+from retention_pipelines.retention.runs.run import RESUMABLE
+from retention_pipelines.series.serving import load_serving_copy
+from retention_pipelines.settings import Settings
+from retention_pipelines.sources.erased import add_erased, digest_for
+from retention_pipelines.warehouse.objects import open_objects
+
+FOLDER = "erasures"
+_SLOW = Deadlines(statement=1800.0, lock=300.0, idle_in_transaction=1800.0)
+Step = Callable[[str], None]
+_NOTED_SECONDS = 7 * 86_400.0
+# What is left may have been written by somebody who had read it before it went.
+_LOOKS = 3
+#: What an order takes with it that is not about its subject; nobody confirms one without having been told.
+WHAT_ELSE_GOES = (
+    "All cached answers and ALL training sets, of every tenant and whatever they are about: Postgres, files and lake.",
+    "Undo, restore and time travel of EVERY table: earlier versions, what runs removed, lake versions kept for models.",
+    "Tombstones, regrets and counted reads of cached entries.",
+    "Whole copies of raw files that hold or mention the subject, and its name in texts of other rows.",
+)
+# These change with every request, and go whole: to confirm one need not have seen the very number.
+_CHANGING = frozenset(
+    f"postgres {name}"
+    for name in (
+        *("ml_feature_store", "ml_inference_cache", "online_features", "graveyard", "tombstones", "regrets"),
+        *("access_counts", "access_log", "work_queue", "invalidation_log", "plan_rows", "leases"),
+    )
+)
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What an erasure would remove; `sha256` is what a person confirms.
+
+    Attributes:
+        counts: rows and files about the subject, by tier; caches go whole.
+        held: rows that legal holds keep.
+        also: what goes beside what is about the subject, in words.
+    """
+
+    sha256: str
+    kind: str
+    reason: str
+    counts: Mapping[str, int]
+    held: Mapping[str, int]
+    also: tuple[str, ...] = WHAT_ELSE_GOES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What became of an order.
+
+    Attributes:
+        subject_digest: keyed digest of the subject, in hex.
+        before, after: rows and files about it by tier, before the first attempt and after the last.
+        held: rows that legal holds keep; while there are any the order is open.
+        left: places that still mention it, which no attempt could mend.
+        versions: versions of the lake's tables that hold nothing of it any more.
+        sha256: over all of it; the audit has the same.
+    """
+
+    order: int
+    state: str
+    kind: str
+    subject_digest: str
+    plan: str
+    reason: str
+    ordered_by: str
+    ordered_at: datetime
+    finished_at: datetime | None
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    held: Mapping[str, int]
+    left: Mapping[str, int]
+    versions: Mapping[str, int]
+    sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eraser:
+    """Previews and carries out erasure orders; open one with `eraser(settings)`.
+
+    Attributes:
+        step: called after every piece of work, with its name: progress, and where tests end the process.
+    """
+
+    settings: Settings
+    server: Server
+    planner: Planner
+    engine: Engine
+    step: Step = _nothing
+
+    # -- preview --------------------------------------------------------------------------------------------------
+
+    def preview(self, kind: str, value: str, *, reason: str) -> Preview:
+        """Count what an erasure would remove, and note on this machine what the hash stands for. Removes nothing."""
+        self.settings.require_full("Noting an erasure")
+        subject = Subject.read(kind, value)
+        if not reason.strip():
+            raise PolicyError(
+                "An erasure needs a reason.", hint="Say in a sentence why, without naming what is erased."
+            )
+        if subject.mentioned_in(reason):
+            raise PolicyError("The reason names what is to be erased, and it is kept.", hint="Say it without the name.")
+        found = self._preview(subject, reason)
+        noted = {"kind": subject.kind, "value": subject.value, "reason": reason}
+        self._forget_old_notes()
+        self._note(found.sha256, noted)
+        return found
+
+    def _preview(self, subject: Subject, reason: str) -> Preview:
+        tiers = self._tiers(subject)
+        seen = self._see(tiers, tiers.lake.traces())
+        counts = {**seen.counts, **{f"lake texts of {name}": n for name, n in tiers.lake.mentioning().items()}}
+        held = seen.held
+        digest = digest_for(self.settings, subject.kind, subject.value)
+        sealed: dict[str, Any] = {
+            "kind": subject.kind,
+            "subject": digest.hex(),
+            "counts": {name: n for name, n in counts.items() if name not in _CHANGING},
+            "held": {name: n for name, n in held.items() if name not in _CHANGING},
+            # What was found after an order was done is another order, even if it is as much.
+            "after_order": self._last_done(digest),
+        }
+        return Preview(
+            sha256=hashlib.sha256(rfc8785.dumps(sealed)).hexdigest(),
+            kind=subject.kind,
+            reason=reason,
+            counts=counts,
+            held=held,
+        )
+
+    # -- carrying it out ------------------------------------------------------------------------------------------
+
+    def confirm(self, sha256: str, *, actor: str | None = None) -> Certificate:
+        """Carry out what a preview said, or go on where a crash or a hold ended it.
+
+        Refused when other counts came out, but for those that change with every request and go whole: what is erased
+        was shown to a person. Refused, too, while a run that was cut short has rows of the subject in hand.
+        """
+        self.settings.require_full("Erasing")
+        who = actor or who_am_i()
+        with self._alone(sha256):
+            order = self._order(sha256)
+            if order is not None and order.state == "done":
+                return self.certificate(order.order_id)
+            noted = self._noted(sha256)
+            subject = Subject.read(noted["kind"], noted["value"])
+            self._require_finished(subject)
+            if order is None:
+                found = self._preview(subject, noted["reason"])
+                if found.sha256 != sha256:
+                    raise PlanError(
+                        "What would be erased changed since it was shown.", hint="Preview it again, then confirm that."
+                    )
+                number = self._begin(subject, found, sha256, who)
+            else:
+                number = order.order_id
+            self.step("ordered")
+            self._carry_out(number, subject, who)
+            found_certificate = self.certificate(number)
+            if found_certificate.state == "done":
+                self._forget_notes(lambda other: (other["kind"], other["value"]) == (noted["kind"], noted["value"]))
+        return found_certificate
+
+    def _last_done(self, digest: bytes) -> int:
+        """Number of the newest order of a subject that is done; 0: there is none."""
+        mine = (ERASURE_ORDERS.c.subject_digest == digest, ERASURE_ORDERS.c.state == "done")
+        with self.engine.connect() as con:
+            return con.scalar(select(func.max(ERASURE_ORDERS.c.order_id)).where(*mine)) or 0
+
+    def _require_finished(self, subject: Subject) -> None:
+        """Refuse while a run that was cut short needs a plan file that would go: nothing could finish or undo it."""
+        named = {path.stem for path in FileErasure(settings=self.settings, subject=subject).plans()}
+        with self.engine.connect() as con:
+            query = select(PLANS.c.plan_sha256).where(PLANS.c.state.in_(RESUMABLE)).order_by(PLANS.c.started_at)
+            cut_short = [one for one in con.scalars(query) if one in named]
+        if cut_short:
+            raise PlanError(
+                f"The run of plan {cut_short[0][:12]} was cut short and names what is to be erased.",
+                hint=f"Finish it first: retention run {cut_short[0]}. Or take it back: retention restore --plan.",
+            )
+
+    def _begin(self, subject: Subject, found: Preview, sha256: str, who: str) -> int:
+        digest = digest_for(self.settings, subject.kind, subject.value)
+        with self.engine.begin() as con:
+            number = int(
+                con.execute(
+                    insert(ERASURE_ORDERS)
+                    .values(
+                        subject_kind=subject.kind,
+                        subject_digest=digest,
+                        reason=found.reason,
+                        ordered_by=who,
+                        state="running",
+                        certificate={"plan": sha256, "before": dict(found.counts), "held": dict(found.held)},
+                    )
+                    .returning(ERASURE_ORDERS.c.order_id)
+                ).scalar_one()
+            )
+            audit.record(
+                driver(con),
+                actor=who,
+                action="erasure.ordered",
+                subject=f"erasure order {number}",
+                details={"kind": subject.kind, "subject_digest": digest.hex(), "plan": sha256},
+            )
+        return number
+
+    def _carry_out(self, number: int, subject: Subject, who: str) -> None:
+        digest = digest_for(self.settings, subject.kind, subject.value)
+        add_erased(self.planner.lake, subject.kind, digest, number)
+        self.step("listed")
+        for look in range(_LOOKS):
+            tiers = self._tiers(subject)
+            traces = tiers.lake.remove_rows(
+                number,
+                prepare=partial(self._prepare, tiers),
+                remember=partial(self._remember, number),
+            )
+            self.step("removed")
+            instant = now(self.engine)
+            instants = self._remember_instant(number, instant)
+            held_windows = held_series(self.planner, self._datasets(subject, traces))
+            tiers.lake.recompute(traces, at=instant, instants=instants, series=not held_windows)
+            self.step("computed again")
+            tiers.lake.drop_folded()
+            tiers.lake.redact_mentions()
+            self.step("redacted")
+            held = tiers.database.held_entries()
+            tiers.database.remove(held)
+            self._remove_cold_files([name for name in CACHES if name not in held])
+            self.step("cleared")
+            sets = frozenset((str(row[0]), str(row[1])) for row in held.get("ml_training_cache", ()))
+            tiers.files.remove_training_sets(sets, buried="ml_training_cache" not in held)
+            for path in (*tiers.files.raw_copies(traces.files), *tiers.files.plans()):
+                path.unlink(missing_ok=True)
+            self.step("unlinked")
+            tiers.lake.forget_past()
+            self._serve()
+            self.step("forgotten")
+            found = self._look(subject, traces)
+            left = found.left
+            if not left or look == _LOOKS - 1:
+                break
+        self._finish(number, subject, found, who)
+
+    def _prepare(self, tiers: "_Tiers") -> None:
+        tiers.lake.prepare(())
+        subject = tiers.lake.subject
+        series = held_series(self.planner, (subject.value,)) if subject.kind == "dataset" else 0
+        tiers.lake.prepare(held_studies(self.planner, subject), series_held=bool(series))
+
+    @staticmethod
+    def _datasets(subject: Subject, traces: Traces) -> tuple[str, ...]:
+        return (subject.value,) if subject.kind == "dataset" else traces.datasets
+
+    def _remove_cold_files(self, relations: Collection[str]) -> None:
+        """Files of cached entries that were archived out of Postgres (`cold.py`), and what lists them."""
+        mine = COLD_FILES.c.relation.in_(relations)
+        query = select(COLD_FILES.c.root, COLD_FILES.c.name).where(mine)
+        with self.engine.connect() as con:
+            found = con.execute(query).all()
+        for root, name in found:
+            is_cold = self.settings.cold_root is not None and root.startswith(self.settings.cold_root)
+            options = self.settings.cold_storage_options if is_cold else self.settings.storage_options
+            open_objects(root, options if "://" in root else None).delete(name)
+        with self.engine.begin() as con:
+            con.execute(delete(COLD_FILES).where(mine))
+
+    def _look(self, subject: Subject, traces: Traces) -> "_Look":
+        """What an attempt left, everywhere."""
+        tiers = self._tiers(subject)
+        seen = self._see(tiers, traces)
+        if any(seen.held.values()):
+            return seen  # what is held mentions it, of course
+        left = dict(seen.left)
+        left |= {f"postgres {name}": n for name, n in tiers.database.mentions().items()}
+        left |= dict.fromkeys(tiers.files.mentions(), 1)
+        return replace(seen, left=left)
+
+    def _serve(self) -> None:
+        with self.engine.connect() as con:
+            loaded = con.execute(select(SERVING_LOADS.c.dataset)).first()
+        if loaded is not None:
+            load_serving_copy(self.planner.lake, self.server, full=True)
+
+    def _finish(self, number: int, subject: Subject, look: "_Look", who: str) -> None:
+        lake, after, held, left = self.planner.lake, look.counts, look.held, look.left
+        open_because = any(held.values()) or bool(left)
+        with self.engine.begin() as con:
+            row = con.execute(select(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number)).one()
+            found = {
+                **row.certificate,
+                "after": dict(after),
+                "held": dict(held),
+                "left": {self._masked(subject, place): n for place, n in left.items()},
+                "versions": {name: version for name in DATASETS if (version := lake.table(name).version()) >= 0},
+            }
+            finished = con.execute(select(func.clock_timestamp())).scalar_one()
+            sealed = {
+                "order": number,
+                "kind": row.subject_kind,
+                "subject": bytes(row.subject_digest).hex(),
+                **{key: found[key] for key in ("plan", "before", "after", "held", "left", "versions")},
+            }
+            found["sha256"] = hashlib.sha256(rfc8785.dumps(sealed)).hexdigest()
+            values: dict[str, Any] = {"certificate": found}
+            if not open_because:
+                values |= {"state": "done", "finished_at": finished}
+            con.execute(update(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number).values(**values))
+            audit.record(
+                driver(con),
+                actor=who,
+                action="erasure.open" if open_because else "erasure.done",
+                subject=f"erasure order {number}",
+                details={"certificate": found["sha256"], "held": dict(held), "left": sum(left.values())},
+            )
+        self.step("certified")
+
+    @staticmethod
+    def _masked(subject: Subject, place: str) -> str:
+        return place if not subject.mentioned_in(place) else hashlib.sha256(place.encode()).hexdigest()[:16]
+
+    # -- certificates ---------------------------------------------------------------------------------------------
+
+    def certificate(self, number: int) -> Certificate:
+        """What became of an order; raises PolicyError where there is none of that number."""
+        with self.engine.connect() as con:
+            row = con.execute(select(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number)).one_or_none()
+        if row is None:
+            raise PolicyError(f"There is no erasure order {number}.", hint="`retention erase --list` shows them.")
+        said = row.certificate
+        return Certificate(
+            order=row.order_id,
+            state=row.state,
+            kind=row.subject_kind,
+            subject_digest=bytes(row.subject_digest).hex(),
+            plan=said.get("plan", ""),
+            reason=row.reason,
+            ordered_by=row.ordered_by,
+            ordered_at=row.ordered_at,
+            finished_at=row.finished_at,
+            before=said.get("before", {}),
+            after=said.get("after", {}),
+            held=said.get("held", {}),
+            left=said.get("left", {}),
+            versions=said.get("versions", {}),
+            sha256=said.get("sha256"),
+        )
+
+    def orders(self) -> tuple[Certificate, ...]:
+        """Every order, oldest first."""
+        with self.engine.connect() as con:
+            numbers = con.scalars(select(ERASURE_ORDERS.c.order_id).order_by(ERASURE_ORDERS.c.order_id)).all()
+        return tuple(self.certificate(number) for number in numbers)
+
+    # -- pieces ---------------------------------------------------------------------------------------------------
+
+    def _tiers(self, subject: Subject) -> "_Tiers":
+        tiers = _Tiers(
+            lake=LakeErasure(lake=self.planner.lake, subject=subject),
+            database=DatabaseErasure(engine=self.engine, subject=subject),
+            files=FileErasure(settings=self.settings, subject=subject),
+        )
+        self._prepare(tiers)
+        return tiers
+
+    def _see(self, tiers: "_Tiers", traces: Traces) -> "_Look":
+        """Rows and files about a subject: all, those that holds keep, and those of the lake that none keeps."""
+        every, removable = tiers.lake.counts(), tiers.lake.counts(removable=True)
+        counts = {f"lake {name}": n for name, n in every.items()}
+        counts |= {f"postgres {name}": n for name, n in tiers.database.counts().items()}
+        counts["files training sets"] = tiers.files.training_sets()
+        counts["files raw copies"] = len(tiers.files.raw_copies(traces.files))
+        counts["files plans"] = len(tiers.files.plans())
+        held = {f"lake {name}": n - removable.get(name, 0) for name, n in every.items() if n > removable.get(name, 0)}
+        if windows := held_series(self.planner, self._datasets(tiers.lake.subject, traces)):
+            held["lake aggregated_time_series"] = windows
+        entries = tiers.database.held_entries()
+        held |= {f"postgres {name}": len(rows) for name, rows in entries.items() if rows}
+        if graves := tiers.database.held_graves(entries):
+            held["postgres graves and archived files"] = graves
+        return _Look(counts=counts, held=held, left={name: n for name, n in removable.items() if n})
+
+    def _remember(self, number: int, traces: Traces) -> Traces:
+        """Add to what is known of an order, before anything goes."""
+        with self.engine.begin() as con:
+            said = self._said(con, number)
+            old = said.get("traces", {})
+            known = Traces(
+                months={name: tuple(of) for name, of in old.get("months", {}).items()},
+                affected=tuple(old.get("affected", ())),
+                files=tuple(old.get("files", ())),
+                datasets=tuple(old.get("datasets", ())),
+            ).joined(traces)
+            said["traces"] = {
+                "months": {name: list(of) for name, of in known.months.items()},
+                "affected": list(known.affected),
+                "files": list(known.files),
+                "datasets": list(known.datasets),
+            }
+            con.execute(update(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number).values(certificate=said))
+        self.step("traced")
+        return known
+
+    def _remember_instant(self, number: int, instant: datetime) -> list[datetime]:
+        with self.engine.begin() as con:
+            said = self._said(con, number)
+            said["instants"] = [*said.get("instants", ()), instant.isoformat()]
+            con.execute(update(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number).values(certificate=said))
+        return [datetime.fromisoformat(one) for one in said["instants"]]
+
+    @staticmethod
+    def _said(con: Connection, number: int) -> dict[str, Any]:
+        query = select(ERASURE_ORDERS.c.certificate).where(ERASURE_ORDERS.c.order_id == number).with_for_update()
+        return dict(con.execute(query).scalar_one())
+
+    def _order(self, sha256: str) -> Any:
+        query = select(ERASURE_ORDERS).where(ERASURE_ORDERS.c.certificate["plan"].astext == sha256)
+        with self.engine.connect() as con:
+            return con.execute(query.order_by(ERASURE_ORDERS.c.order_id.desc())).first()
+
+    @contextmanager
+    def _alone(self, sha256: str) -> Iterator[None]:
+        """Neither another erasure nor a run of any dataset meanwhile."""
+        with ExitStack() as stack:
+            for name in ("erasure", *sorted(GOVERNED)):
+                stack.enter_context(run_lock(self.server, name, sha256))
+            yield
+
+    # -- what a hash stands for -----------------------------------------------------------------------------------
+
+    def _place(self, sha256: str) -> Path:
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise PlanError(f"{sha256!r} is no hash of a preview.", hint="Give all 64 characters of it.")
+        return self.settings.state_dir / FOLDER / f"{sha256}.json"
+
+    def _note(self, sha256: str, noted: Mapping[str, str]) -> None:
+        path = self._place(sha256)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(dict(noted), file, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _forget_notes(self, goes: Callable[[Mapping[str, str]], bool]) -> None:
+        """Remove notes of previews; a damaged one says nothing and goes, too."""
+        for path in sorted((self.settings.state_dir / FOLDER).glob("*.json")):
+            try:
+                noted = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                noted = None
+            except FileNotFoundError:
+                continue
+            if noted is None or goes(noted):
+                path.unlink(missing_ok=True)
+
+    def _forget_old_notes(self) -> None:
+        """Previews that nobody confirmed for a week are forgotten; those of open orders stay."""
+        open_plans = {one.plan for one in self.orders() if one.state != "done"}
+        for path in sorted((self.settings.state_dir / FOLDER).glob("*.json")):
+            if path.stem not in open_plans and time.time() - path.stat().st_mtime > _NOTED_SECONDS:
+                path.unlink(missing_ok=True)
+
+    def _noted(self, sha256: str) -> dict[str, str]:
+        try:
+            found = json.loads(self._place(sha256).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise PlanError(
+                "This machine knows no preview of that hash.",
+                hint="Confirm where it was previewed, or preview it here.",
+            ) from None
+        return {key: str(value) for key, value in found.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tiers:
+    lake: LakeErasure
+    database: DatabaseErasure
+    files: FileErasure
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What there is of a subject; `left` are rows that no hold keeps, and places that mention it."""
+
+    counts: Mapping[str, int]
+    held: Mapping[str, int]
+    left: Mapping[str, int]
+
+
+@contextmanager
+def eraser(settings: Settings, *, step: Step = _nothing) -> Iterator[Eraser]:
+    """Open the stores of these settings for erasing."""
+    with open_server(settings) as server, planner(settings) as planning:
+        engine = open_engine(server, role="owner", tenant=EVERY_TENANT, deadlines=_SLOW)
+        try:
+            yield Eraser(settings=settings, server=server, planner=planning, engine=engine, step=step)
+        finally:
+            engine.dispose()

@@ -1,0 +1,1 @@
+"""What brings rows back within their grace, and what shows that they were missed."""

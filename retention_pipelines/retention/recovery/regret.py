@@ -1,0 +1,93 @@
+"""Tombstones and regrets: what removal cost, told by later requests for what is gone.
+
+A removed entry leaves a keyed digest of its name, never the name. Whoever misses an entry may ask here, in batches,
+whether retention took it; each that was is a regret, counted for the policy that let it go. Entries whose own life was
+over leave no tombstone: that they are asked for again says nothing about retention.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from retention_pipelines.cache.misses import NO_TENANT, count_regrets, key_digest
+from retention_pipelines.postgres.tables import REGRETS, TOMBSTONES
+from retention_pipelines.retention.plans.plan_store import driver
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tombstone:
+    """What remains of an entry."""
+
+    tenant: str | None
+    key: str
+    policy_id: str | None
+    policy_version: int | None
+    age_seconds: float | None
+    compute_seconds: float | None
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regretted:
+    """How often entries that a policy let go were asked for again, and what computing them again cost."""
+
+    policy_id: str | None
+    removed: int
+    regrets: int
+    recompute_seconds: float
+
+
+def place_tombstones(
+    con: Connection, secret: bytes, dataset: str, plan_sha256: str, removed: Sequence[Tombstone]
+) -> None:
+    """Leave a tombstone for each entry, in the caller's transaction."""
+    if not removed:
+        return
+    rows = [
+        {
+            "tenant": one.tenant or NO_TENANT,
+            "dataset": dataset,
+            "key_digest": key_digest(secret, one.tenant, dataset, one.key),
+            "policy_id": one.policy_id,
+            "policy_version": one.policy_version,
+            "plan_sha256": plan_sha256,
+            "age_seconds": None if one.age_seconds is None else max(0.0, one.age_seconds),
+            "compute_seconds": one.compute_seconds,
+            "size_bytes": one.size_bytes,
+        }
+        for one in removed
+    ]
+    con.execute(insert(TOMBSTONES).values(removed_at=func.now()).on_conflict_do_nothing(), rows)
+
+
+def note_misses(engine: Engine, secret: bytes, *, tenant: str, dataset: str, missed: Mapping[str, float | None]) -> int:
+    """Count as regrets those missed keys that retention had removed; `missed` says what computing each again cost.
+
+    The caches do this by themselves (`cache/access.py`).
+    """
+    with engine.begin() as con:
+        named = {(dataset, key): seconds for key, seconds in missed.items()}
+        return count_regrets(driver(con), secret, tenant, named)
+
+
+def regrets(engine: Engine) -> tuple[Regretted, ...]:
+    """Regrets by policy, beside how much each removed."""
+    gone = select(TOMBSTONES.c.policy_id, func.count().label("n")).group_by(TOMBSTONES.c.policy_id).subquery()
+    asked = (
+        select(
+            REGRETS.c.policy_id,
+            func.count().label("n"),
+            func.coalesce(func.sum(REGRETS.c.recompute_seconds), 0.0).label("seconds"),
+        )
+        .group_by(REGRETS.c.policy_id)
+        .subquery()
+    )
+    query = select(gone.c.policy_id, gone.c.n, func.coalesce(asked.c.n, 0), func.coalesce(asked.c.seconds, 0.0))
+    joined = query.outerjoin(asked, gone.c.policy_id.is_not_distinct_from(asked.c.policy_id))
+    with engine.connect() as con:
+        return tuple(
+            Regretted(policy_id=policy, removed=removed, regrets=count, recompute_seconds=seconds)
+            for policy, removed, count, seconds in con.execute(joined.order_by(gone.c.policy_id))
+        )

@@ -1,0 +1,160 @@
+"""What a run does to a lake table, action by action, and at the end of its grace.
+
+What belongs here: the order of the steps of each action. What does not: the commits themselves (`act_lake.py`), guards,
+states and the audit around them (`run.py`).
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from retention_pipelines.catalog import DATASETS
+from retention_pipelines.errors import LakeError, PlanError, RunRefused
+from retention_pipelines.retention.actions import act_lake, lake_pack
+from retention_pipelines.retention.actions.act_postgres import Act
+from retention_pipelines.retention.plans.plan_store import PlanRecord
+from retention_pipelines.retention.plans.select_lake import Rules, table_of
+from retention_pipelines.retention.policies.governed import Governed, governed
+from retention_pipelines.retention.protection.models import keep_lake_versions
+from retention_pipelines.retention.runs.lock import RunLock
+from retention_pipelines.warehouse.purge import forget_generations
+from retention_pipelines.warehouse.removed import note_removal
+from retention_pipelines.warehouse.table import Table
+
+if TYPE_CHECKING:
+    from retention_pipelines.retention.runs.run import Runner
+
+ACTIONS = {"lake": ("delete", "archive", "compress", "downsample", "migrate")}
+# What readers of an older state may still be at; after that, files nobody can go back to are deleted at the sweep.
+_READERS = timedelta(days=1)
+_CLOCKS_APART = timedelta(minutes=2)
+# The log tells of files for 30 days; a longer grace needs a longer log, and some days to be late in.
+_LOG_DAYS, _LATE_DAYS = 30, 14
+
+
+def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any]:
+    """Carry out a plan's action on its table; returns what was done, for the plan's record and the audit."""
+    plan, dataset, lake = act.plan, act.dataset, runner.planner.lake
+    table, grace = table_of(lake, dataset), runner.grace(plan, act.policies)
+    days = grace // 86_400 + _LATE_DAYS
+    if days > _LOG_DAYS:
+        table.keep_log(days)
+    done = _compress(runner, act) if plan.action == "compress" else _remove(runner, act, who)
+    runner.step("committed")
+    _keep_files(runner, table, act, grace)
+    lake.publish()
+    runner.step("shown")
+    return done
+
+
+def _compress(runner: "Runner", act: Act) -> dict[str, Any]:
+    done = lake_pack.pack_rows(runner.planner.lake, act.plan, act.dataset)
+    return {
+        "removed": 0,
+        "kept": 0,
+        "missing": 0,
+        "archived": 0,
+        "rewritten": done.rows,
+        "version": done.version,
+        "logical_bytes": 0,
+        "file_bytes": done.before - done.after,
+        "bytes_before": done.before,
+        "bytes_after": done.after,
+        "said": done.said,
+    }
+
+
+def _remove(runner: "Runner", act: Act, who: str) -> dict[str, Any]:
+    plan, dataset, lake = act.plan, act.dataset, runner.planner.lake
+    reads = runner.planner.reads(dataset) if dataset.read_key else None
+    rules = Rules(
+        dataset=dataset,
+        policies=act.policies,
+        protections=act.protections,
+        as_of=plan.as_of,
+        action=plan.action,
+        only=plan.only,
+    )
+    copy, archived = _copy_target(runner, dataset, plan.action), 0
+    if copy is not None:
+        archived = act_lake.copy_rows(lake, copy, plan, rules, reads, unchanged=act.unchanged)
+        with runner.store.change(
+            plan.sha256,
+            actor=who,
+            action="retention.archived",
+            dataset=plan.dataset,
+            details={"rows": archived, "to": "archive" if plan.action == "archive" else "other root"},
+            state="archived",
+        ):
+            pass
+        runner.step("archived")
+    # What is computed from a raw table must know which of its months lack rows, also when the log has forgotten.
+    gone_from = [one.partition for one in plan.partitions if one.fate in ("drop", "rewrite")]
+    if not dataset.archived:
+        note_removal(lake, dataset.table, transaction=act_lake.transaction(plan.sha256), partitions=gone_from)
+    copied = None if copy is None else archived
+    done = act_lake.remove_rows(lake, plan, rules, reads, unchanged=act.unchanged, copied=copied)
+    if copy is not None and archived != done.rows:
+        raise PlanError(
+            f"{archived:,} rows were copied and {done.rows:,} removed.",
+            hint=f"`retention restore --plan {plan.sha256[:12]}` takes it back. Please report this.",
+        )
+    return {
+        "removed": done.rows,
+        "kept": plan.removed_rows - done.rows,
+        "missing": 0,
+        "archived": archived,
+        "version": done.version,
+        "logical_bytes": done.logical_bytes,
+        "file_bytes": done.file_bytes,
+        **({"said": _because(done.unproven), "unproven": dict(done.unproven)} if done.unproven else {}),
+    }
+
+
+def _copy_target(runner: "Runner", dataset: Governed, action: str) -> Table | None:
+    try:
+        return act_lake.copy_target(runner.planner.lake, dataset, action)
+    except LakeError as error:
+        raise RunRefused(error.message, hint=error.hint) from None
+
+
+def _because(unproven: Mapping[str, int]) -> str:
+    return "rows stay: " + "; ".join(f"{rows:,} because {reason}" for reason, rows in unproven.items())
+
+
+def _keep_files(runner: "Runner", table: Table, act: Act, grace: int) -> None:
+    """Let no vacuum take what the plan can be taken back with, while its grace lasts; some days over for being late."""
+    entry = act_lake.commit_of(table, act.plan.sha256)
+    if entry is not None and grace:
+        until = datetime.now(UTC) + timedelta(seconds=grace, days=_LATE_DAYS)
+        versions = {act.dataset.name: (entry.version - 1, entry.version)}
+        runner.planner.lake.keep(act.plan.sha256, versions, until=until)
+
+
+def let_go(runner: "Runner", record: PlanRecord) -> int | None:
+    """Delete what only this plan could be taken back with; None: file bytes are those measured when it was published.
+
+    Where the plan was published within the last day, readers may still be at its files: a later vacuum takes them. But
+    where its grace was cut short for want of space they go now, with what shows them to readers of an older state.
+    """
+    lake, dataset = runner.planner.lake, governed(record.dataset)
+    table = table_of(lake, dataset)
+    lake.release(record.sha256)
+    entry = act_lake.commit_of(table, record.sha256)
+    urgent = is_urgent(record)
+    if entry is not None and (urgent or datetime.now(UTC) - entry.committed_at > _READERS):
+        table.remove_unneeded(entry.removed, keep_versions=lake.needed_versions(dataset.name))
+    if urgent and "://" not in lake.root:
+        forget_generations(lake.root, [lake.table(name) for name in DATASETS])
+    keep_lake_versions(runner.planner.engine, lake)
+    lake.vacuum(dataset.name)
+    lake.free_past(older_than=_READERS)
+    return None
+
+
+def is_urgent(record: PlanRecord) -> bool:
+    """Whether a plan's grace was cut short, because of a full disk or by a person."""
+    haste = record.counts.get("haste") or {}
+    return bool(record.measured.get("urgent") or haste.get("grace_seconds") is not None) or (
+        record.grace_until is not None and record.grace_until > datetime.now(UTC) + _CLOCKS_APART
+    )

@@ -1,0 +1,1 @@
+"""What other policies would have done with the reads that were recorded."""
