@@ -113,7 +113,7 @@ class Subject:
     def bind_to(self, lake: Lake) -> None:
         """Let the conditions be used on a lake's connection."""
         dataset, _, event = self.value.partition("/")
-        for text in statement("retention_pipelines.retention", "erasure_macros").split(";\n"):
+        for text in statement("retention_pipelines.retention.erasure", "erasure_macros").split(";\n"):
             if text.strip():
                 lake.con.execute(text)
         set_variables(

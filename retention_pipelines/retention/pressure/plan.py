@@ -224,7 +224,7 @@ def _lake_candidates(
             ColumnExpression("decided_policy").alias("policy"),
             ColumnExpression("decided_anchored_at").alias("anchored_at"),
         ).create_view("_retention_pressed", replace=True)
-        found = con.execute(statement("retention_pipelines.retention", "pressed_lake")).fetchall()
+        found = con.execute(statement("retention_pipelines.retention.pressure", "pressed_lake")).fetchall()
         con.unregister("_retention_keeps")
     at = whole.as_of.timestamp()
     return [
