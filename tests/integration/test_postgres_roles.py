@@ -113,6 +113,39 @@ def test_a_session_sees_and_writes_only_the_rows_of_its_tenant(database: Server)
         assert con.execute("select tenant from access_counts").fetchall() == [("south",)]
 
 
+def test_a_tenant_sees_of_the_archive_the_files_of_its_own_training_sets(database: Server) -> None:
+    plan = "a" * 64
+    with connect(database, tenant="*", autocommit=True) as con:
+        con.execute(
+            "insert into plans (plan_sha256, dataset, action, as_of, policy_versions, counts, created_by)"
+            " values (%s, 'training_cache', 'archive', now(), '{}', '{}', 'test')",
+            (plan,),
+        )
+        for name, tenant, row_id in (
+            ("n", "north", '["north", "k"]'),
+            ("s", "south", '["south", "k"]'),
+            ("r", None, None),
+        ):
+            con.execute(
+                "insert into cold_files (plan_sha256, name, root, dataset, relation, row_id, n_rows, size_bytes,"
+                " raw_bytes, content_sha256, tenant)"
+                " values (%s, %s, '/cold', 'training_cache', 'ml_training_cache', %s, 0, 1, 1, sha256(''), %s)",
+                (plan, name, row_id, tenant),
+            )
+    for seen_by, seen in (("north", {"n"}), ("south", {"s"}), ("*", {"n", "s", "r"}), (None, set())):
+        for role in ("service", "readonly", "owner"):
+            with connect(database, role=role, tenant=seen_by) as con:
+                assert {row[0] for row in con.execute("select name from cold_files").fetchall()} == seen
+    with connect(database, tenant="north", autocommit=True) as con:
+        assert con.execute("delete from cold_files").rowcount == 1
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            con.execute(
+                "insert into cold_files (plan_sha256, name, root, dataset, relation, n_rows, size_bytes, raw_bytes,"
+                " content_sha256) values (%s, 'x', '/cold', 'd', 'r', 0, 1, 1, sha256(''))",
+                (plan,),
+            )
+
+
 def test_every_table_with_a_tenant_is_guarded(migrated_server: Server) -> None:
     with connect(migrated_server, role="owner") as con:
         open_tables = con.execute(

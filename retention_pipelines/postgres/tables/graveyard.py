@@ -76,6 +76,7 @@ COLD_FILES = table(
     whole("raw_bytes", "Bytes of what it holds, before compression."),
     digest("content_sha256", "Digest of the file."),
     instant("archived_at", "When it was written and read back.", server_default=fragment("now()")),
+    text("tenant", "Whose training set it holds; null: a file of rows, which may be of all tenants.", required=False),
     PrimaryKeyConstraint("plan_sha256", "name"),
     ForeignKeyConstraint(["plan_sha256"], ["plans.plan_sha256"]),
 )

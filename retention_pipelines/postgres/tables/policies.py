@@ -139,6 +139,7 @@ TOMBSTONES = table(
     number("age_seconds", "Its age when it went.", low=0),
     number("compute_seconds", "What computing it had cost, measured.", low=0),
     whole("size_bytes", "Its bytes.", required=False),
+    whole("position", "Its place in the plan, by which the graveyard has it while its grace lasts.", required=False),
     PrimaryKeyConstraint("tenant", "dataset", "key_digest", "removed_at"),
     Index(None, "removed_at"),
 )

@@ -124,6 +124,7 @@ class Cold:
                     dataset=self.dataset.name,
                     relation=self.dataset.table,
                     row_id=row_id,
+                    tenant=None if row_id is None else json.loads(row_id)[0],
                     n_rows=rows,
                     size_bytes=size,
                     raw_bytes=raw_bytes,
