@@ -7,7 +7,6 @@ counted, and the call goes on as if nothing had been found.
 
 import time
 from collections.abc import Generator
-from functools import partial
 from typing import TYPE_CHECKING
 
 from retention_pipelines.cache import codec
@@ -136,7 +135,7 @@ def end_turn(call: "Call") -> None:
     lock, runtime = call.runtime.process_lock, call.runtime
     if lock is not None and call.has_turn:
         call.has_turn = False
-        runtime.behind(lambda: lock.release(call.key))
+        runtime.behind(lambda: lock.release([call.key]))
 
 
 def write_behind(call: "Call", entry: NewEntry) -> None:
@@ -144,7 +143,7 @@ def write_behind(call: "Call", entry: NewEntry) -> None:
     writer, lock = call.runtime.writer, call.runtime.process_lock
     if writer is None:
         return
-    then = partial(lock.release, call.key) if lock is not None and call.has_turn else None
+    then = lock.release if lock is not None and call.has_turn else None
     try:
         # In one step with the look back: an entry put after an invalidation that names it would be read from the queue.
         with call.runtime.recent.lock:

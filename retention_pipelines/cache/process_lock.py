@@ -7,7 +7,7 @@ nobody waits.
 
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from hashlib import blake2b
 from typing import Literal
 
@@ -65,7 +65,7 @@ class ProcessLock:
                 if locked and not waited and not stored:
                     return "leader"
                 if locked:
-                    self._unlock(number)
+                    self._unlock([number])
                 if locked or stored:
                     return "ready"
                 waited = True
@@ -77,14 +77,14 @@ class ProcessLock:
         except Unavailable:
             return "timeout"
 
-    def release(self, key: str) -> None:
-        """Let the others go on; call it when the value is stored or given up."""
-        number = self._number(key)
+    def release(self, keys: Iterable[str]) -> None:
+        """Let the others go on, in one round trip; call it when the values are stored or given up."""
+        numbers = [self._number(key) for key in keys]
         try:
-            self._unlock(number)
+            self._unlock(numbers)
         except Unavailable as error:
             if error.reason == "busy":
-                self._owed.append(number)
+                self._owed.extend(numbers)
                 return
             # The connection is gone, and the lock with it; or it is not, and then it must go.
             self._owed.clear()
@@ -113,16 +113,16 @@ class ProcessLock:
 
         return self._connections.call(work, seconds=self._hot.deadline_seconds)
 
-    def _unlock(self, number: bytes) -> None:
+    def _unlock(self, numbers: list[bytes]) -> None:
         def work(con: BoundedConnection) -> None:
             self._pay(con)
-            con.answer(_RELEASE, (number,))
+            con.answer(_RELEASE, (_array(numbers),))
 
         self._connections.call(work, seconds=self._hot.deadline_seconds)
 
     def _pay(self, con: BoundedConnection) -> None:
         while self._owed:
-            con.answer(_RELEASE, (self._owed.popleft(),))
+            con.answer(_RELEASE, (_array([self._owed.popleft()]),))
 
     def _number(self, key: str) -> bytes:
         digest = self._hash.copy()
@@ -130,7 +130,11 @@ class ProcessLock:
         return str(int.from_bytes(digest.digest(), "big", signed=True)).encode()
 
 
+def _array(numbers: list[bytes]) -> bytes:
+    return b"{" + b",".join(numbers) + b"}"
+
+
 def _prepare(con: BoundedConnection) -> None:
     prepare_reader(con)
     con.execute("prepare retention_try_lock (int8) as select pg_try_advisory_lock($1)")
-    con.execute("prepare retention_unlock (int8) as select pg_advisory_unlock($1)")
+    con.execute("prepare retention_unlock (int8[]) as select pg_advisory_unlock(number) from unnest($1) as number")

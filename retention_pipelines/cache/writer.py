@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from retention_pipelines.cache.entry import Kind, NewEntry
@@ -27,17 +27,23 @@ EXIT_SECONDS = 5.0
 # One transaction holds so many bytes at most, so that no single one takes long.
 _BATCH_BYTES = 8 * 2**20
 _LONGEST_PAUSE = 2.0
+# So long those gather for whom other processes wait: a batch of each alone would take the interpreter from its callers.
+_GATHER_SECONDS = 0.005
 _DAYS_SECONDS = 3600.0
 _DAYS_AGAIN_SECONDS = 60.0
 # Beside its payload an entry costs about this much.
 _ENTRY_BYTES = 500
 
 
+# Called with the keys of entries that are stored or given up.
+Then = Callable[[list[str]], None]
+
+
 @dataclass(slots=True)
 class _Waiting:
     entry: NewEntry
     size_bytes: int
-    then: list[Callable[[], None]]
+    then: list[Then]
     # Invalidated: nobody reads it here any more, and it is not sent (again).
     forgotten: bool = False
 
@@ -70,17 +76,17 @@ class WriteBehind:
         self._sending: dict[tuple[Kind, str], _Waiting] = {}
         self._bytes = 0
         self._due: float | None = None
-        self._urgent = False
         self._hopeless = False
         self._closed = False
         self._thread: threading.Thread | None = None
         # After the first batch: a short program has better things to do.
         self._days_due = time.monotonic() + self._delay
 
-    def put(self, entry: NewEntry, *, then: Callable[[], None] | None = None) -> bool:
+    def put(self, entry: NewEntry, *, then: Then | None = None) -> bool:
         """Take an entry; never waits for Postgres. False when there is no room: it is dropped and counted.
 
-        `then` is called once an entry that was taken is stored or given up; entries with one do not wait for others.
+        `then` is called, once for those of a batch, when an entry that was taken is stored or given up; entries with
+        one hardly wait for others.
         """
         if self._hot.read_only:
             return False
@@ -108,7 +114,7 @@ class WriteBehind:
         entry: NewEntry,
         size: int,
         known: _Waiting | None,
-        then: Callable[[], None] | None,
+        then: Then | None,
     ) -> None:
         callbacks = known.then if known else []
         if then is not None:
@@ -119,12 +125,11 @@ class WriteBehind:
         self._queue[name] = _Waiting(entry, size, callbacks)
         if self._thread is None:
             self._start()
-        full = len(self._queue) >= BATCH or self._bytes >= _BATCH_BYTES
-        if self._due is None:
-            self._due = time.monotonic() + self._delay
-            self._changed.notify_all()
-        if (then is not None or full) and not self._urgent:
-            self._urgent = True
+        due = time.monotonic()
+        if len(self._queue) < BATCH and self._bytes < _BATCH_BYTES:
+            due += self._delay if then is None else min(self._delay, _GATHER_SECONDS)
+        if self._due is None or due < self._due:
+            self._due = due
             self._changed.notify_all()
 
     def put_now(self, entry: NewEntry) -> bool:
@@ -182,7 +187,7 @@ class WriteBehind:
             self._bytes = 0
         for waiting in left:
             self._counters.add(waiting.entry.kind, "dropped", "postgres")
-            _call(waiting.then)
+        _tell(left)
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="retention-writer", daemon=True)
@@ -202,7 +207,7 @@ class WriteBehind:
                 self._make_days()
             with self._changed:
                 while not self._closed and not self._is_due(pause):
-                    self._changed.wait(None if self._due is None else max(0.01, self._due + pause - time.monotonic()))
+                    self._changed.wait(None if self._due is None else max(0.001, self._due + pause - time.monotonic()))
                 if self._closed:
                     return
                 if self._sending:
@@ -221,9 +226,7 @@ class WriteBehind:
             self._days_due = time.monotonic() + _DAYS_AGAIN_SECONDS
 
     def _is_due(self, pause: float) -> bool:
-        if self._due is None:
-            return False
-        return (self._urgent and not pause) or time.monotonic() >= self._due + pause
+        return self._due is not None and time.monotonic() >= self._due + pause
 
     def _next_batch(self) -> dict[tuple[Kind, str], _Waiting]:
         """Take the oldest entries out of the queue; the lock is held."""
@@ -234,7 +237,6 @@ class WriteBehind:
                 break
             size += waiting.size_bytes
             self._sending[name] = self._queue.pop(name)
-        self._urgent = len(self._queue) >= BATCH
         self._due = time.monotonic() if self._queue else None
         return self._sending
 
@@ -257,8 +259,7 @@ class WriteBehind:
             self._sending = {}
             self._bytes -= sum(waiting.size_bytes for waiting in batch.values())
             self._changed.notify_all()
-        for waiting in batch.values():
-            _call(waiting.then)
+        _tell(batch.values())
         return True
 
     def _put_back(self, batch: dict[tuple[Kind, str], _Waiting]) -> None:
@@ -277,11 +278,9 @@ class WriteBehind:
                 if expired:
                     self._counters.add(entry.kind, "dropped", "postgres")
             self._queue = kept | self._queue
-            self._urgent = False
             self._due = now if self._queue else None
             self._changed.notify_all()
-        for waiting in batch.values():
-            _call(waiting.then)
+        _tell(batch.values())
 
 
 def is_named(scope: Scope, target: str | None, version: str | None, entry: NewEntry) -> bool:
@@ -302,9 +301,14 @@ def is_named(scope: Scope, target: str | None, version: str | None, entry: NewEn
             return target in (entry.columns.get("source_table"), entry.columns.get("source_data_id"))
 
 
-def _call(callbacks: list[Callable[[], None]]) -> None:
-    for callback in callbacks:
-        callback()
+def _tell(entries: Iterable[_Waiting]) -> None:
+    """Call what is to be called for entries, each callable once."""
+    keys: dict[Then, list[str]] = {}
+    for waiting in entries:
+        for then in waiting.then:
+            keys.setdefault(then, []).append(waiting.entry.key)
+    for then, of_then in keys.items():
+        then(of_then)
 
 
 _ALL: "weakref.WeakSet[WriteBehind]" = weakref.WeakSet()

@@ -363,7 +363,7 @@ def test_one_process_leads_and_the_others_are_told_when_it_is_done(tier: Callabl
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(second.acquire, "k", 30.0)
         time.sleep(0.1)
-        first.release("k")
+        first.release(["k"])
         assert waiting.result(60) == "ready"
     assert second.acquire("k", 0.0) == "leader"
     second.close()
@@ -377,7 +377,7 @@ def test_nobody_leads_who_gets_the_lock_after_the_value_was_stored(tier: Callabl
     assert first.acquire("k", 0.0, kind="features") == "leader"
     hot.put_many([entry("k")])
     assert second.acquire("k", 0.0, kind="features") == "ready"
-    first.release("k")
+    first.release(["k"])
     assert second.acquire("k", 0.0, kind="features") == "ready"
     assert first.acquire("k", 0.0) == "leader"  # the one that was told left no lock behind
     hot.put_many([entry("expired", age=700.0)])
@@ -403,7 +403,7 @@ def test_tenants_do_not_wait_for_each_other(tier: Callable[..., HotTier]) -> Non
 
 def test_an_entry_with_somebody_waiting_for_it_is_stored_at_once(hot: HotTier) -> None:
     writer, stored = WriteBehind(hot, flush_seconds=60.0), threading.Event()
-    writer.put(entry("k"), then=stored.set)
+    writer.put(entry("k"), then=lambda keys: stored.set())
     assert stored.wait(EVENTUALLY)
     assert hot.get("features", "k") is not None
     writer.close()
@@ -411,8 +411,8 @@ def test_an_entry_with_somebody_waiting_for_it_is_stored_at_once(hot: HotTier) -
 
 def test_the_newest_of_what_waits_for_a_key_is_stored_and_everyone_is_told(hot: HotTier) -> None:
     writer, told = WriteBehind(hot, flush_seconds=60.0), list[str]()
-    writer.put(entry("k", payload=Payload(codec="raw1", data=b"new")), then=lambda: told.append("new"))
-    writer.put(entry("k", payload=Payload(codec="raw1", data=b"old"), age=5.0), then=lambda: told.append("old"))
+    writer.put(entry("k", payload=Payload(codec="raw1", data=b"new")), then=lambda keys: told.append("new"))
+    writer.put(entry("k", payload=Payload(codec="raw1", data=b"old"), age=5.0), then=lambda keys: told.append("old"))
     assert writer.flush(20.0)
     found = hot.get("features", "k")
     assert found is not None
@@ -425,7 +425,7 @@ def test_a_full_queue_drops_and_counts_and_tells_at_once(hot: HotTier) -> None:
     writer, told = WriteBehind(hot, flush_seconds=60.0, max_entries=10), list[int]()
     taken = [writer.put(entry(f"k{n}")) for n in range(15)]
     assert taken == [True] * 10 + [False] * 5
-    assert not writer.put(entry("one more"), then=lambda: told.append(1))
+    assert not writer.put(entry("one more"), then=lambda keys: told.append(1))
     # Whoever was refused is told by the answer.
     assert told == []
     assert writer.put(entry("k3"))

@@ -614,7 +614,7 @@ def test_coroutines_that_wait_for_other_processes_keep_no_other_from_its_answer(
         assert computed.cache_info().postgres_hits == 1
         assert not any(task.done() for task in waiting)
         for number in range(20):
-            other.release(computed.key(number))
+            other.release([computed.key(number)])
         assert await asyncio.gather(*waiting) == list(range(20))
         other.close()
 

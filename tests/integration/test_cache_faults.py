@@ -189,7 +189,7 @@ def test_a_closed_writer_gives_up_what_it_cannot_send_and_counts_it(hot: HotTier
     proxy.mode = "down"
     ended = threading.Event()
     writer.put(entry("a"))
-    writer.put(entry("b"), then=ended.set)
+    writer.put(entry("b"), then=lambda keys: ended.set())
     writer.close(timeout_seconds=0.3)
     assert ended.is_set()
     assert hot.counters.snapshot()["features", "dropped", "postgres"] == 2
@@ -203,7 +203,7 @@ def test_the_lock_among_processes_is_not_waited_for_without_a_database(hot: HotT
     proxy.mode = "blackhole"
     for _ in range(4):
         assert in_time(lambda: lock.acquire("other", 0.2)) == "timeout"
-        in_time(lambda: lock.release("k"))
+        in_time(lambda: lock.release(["k"]))
     proxy.mode = "ok"
     soon(lambda: lock.acquire("k", 0.0) == "leader")
     lock.close()
