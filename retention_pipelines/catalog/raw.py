@@ -187,7 +187,10 @@ INGESTED_FILES = Dataset(
         text("bibliographic_citation", "How to cite the source."),
         text("notes", "What of the file is not used and why, in sentences: columns, rows of a lookup nobody names."),
         text("error", "Why the file was refused."),
-        text("fingerprint", "What was read and how: hash of the content, the mapping and the files joined to it."),
+        text(
+            "fingerprint",
+            "What was read and how, and what it looked like unread: two hashes.",
+        ),
         instant("ingested_at", "When.", required=True),
     ),
     key=("sha256", "path", "ingested_at"),

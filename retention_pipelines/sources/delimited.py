@@ -21,7 +21,7 @@ from retention_pipelines.errors import FileRefused
 from retention_pipelines.sources.draft import draft
 from retention_pipelines.sources.identity import slug
 from retention_pipelines.sources.mapped import mapped
-from retention_pipelines.sources.mapping import Mapping, Mappings
+from retention_pipelines.sources.mapping import Lookup, Mapping, Mappings
 from retention_pipelines.sources.staging import (
     RawFile,
     Recognition,
@@ -46,7 +46,8 @@ class DelimitedReader:
             return None
         mapping = self.mappings.for_header(found[0])
         if mapping is not None:
-            return Recognition(format=self.format, mapping=mapping.name, mapping_digest=mapping.digest)
+            beside = tuple(one for rule in mapping.lookups.values() for one in _fitting(rule, around))
+            return Recognition(format=self.format, mapping=mapping.name, mapping_digest=mapping.digest, beside=beside)
         lookup = self.mappings.lookup_for_header(found[0])
         if lookup is not None:
             return Recognition(
@@ -90,11 +91,7 @@ def count_rows(con: duckdb.DuckDBPyConnection, file: RawFile) -> tuple[int, tupl
 
 def _find_lookup(mapping: Mapping, name: str, file: RawFile, around: Sequence[RawFile]) -> RawFile | None:
     lookup = mapping.lookups[name]
-    fitting = []
-    for other in around:
-        found = header(other.text_head or "")
-        if found is not None and set(lookup.columns) <= set(found[0]):
-            fitting.append(other)
+    fitting = _fitting(lookup, around)
     near = [other for other in fitting if other.folder == file.folder] or fitting
     if near:
         return near[0]
@@ -104,6 +101,12 @@ def _find_lookup(mapping: Mapping, name: str, file: RawFile, around: Sequence[Ra
         f"{file.name} needs {lookup.describes}, a file with the columns {', '.join(lookup.columns[:6])}, ...: "
         "put it beside the file, or pass both in one call (a lookup delivered in an earlier call is not kept)."
     )
+
+
+def _fitting(lookup: Lookup, around: Sequence[RawFile]) -> list[RawFile]:
+    """Files that have the columns of a lookup."""
+    heads = ((other, header(other.text_head or "")) for other in around)
+    return [other for other, found in heads if found is not None and set(lookup.columns) <= set(found[0])]
 
 
 def _load(con: duckdb.DuckDBPyConnection, file: RawFile, mapping: Mapping | None) -> TextTable:

@@ -23,7 +23,14 @@ from retention_pipelines.sources.check import check, load_macros, tidy_rows
 from retention_pipelines.sources.delimited import DelimitedReader, count_rows, draft_beside_state
 from retention_pipelines.sources.discovery import CHANGED, Discovery, Unreadable, discover, siblings
 from retention_pipelines.sources.erased import ErasedSubject, read_erased, refuse_erased, suppress
-from retention_pipelines.sources.ledger import already_ingested, fingerprint, keep_aside, record
+from retention_pipelines.sources.ledger import (
+    identities_taken,
+    identity_of,
+    keep_aside,
+    look_of,
+    record,
+    taken_by_look,
+)
 from retention_pipelines.sources.mapping import Mapping, Mappings
 from retention_pipelines.sources.report import FileReport, IngestReport
 from retention_pipelines.sources.staging import RawFile, Readers, Recognition, Staged
@@ -84,17 +91,59 @@ class _Call:
         self.workspace = workspace
         self.now = now
         self._siblings: dict[str, list[RawFile]] = {}
+        # After an order to erase, every file is read, as only its rows tell whether it may be taken.
+        self._taken = taken_by_look(lake) if read_erased(lake) is None else {}
 
     def run(self, progress: Progress | None) -> list[FileReport]:
-        reports = []
+        reports: list[FileReport] = []
+        known: list[tuple[RawFile, FileReport]] = []
         total = len(self.found.files)
         for done, file in enumerate(self.found.files):
             if progress is not None:
                 progress(file.path, done, total)
+            report = self._known(file)
+            if report is not None:
+                known.append((file, report))
+                continue
+            reports += self._skip(known)
+            known = []
             reports.append(self._one(file))
+        reports += self._skip(known)
         if progress is not None:
             progress("", total, total)
         return reports
+
+    def _known(self, file: RawFile) -> FileReport | None:
+        """The report of a file that was taken before, by its look: nothing of it is read."""
+        if not self._taken:
+            return None
+        try:
+            with _unforeseen_refused():
+                recognition = self.readers.recognise(file, self._around(file))
+        except SourceError:
+            return None  # reading it will say so
+        taken = self._taken.get(look_of(file, recognition)) if recognition else None
+        if recognition is None or taken is None or any(one.changed() for one in (file, *recognition.beside)):
+            return None
+        return FileReport(
+            path=file.path, sha256=file.sha256, bytes=file.size, format=recognition.format,
+            mapping=recognition.mapping, role=recognition.role, dataset_id=taken.dataset_id, licence=taken.licence,
+            bibliographic_citation=taken.bibliographic_citation, fingerprint=taken.fingerprint,
+            ingested_at=self.now, status="duplicate", read=taken.read, duplicates=taken.read,
+            notes=(taken.notes,) if taken.notes else (),
+        )  # fmt: skip
+
+    def _skip(self, known: Sequence[tuple[RawFile, FileReport]]) -> list[FileReport]:
+        """Record known files together; those whose first delivery was taken back meanwhile are read."""
+        if not known:
+            return []
+        identities = [str(report.fingerprint).partition(":")[0] for _, report in known]
+        with self.lake.transaction(f"ingest:{identities[0]}") as op:
+            taken = identities_taken(self.lake, identities) if read_erased(self.lake) is None else set()
+            stand = [identity in taken for identity in identities]
+            if any(stand):
+                record(self.lake, [report for (_, report), kept in zip(known, stand, strict=True) if kept], op=op)
+        return [report if kept else self._one(file) for (file, report), kept in zip(known, stand, strict=True)]
 
     def _around(self, file: RawFile) -> Sequence[RawFile]:
         if file.folder not in self._siblings:
@@ -124,15 +173,17 @@ class _Call:
         if recognition.role == "lookup":
             with _unforeseen_refused():
                 rows, notes = count_rows(self.lake.con, file)
+        identity = identity_of(file, recognition, ())
         report = FileReport(
             path=file.path, sha256=file.sha256, bytes=file.size, format=recognition.format,
-            mapping=recognition.mapping, role=recognition.role, fingerprint=fingerprint(file, recognition, ()),
+            mapping=recognition.mapping, role=recognition.role,
+            fingerprint=f"{identity}:{look_of(file, recognition)}",
             ingested_at=self.now, read=rows, accepted=rows, notes=notes,
         )  # fmt: skip
         with self.lake.transaction(f"ingest:{file.sha256}") as op:
-            if already_ingested(self.lake, report.fingerprint):
+            if identities_taken(self.lake, [identity]):
                 report = replace(report, status="duplicate", accepted=0, duplicates=rows)
-            record(self.lake, report, op=op)
+            record(self.lake, [report], op=op)
         return report
 
     def _records(self, file: RawFile, recognition: Recognition, around: Sequence[RawFile]) -> FileReport:
@@ -149,9 +200,9 @@ class _Call:
                 raise FileRefused(CHANGED)
             if not parts or all(part.read == 0 for part in parts):
                 raise FileRefused("The file has a header but no data rows.")
-            identity = fingerprint(file, recognition, parts)
+            identity = identity_of(file, recognition, parts)
             with self.lake.transaction(f"ingest:{identity}") as op:
-                if already_ingested(self.lake, identity):
+                if identities_taken(self.lake, [identity]):
                     rows = sum(part.read for part in parts)
                     report = self._report(file, recognition, parts, identity, _Counts(read=rows, duplicates=rows))
                     report = replace(report, status="duplicate")
@@ -163,7 +214,7 @@ class _Call:
                         f"quarantined and {report.duplicates} duplicates. Nothing of it was kept.",
                         hint="This is a bug: report it with the file.",
                     )
-                record(self.lake, report, op=op)
+                record(self.lake, [report], op=op)
             return report
         finally:
             staged = [name for part in parts for name in (part.relation, part.raw) if name is not None]
@@ -176,7 +227,8 @@ class _Call:
         return FileReport(
             path=file.path, sha256=file.sha256, bytes=file.size, format=recognition.format,
             mapping=recognition.mapping, dataset_id=parts[0].dataset_id, licence=parts[0].licence,
-            bibliographic_citation=parts[0].citation, fingerprint=identity, ingested_at=self.now,
+            bibliographic_citation=parts[0].citation, ingested_at=self.now,
+            fingerprint=f"{identity}:{look_of(file, recognition)}",
             read=counts.read, accepted=counts.accepted, quarantined=counts.quarantined,
             duplicates=counts.duplicates, values=counts.values,
             notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
@@ -309,7 +361,7 @@ def _refuse_unreadable(lake: Lake, one: Unreadable, now: datetime) -> FileReport
         ),
     )  # fmt: skip
     with lake.transaction(f"refuse:{one.sha256}") as op:
-        record(lake, report, op=op)
+        record(lake, [report], op=op)
     return report
 
 
@@ -320,7 +372,7 @@ def _refuse_erased(lake: Lake, file: RawFile, why: str, now: datetime) -> FileRe
         ingested_at=now, erased=file.path,
     )  # fmt: skip
     with lake.transaction(f"refuse:{file.sha256}") as op:
-        record(lake, report, op=op)
+        record(lake, [report], op=op)
     return report
 
 
@@ -331,5 +383,5 @@ def _refuse(lake: Lake, file: RawFile, recognition: Recognition | None, why: str
         kept_aside=keep_aside(file.local, file.sha256, why, lake.settings.refused_dir, name=file.name),
     )  # fmt: skip
     with lake.transaction(f"refuse:{file.sha256}") as op:
-        record(lake, report, op=op)
+        record(lake, [report], op=op)
     return report

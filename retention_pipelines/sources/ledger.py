@@ -1,13 +1,19 @@
 """The ledger `ingested_files`: one row per delivery, and copies of what was refused.
 
 What belongs here: the identity of a delivery and its line in the ledger. What does not: counting (`ingest.py`).
+
+A line's `fingerprint` holds two hashes, `<identity>:<look>`. The identity is of what was read: these rows were taken.
+The look is of what can be told before anything is read, and narrower: a file not known by its look is read, and may
+then be known by its identity.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,39 +21,81 @@ import pyarrow as pa
 from retention_pipelines.catalog import dataset
 from retention_pipelines.sources.report import FileReport
 from retention_pipelines.sources.staging import RawFile, Recognition, Staged
-from retention_pipelines.warehouse.duck import bind
+from retention_pipelines.warehouse.duck import bind, statement
 from retention_pipelines.warehouse.lake import Lake
 
 
-def fingerprint(file: RawFile, recognition: Recognition, parts: Sequence[Staged]) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What the ledger has of a delivery that was taken."""
+
+    fingerprint: str
+    read: int
+    dataset_id: str | None
+    licence: str | None
+    bibliographic_citation: str | None
+    notes: str | None
+
+
+def identity_of(file: RawFile, recognition: Recognition, parts: Iterable[Staged]) -> str:
     """Identity of a delivery: the same content, read in the same way, with the same files joined to it.
 
     A corrected mapping or haul table makes another delivery of the same file; its rows are compared one by one.
     """
-    digest = hashlib.sha256()
     words = [file.sha256, recognition.format, recognition.role, recognition.mapping_digest or ""]
     for part in parts:
         words += [part.dataset_id, part.dataset, part.member or "", *sorted(lookup.sha256 for lookup in part.lookups)]
+    return _digest(words)
+
+
+def look_of(file: RawFile, recognition: Recognition) -> str:
+    """What a file looks like unread: content, the names a data set may be named by, mapping and the files beside it.
+
+    The release is part of it, as another one may read the same in another way.
+    """
+    words = [file.sha256, recognition.format, recognition.role, recognition.mapping_digest or ""]
+    words += [version("retention_pipelines"), file.name, Path(file.folder).name]
+    for other in recognition.beside:
+        words += [other.name, other.sha256]
+    return _digest(words)
+
+
+def _digest(words: Iterable[str]) -> str:
+    digest = hashlib.sha256()
     for word in words:
         digest.update(f"{len(word)}:{word};".encode())
     return digest.hexdigest()
 
 
-def already_ingested(lake: Lake, identity: str | None) -> bool:
-    """Whether the same delivery was taken before."""
+def taken_by_look(lake: Lake) -> dict[str, Taken]:
+    """Deliveries that were taken, by what they looked like."""
     bind(lake.con, "ledger_rows", lake.table("ingested_files").scan())
-    found = lake.con.execute(
-        "select count(*) from ledger_rows where fingerprint = $1 and status = 'ingested'", [identity]
-    ).fetchall()
-    return bool(found[0][0])
+    rows = lake.con.execute(statement("retention_pipelines.sources", "taken_by_look")).fetchall()
+    names = ("fingerprint", "read", "dataset_id", "licence", "bibliographic_citation", "notes")
+    return {row[0]: Taken(**dict(zip(names, row[1:], strict=True))) for row in rows}
 
 
-def record(lake: Lake, report: FileReport, *, op: str) -> None:
-    """Write a file's line."""
-    values = {name: getattr(report, name) for name in dataset("ingested_files").column_names}
-    values["reasons"] = json.dumps(report.reasons, sort_keys=True)
-    values["notes"] = " ".join(report.notes) or None
-    lake.con.register("ledger_line", pa.table({name: [value] for name, value in values.items()}))
+def identities_taken(lake: Lake, identities: Collection[str]) -> set[str]:
+    """Those of the identities whose deliveries were taken before."""
+    bind(lake.con, "ledger_rows", lake.table("ingested_files").scan())
+    found = lake.con.execute(_TAKEN, [list(identities)]).fetchall()
+    return {row[0] for row in found}
+
+
+_TAKEN = """
+select distinct split_part(fingerprint, ':', 1) as identity from ledger_rows
+where status = 'ingested' and identity in (select unnest($1::varchar[]))
+"""
+
+
+def record(lake: Lake, reports: Sequence[FileReport], *, op: str) -> None:
+    """Write the lines of files."""
+    lines = []
+    for report in reports:
+        line = {name: getattr(report, name) for name in dataset("ingested_files").column_names}
+        lines.append(line | {"reasons": json.dumps(report.reasons, sort_keys=True)})
+        lines[-1]["notes"] = " ".join(report.notes) or None
+    lake.con.register("ledger_line", pa.Table.from_pylist(lines))
     try:
         lake.table("ingested_files").append("select * from ledger_line", op=op)
     finally:

@@ -81,7 +81,8 @@ class NdbcReader:
         if text is None:
             return None
         if _is_meteorological(text):
-            return Recognition(format=self.format)
+            beside = tuple(one for one in around if _station_columns(one.text_head or ""))
+            return Recognition(format=self.format, beside=beside)
         if _station_columns(text) and any(_is_meteorological(other.text_head or "") for other in around):
             return Recognition(format=self.format, role="lookup")
         return None

@@ -125,12 +125,17 @@ class RawFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Recognition:
-    """What a reader says about a file it knows: its format, its role, the mapping it uses and a hash of its text."""
+    """What a reader says about a file it knows: its format, its role, the mapping it uses and a hash of its text.
+
+    `beside` must name every other file that what is read depends on, more rather than less: with the same ones the same
+    file is not read again.
+    """
 
     format: str
     role: Role = "records"
     mapping: str | None = None
     mapping_digest: str | None = None
+    beside: tuple[RawFile, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,12 +42,13 @@ class ArchiveReader:
             return Recognition(format=self.format, role="metadata")
         if file.name.endswith(".xml") and "eml" in text[:2000] and "<dataset" in text:
             return Recognition(format=self.format, role="metadata")
+        near = tuple(other for other in around if other.folder == file.folder)
         meta = _beside(file, around, _META)
         if meta is not None and file.name in (meta.text_head or ""):
-            return Recognition(format=self.format)
+            return Recognition(format=self.format, beside=near)
         kind = _kind(file)
         if kind in {"event", "occurrence", "measurement"} and _partners(file, around):
-            return Recognition(format=self.format)
+            return Recognition(format=self.format, beside=near)
         return None
 
     def read(

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from retention_pipelines.catalog import dataset
+from retention_pipelines.sources.delimited import DelimitedReader
+from retention_pipelines.sources.erased import add_erased, digest_for
 from retention_pipelines.sources.ingest import ingest
+from retention_pipelines.sources.mapping import Mappings
 from retention_pipelines.sources.report import IngestReport
 from retention_pipelines.warehouse import Lake
 
@@ -299,3 +302,75 @@ def test_the_rows_of_a_lookup_are_counted_and_those_nobody_names_are_told(lake, 
     ]
     query = "select notes from ingested_files where role = 'records' and status = 'ingested'"
     assert rows(lake, query) == [("1 of the 2 rows of sites.csv are named by no record.",)]
+
+
+@pytest.fixture
+def never_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("a known file is read")
+
+    monkeypatch.setattr(DelimitedReader, "read", read)
+
+
+SITES = "site,src,index,lon,lat,depth,type,coast\nA,x,A/x,18,-33,2,t,wc\n"
+
+
+def with_sites(folder: Path, sites: str = SITES) -> tuple[Path, Path]:
+    (folder / "sites.csv").write_text(sites)
+    (folder / "temperatures.csv").write_text("index,date,temp\nA/x,1991.0833,12.5\nB/x,1991.0833,13.5\n")
+    return folder / "sites.csv", folder / "temperatures.csv"
+
+
+def test_known_files_are_told_so_without_reading_them_in_one_commit(lake, take, tmp_path, request):
+    paths = [*with_sites(tmp_path), bottle(tmp_path, GOOD, GOOD)]
+    first = take(*paths)
+    before = lake.table("ingested_files").version()
+    request.getfixturevalue("never_read")
+    again = take(*paths)
+    assert [(file.status, file.read, file.duplicates) for file in again.files] == [
+        ("duplicate", file.read, file.read) for file in first.files
+    ]
+    described = ("format", "mapping", "role", "dataset_id", "licence", "bibliographic_citation", "fingerprint")
+    for old, new in zip(first.files, again.files, strict=True):
+        assert [getattr(new, name) for name in described] == [getattr(old, name) for name in described]
+        assert " ".join(new.notes) == " ".join(old.notes)
+    assert lake.table("ingested_files").version() == before + 1
+    assert rows(lake, "select count(*), count(distinct path) from ingested_files") == [(6, 3)]
+
+
+def test_a_file_whose_delivery_was_taken_back_is_read_again(lake, take, tmp_path):
+    path = bottle(tmp_path, GOOD)
+    take(path)
+    lake.undo("observations", lake.table("observations").version())
+    assert [file.status for file in take(path).files] == ["ingested"]
+    assert rows(lake, "select count(*) from observations") == [(3,)]
+
+
+def test_a_known_file_with_another_file_beside_it_is_read_again(take, tmp_path):
+    _, temperatures = with_sites(tmp_path)
+    assert (take(temperatures).accepted, take(temperatures).accepted) == (1, 0)
+    with_sites(tmp_path, SITES + "B,x,B/x,19,-34,2,t,wc\n")
+    assert (take(temperatures).accepted, take(temperatures).accepted) == (1, 0)
+
+
+def test_a_known_file_with_another_mapping_is_read_again(take, tmp_path):
+    path = bottle(tmp_path, GOOD)
+    take(path)
+    mapping = tmp_path / "mine.yaml"
+    mapping.write_text(Mappings.text_of("calcofi_bottle").replace("dataset_id: ", "dataset_id: other_"))
+    report = take(path, mapping=str(mapping))
+    assert [(file.status, file.accepted) for file in report.files] == [("ingested", 1)]
+
+
+def test_a_refused_file_is_refused_again(take, tmp_path):
+    path = bottle(tmp_path)
+    assert [take(path).files[0].status for _ in range(2)] == ["refused", "refused"]
+
+
+def test_a_known_file_of_what_was_erased_since_is_refused(lake, take, tmp_path):
+    path = bottle(tmp_path, GOOD)
+    (taken,) = take(path).files
+    add_erased(lake, "dataset", digest_for(lake.settings, "dataset", taken.dataset_id), 7)
+    (again,) = take(path).files
+    assert again.status == "refused"
+    assert "order 7" in str(again.error)
