@@ -16,6 +16,7 @@ from typing import Any
 
 from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.cache.decorators import cache_features, cache_predictions
+from retention_pipelines.cache.in_use import Leases
 from retention_pipelines.cache.info import read
 from retention_pipelines.cache.logs import kind_and_place
 from retention_pipelines.cache.spatial import Grid
@@ -223,43 +224,56 @@ class Advice:
 
         def run(*args: Any, **kwargs: Any) -> Any:
             told = begin(args, kwargs)
-            sets = UsedSets() if trains else None
+            sets, leases = self._sets_in_use() if trains else (None, None)
             used: tuple[str, ...] = ()
             try:
-                result = inner(*args, **kwargs)
-            except BaseException as error:
-                if told is not None:
-                    told.after(self._hooks, error=error)
-                raise
+                try:
+                    result = inner(*args, **kwargs)
+                except BaseException as error:
+                    if told is not None:
+                        told.after(self._hooks, error=error)
+                    raise
+                finally:
+                    if sets is not None:
+                        used = sets.end()
+                if after is not None:
+                    after(args, kwargs, result, used)
             finally:
-                if sets is not None:
-                    used = sets.end()
-            if after is not None:
-                after(args, kwargs, result, used)
+                if leases is not None:
+                    leases.end()
             if told is not None:
                 told.after(self._hooks, result=result)
             return result
 
         async def run_async(*args: Any, **kwargs: Any) -> Any:
             told = begin(args, kwargs)
-            sets = UsedSets() if trains else None
+            sets, leases = self._sets_in_use() if trains else (None, None)
             used: tuple[str, ...] = ()
             try:
-                result = await inner(*args, **kwargs)
-            except BaseException as error:
-                if told is not None:
-                    told.after(self._hooks, error=error)
-                raise
+                try:
+                    result = await inner(*args, **kwargs)
+                except BaseException as error:
+                    if told is not None:
+                        told.after(self._hooks, error=error)
+                    raise
+                finally:
+                    if sets is not None:
+                        used = sets.end()
+                if after is not None:
+                    await runtimes.current().in_thread(lambda: after(args, kwargs, result, used))
             finally:
-                if sets is not None:
-                    used = sets.end()
-            if after is not None:
-                await runtimes.current().in_thread(lambda: after(args, kwargs, result, used))
+                if leases is not None:
+                    runtimes.current().behind(leases.end)
             if told is not None:
                 told.after(self._hooks, result=result)
             return result
 
         return run_async if is_async(function) else run
+
+    def _sets_in_use(self) -> tuple[UsedSets, Leases]:
+        """Collects what a training uses; that stays until the model is registered, which keeps it from then on."""
+        leases = Leases(runtimes.current(), f"training by {self.target.target}")
+        return UsedSets(leases.training_set), leases
 
     def _retrained(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, used: tuple[str, ...]) -> None:
         """Register a new version, for which no prediction of the former is served and the sets it used are kept."""

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -81,6 +82,31 @@ class TestRetraining:
             ("live", 1),
             ("retired", 1),
         ]
+
+    def test_what_a_model_is_trained_on_is_leased_until_the_model_is_registered(
+        self, database: Server, own_system: Settings, manager_module, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        leased = []
+
+        @retention_pipelines.cache_training_data("richness")
+        def prepare(n: int) -> np.ndarray:
+            return np.arange(float(n))
+
+        def retrain_model(self: Any, model_type: str, new_data: Any) -> bool:
+            prepare(3), prepare(3)
+            leased.append(rows(database, "select dataset, match, leased_until > now(), reason from leases"))
+            return new_data is not None
+
+        monkeypatch.setattr(manager_module.MLModelManager, "retrain_model", retrain_model)
+        start(own_system)
+        manager = manager_module.MLModelManager()
+        manager.retrain_model("richness", [1])
+        manager.retrain_model("richness", None)
+        ((dataset, match, holds, reason),) = leased[0]
+        assert (dataset, holds, "retrain_model" in reason) == ("training_cache", True, True)
+        assert rows(database, "select dataset, match from roots") == [(dataset, match)]
+        assert len(leased[1]) == 1
+        assert rows(database, "select count(*) from leases") == [(0,)]
 
     def test_no_call_that_begins_after_a_retraining_gets_the_former_model(
         self, own_system: Settings, manager_module

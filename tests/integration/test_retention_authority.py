@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,6 +32,7 @@ from retention_pipelines.retention.protection.models import (
 from retention_pipelines.retention.protection.pins import list_pins, place_pin, release_pin
 from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.settings import Settings
+from retention_pipelines.warehouse import Lake
 from tests.fixtures.retention import add_features, feature_rows
 from tests.integration.test_retention_commands import Typed, typed
 
@@ -167,6 +169,59 @@ def test_a_model_registered_with_its_training_set_keeps_the_set_and_its_features
     (explained,) = retention.planner.explain("feature_store", "hash-1")
     assert explained.decision.ruled_by is not None
     assert explained.decision.ruled_by.label == "model whales 1"
+
+
+def test_no_feature_goes_while_a_training_set_is_built_from_the_store_and_it_goes_afterwards(
+    retention: Runner, database_settings: Settings, everyone: psycopg.Connection[Any]
+) -> None:
+    add_features(retention, 300)
+    due = removed(retention)
+    plan = retention.plan(retention.planner.registry.get("fs_low_quality"))
+    seen: list[Any] = []
+
+    @cache_training_data(model_type="whales")
+    def prepare(fails: bool) -> TrainingSet:
+        seen.append(everyone.execute("select count(*) from leases").fetchone())
+        with Lake(database_settings) as lake:
+            for _ in range(2):
+                lake.con.sql(f"from {lake.table('feature_store').scan()}").fetchall()
+        seen.append(retention.execute(plan.sha256, confirm=plan.sha256).removed)
+        seen.append(everyone.execute("select dataset, match from leases").fetchall())
+        if fails:
+            raise ValueError("not today")
+        return TrainingSet(X=np.eye(3), y=np.ones(3))
+
+    runtime.configure(database_settings)
+    try:
+        prepare(False)
+        prepare(False)
+        assert seen == [(0,), 0, [("feature_store", "everything")]]
+        assert everyone.execute("select count(*) from leases").fetchone() == (0,)
+        plan = retention.plan(retention.planner.registry.get("fs_low_quality"))
+        with pytest.raises(ValueError, match="not today"):
+            prepare(True)
+        assert everyone.execute("select count(*) from leases").fetchone() == (0,)
+    finally:
+        runtime.close()
+    assert due == removed(retention) > 0
+
+
+def test_a_training_set_is_built_without_leases_where_the_database_refuses_them(
+    retention: Runner, database_settings: Settings, server_owner: Callable[[str], None]
+) -> None:
+    server_owner("revoke insert on leases from retention_service")
+    runtime.configure(database_settings)
+    try:
+
+        @cache_training_data(model_type="whales")
+        def prepare() -> np.ndarray:
+            with Lake(database_settings) as lake:
+                return np.eye(2 + len(lake.table("feature_store").files()))
+
+        add_features(retention, 30)
+        assert prepare().shape == prepare().shape
+    finally:
+        runtime.close()
 
 
 def test_models_and_pins_are_kept_by_typing(typed: Typed) -> None:

@@ -163,6 +163,7 @@ class TrainingAnswers:
 
     def _steps(self, call: Call, sets: "TrainingSets") -> Steps:
         """What one caller does for all that wait; see `cache/steps.py`."""
+        from retention_pipelines.cache.in_use import Leases
         from retention_pipelines.cache.training.turn import Turn
         from retention_pipelines.warehouse.reads import recording
 
@@ -172,7 +173,7 @@ class TrainingAnswers:
             if found is not None:
                 yield found.used()
                 return
-        turn = Turn(sets.root / "turns" / call.key)
+        turn, leases = Turn(sets.root / "turns" / call.key), None
         try:
             alone = call.runtime.read_only or call.key in _PREPARING.get()  # the turn is the outer call's already
             if not alone and (yield from self._take(call, turn)) and call.purpose != "refresh":
@@ -184,10 +185,14 @@ class TrainingAnswers:
                     return
             began = yield partial(self._begin, call, sets)
             started = time.perf_counter()
-            with recording() as reads, _preparing(call.key):
+            # What is read now is in use until the set is stored: several readings then see the same rows.
+            leases = Leases(call.runtime, f"building a training set of {call.cached.name}")
+            with recording(leases.table) as reads, _preparing(call.key):
                 result = yield COMPUTE
             seconds = time.perf_counter() - started
             if type(result) is Failed:
+                # Not left to the end of this generator: whoever holds the exception keeps it alive.
+                call.runtime.behind(leases.end)
                 turn.end()
                 yield RAISE
                 return
@@ -199,6 +204,8 @@ class TrainingAnswers:
             yield kept
         finally:
             turn.end()
+            if leases is not None:
+                call.runtime.behind(leases.end)
 
     def _take(self, call: Call, turn: Any) -> Generator[Callable[[], Any], Any, bool]:
         """Wait for the turn to prepare, so long and no longer; returns whether another process had it meanwhile."""

@@ -1,27 +1,21 @@
 """Leases: what is being read or built right now stays. They are renewed while in use and end by themselves.
 
-What belongs here: taking, renewing and giving back. What does not: what a lease keeps, which plans and runs look up.
-A lease whose holder was killed ends within `seconds`; nobody needs to clean up after it.
+What belongs here: taking one by hand. What does not: its life (`postgres/leases.py`), those the caches take for what
+training sets are built from and models are trained on (`cache/in_use.py`), what a lease keeps, which plans look up.
 """
 
-import logging
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Engine, delete, func, insert, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine
 
-from retention_pipelines.errors import PolicyError, RetentionError
-from retention_pipelines.postgres.tables import LEASES
+from retention_pipelines.errors import PolicyError
+from retention_pipelines.postgres.leases import SECONDS, InUse
 from retention_pipelines.retention.filter.parse import parse
 from retention_pipelines.retention.filter.text import text
+from retention_pipelines.retention.plans.plan_store import driver
 from retention_pipelines.retention.policies.governed import governed
-
-LOG = logging.getLogger(__name__)
-# Long enough to sleep through a restart of the database, short enough that a dead reader blocks nothing for long.
-SECONDS = 300.0
 
 
 @contextmanager
@@ -37,34 +31,10 @@ def lease(
         raise PolicyError("A lease needs a duration above 0.", hint=f"Leave it out for {SECONDS:g} seconds.")
     chosen = governed(dataset)
     written = text(parse(match, chosen.fields))
-    until = func.clock_timestamp() + timedelta(seconds=seconds)
-    with engine.begin() as con:
-        # Whoever died left a row behind that keeps nothing any more.
-        con.execute(delete(LEASES).where(LEASES.c.leased_until < func.now() - timedelta(days=1)))
-        number = con.execute(
-            insert(LEASES)
-            .values(dataset=chosen.name, match=written, reason=reason, placed_by=placed_by, leased_until=until)
-            .returning(LEASES.c.lease_id)
-        ).scalar_one()
-    ended = threading.Event()
 
-    def renew() -> None:
-        while not ended.wait(seconds / 3):
-            try:
-                with engine.begin() as con:
-                    con.execute(update(LEASES).where(LEASES.c.lease_id == number).values(leased_until=until))
-            except (SQLAlchemyError, RetentionError) as error:
-                LOG.warning("Lease %d on %s could not be renewed: %s", number, chosen.name, type(error).__name__)
+    def execute(statement: str, values: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        with engine.begin() as con:
+            return driver(con).execute(statement.encode(), values).fetchall()
 
-    thread = threading.Thread(target=renew, name=f"retention-lease-{number}", daemon=True)
-    thread.start()
-    try:
-        yield number
-    finally:
-        ended.set()
-        thread.join()
-        try:
-            with engine.begin() as con:
-                con.execute(delete(LEASES).where(LEASES.c.lease_id == number))
-        except (SQLAlchemyError, RetentionError) as error:
-            LOG.warning("Lease %d on %s ends by itself: %s", number, chosen.name, type(error).__name__)
+    with InUse(execute, reason=reason, placed_by=placed_by, seconds=seconds) as used:
+        yield used.keep(chosen.name, written)
