@@ -54,7 +54,7 @@ def plan(
         title = f"{dataset}, {group[0][1].total_rows:,} rows"
         table = Table("policy", "expired", "would go", "left for later", "plan", title=title, title_justify="left")
         for one, found in group:
-            left = sum(partition.expired for partition in found.partitions if partition.fate == "leave")
+            left = sum(partition.expired for partition in found.partitions if partition.fate in ("leave", "newest"))
             counts = (found.expired_rows, found.removed_rows, left)
             table.add_row(str(one), *(f"{count:,}" for count in counts), found.sha256[:12])
         Console().print(table)
@@ -65,6 +65,12 @@ def plan(
     for dataset, ungoverned in {found.dataset: found.ungoverned_rows for _, found in plans}.items():
         if ungoverned:
             sys.stdout.write(f"{dataset}: {ungoverned:,} rows are governed by no policy and kept.\n")
+    for one, found in plans:
+        if found.newest_rows:
+            sys.stdout.write(
+                f"{one.policy_id}: {found.newest_rows:,} expired rows stay, as nothing else is left of the newest "
+                f"partition of {found.dataset}.\n"
+            )
     odd = {(found.dataset, count.anomaly): count.rows for _, found in plans for count in found.counts if count.anomaly}
     for (dataset, anomaly), rows in odd.items():
         said = "lie in the future" if anomaly == "in_future" else "have no instant to count their age from"

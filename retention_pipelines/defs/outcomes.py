@@ -29,9 +29,9 @@ def outcome_metadata(done: "Outcome", record: "PlanRecord", policy: str) -> dict
         "missing_rows": done.missing,
         "archived_rows": done.archived,
         "packed_rows": done.rewritten,
-        # In partitions of which too little has expired to be worth rewriting yet.
+        # In partitions of which too little has expired to be worth rewriting yet, or all of the newest.
         "left_for_later_rows": sum(
-            one["expired"] for one in record.counts.get("partitions", ()) if one["fate"] == "leave"
+            one["expired"] for one in record.counts.get("partitions", ()) if one["fate"] in ("leave", "newest")
         ),
         "logical_bytes": _known(done.logical_bytes),
         "file_bytes": _known(done.file_bytes),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ from retention_pipelines.retention.recovery.restore import restore_dataset, rest
 from retention_pipelines.retention.runs.lock import run_lock
 from retention_pipelines.retention.runs.run import Runner
 from tests.fixtures.retention import add_features, add_predictions, feature_rows, prediction_rows
+from tests.unit.warehouse.rows import rows
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
 
@@ -58,6 +60,25 @@ def test_a_plan_over_the_lake_removes_what_it_says_and_everything_adds_up(
     lake = retention.planner.lake
     lake.create_views()
     assert lake.con.execute("select count(*) from feature_store").fetchall() == [(len(after),)]
+
+
+def test_what_is_the_newest_partition_when_a_plan_runs_stays(retention: Runner) -> None:
+    """Planned while a newer month was there, which somebody took back meanwhile: that would empty the feature type."""
+    table = retention.planner.lake.table("feature_store")
+    old = "timestamptz '2020-01-01 00:00:00+00'"
+    of_month = partial(rows, "feature_store", computed_at=old, quality_score="0.1::double")
+    table.append(of_month(6, feature_hash="'old-' || i", month="'2026-0' || (1 + i % 2)"))
+    newer = table.append(of_month(1, feature_hash="'new'", month="'2026-03'"))
+    plan = retention.plan(retention.planner.registry.get("fs_low_quality"))
+    assert [one.fate for one in plan.partitions] == ["drop", "drop", "newest"]
+    table.undo(newer.version)
+    outcome = retention.execute(plan.sha256, confirm=plan.sha256)
+    assert (outcome.removed, outcome.kept) == (3, 3)
+    assert set(feature_rows(retention)) == {"old-1", "old-3", "old-5"}
+    again = retention.plan(retention.planner.registry.get("fs_low_quality"))
+    assert [one.fate for one in again.partitions] == ["newest"]
+    (said,) = retention.planner.explain("feature_store", "old-1")
+    assert (said.decision.verdict, said.blocked_by) == ("expire", "newest_partition")
 
 
 def test_a_second_execution_of_a_plan_changes_nothing(retention: Runner, everyone: psycopg.Connection[Any]) -> None:

@@ -108,10 +108,18 @@ def test_a_plan_over_postgres_says_of_every_row_what_deciding_it_says(
     assert all(one.size_bytes > 0 for one in plan.partitions)
 
 
-def test_the_newest_day_is_never_dropped_whole(engine: Engine, con: psycopg.Connection[Any]) -> None:
-    old = AS_OF - 5 * DAY
-    predict(con, [{"tenant": "a", "key": "k", "computed_at": old, "expires_at": AS_OF + 3 * DAY - timedelta(hours=1)}])
+def test_the_newest_day_is_never_dropped_nor_emptied(engine: Engine, con: psycopg.Connection[Any]) -> None:
+    old, newest = AS_OF - 5 * DAY, AS_OF + 3 * DAY - timedelta(hours=1)
+    predict(con, [{"tenant": "a", "key": "k", "computed_at": old, "expires_at": newest}])
     plan = plan_postgres(engine, INFERENCE_CACHE, DEFAULTS, as_of=AS_OF + 30 * DAY)
+    assert [(one.fate, one.expired) for one in plan.partitions] == [("newest", 1)]
+    assert (plan.removed_rows, plan.newest_rows, plan.rows.num_rows) == (0, 1, 0)
+    assert [(one.verdict, one.ruled_by, one.rows) for one in plan.counts] == [("keep", "newest_partition", 1)]
+    # Where something of it stays, single rows go.
+    predict(con, [{"tenant": "a", "key": "held", "computed_at": old, "expires_at": newest}])
+    hold = Protection(kind="hold", label="hold 1", match=parse("hit_count > 0", INFERENCE_CACHE.fields))
+    con.execute("insert into access_counts values ('a', 'ml_inference_cache', 'held', 1, now())")
+    plan = plan_postgres(engine, INFERENCE_CACHE, DEFAULTS, as_of=AS_OF + 30 * DAY, protections=[hold])
     assert [(one.fate, one.expired) for one in plan.partitions] == [("rewrite", 1)]
 
 

@@ -4,7 +4,8 @@ Every row is decided again before it goes: by the plan's policies, at its instan
 now. So less may go than was planned, never more. What does not belong here: guards, states, the audit (`run.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import duckdb
@@ -16,7 +17,15 @@ from retention_pipelines.errors import CommitConflict, OutsideRestoreWindow, Pla
 from retention_pipelines.retention.actions.lake_rollup import keep_unproven
 from retention_pipelines.retention.plans.lake_rows import counted_reads
 from retention_pipelines.retention.plans.plan import Plan
-from retention_pipelines.retention.plans.select_lake import Rules, decided, folder, partition_name, row_id, table_of
+from retention_pipelines.retention.plans.select_lake import (
+    Rules,
+    decided,
+    folder,
+    newest_places,
+    partition_name,
+    row_id,
+    table_of,
+)
 from retention_pipelines.retention.policies.governed import Governed
 from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.commit import TRIES, pause
@@ -273,6 +282,9 @@ def _find_gone(
     mixed = {folder(file, by) for file in others if fates[folder(file, by)] == "drop"}
     whole, looked_at = (dropped, others) if unchanged and plan.action != "downsample" else ([], [*dropped, *others])
     if not looked_at:
+        con.execute("create or replace temp table _retention_gone (filename varchar, file_row_number bigint)")
+        spared = frozenset[str]() if rules.erasing else _all_of_newest(table, files, whole, {})
+        whole = [file for file in whole if file.path not in spared]
         return _Gone(rows=sum(file.rows for file in whole), whole=tuple(whole), touched=())
     _expired_now(con, table, looked_at, rules)
     _planned_rows(con, table, plan, rules, [file for file in then if folder(file, by) in mixed])
@@ -285,6 +297,9 @@ def _find_gone(
         unproven = keep_unproven(lake, table, rules.dataset, [file for file in files if folder(file, by) in places])
     counts = dict(con.execute("select filename, count(*) from _retention_gone group by filename").fetchall())
     by_name = {f"{table.root}/{file.path}": file for file in looked_at}
+    spared = frozenset[str]() if rules.erasing else _all_of_newest(table, files, whole, counts)
+    whole = [file for file in whole if file.path not in spared]
+    counts = {name: count for name, count in counts.items() if by_name[name].path not in spared}
     emptied = [file for name, file in by_name.items() if counts.get(name) == file.rows]
     touched = [file for name, file in by_name.items() if 0 < counts.get(name, 0) < file.rows]
     return _Gone(
@@ -293,6 +308,27 @@ def _find_gone(
         touched=tuple(touched),
         unproven=unproven,
     )
+
+
+def _all_of_newest(
+    table: Table, files: Sequence[LakeFile], whole: Collection[LakeFile], counts: Mapping[str, int]
+) -> frozenset[str]:
+    """Files of newest partitions of which nothing would be left: they stay, whatever has become the newest by now."""
+    if not table.dataset.partition_by:
+        return frozenset()
+    there: Counter[tuple[str, ...]] = Counter()
+    going: Counter[tuple[str, ...]] = Counter()
+    gone = {file.path for file in whole}
+    for file in files:
+        place = _place(table, file)
+        there[place] += file.rows
+        going[place] += file.rows if file.path in gone else counts.get(f"{table.root}/{file.path}", 0)
+    emptied = {place for place in newest_places(there) if going[place] == there[place]}
+    return frozenset(file.path for file in files if _place(table, file) in emptied)
+
+
+def _place(table: Table, file: LakeFile) -> tuple[str, ...]:
+    return tuple(file.partition[name] for name in table.dataset.partition_by)
 
 
 def _expired_now(con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], rules: Rules) -> None:

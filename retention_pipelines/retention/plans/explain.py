@@ -30,7 +30,7 @@ class Explanation:
 
     Attributes:
         values: the fields that deciding looked at.
-        blocked_by: what keeps the row though its policy would let it go.
+        blocked_by: what keeps the row though its policy would let it go; `newest_partition` where all of that would.
         worth: what keeping it is worth, as a sentence; None where nobody asked.
         alternatives: the nearest values of single fields that another policy would govern, or that change the verdict.
     """

@@ -18,7 +18,9 @@ import rfc8785
 from retention_pipelines.retention.policies.decide import Verdict
 from retention_pipelines.retention.policies.policy import Action, PolicySet
 
-Fate = Literal["keep", "drop", "rewrite", "leave"]
+Fate = Literal["keep", "drop", "rewrite", "leave", "newest"]
+# What rows are ruled by that have expired and stay, because they are all there is of the newest partition.
+NEWEST = "newest_partition"
 # Of the rows of a partition: from here on rewriting it is worth it.
 REWRITE_SHARE = 0.3
 ROW_SCHEMA = pa.schema(
@@ -39,8 +41,8 @@ class PartitionPlan:
     Attributes:
         partition: its name, such as `feature_type=species/month=2026-06`; empty where a table has none.
         size_bytes: bytes of its files, or of the relation.
-        fate: keep (nothing expired, or packed already), drop (whole), rewrite (without the expired rows; packed), or
-            leave for a later run.
+        fate: keep (nothing expired, or packed already), drop (whole), rewrite (without the expired rows; packed),
+            leave for a later run, or newest: all of it has expired, and it stays.
         told: digest over which rows it holds, where it goes whole and no row of it is named; None: not known.
         seen: `<oid>/<xid>` in Postgres: the relation, and the transaction before which all had ended; None: not known.
     """
@@ -60,7 +62,8 @@ class VerdictCount:
 
     Attributes:
         policy: `id vN` of the governing policy; None where none governs.
-        ruled_by: the protection or erasure order that decided.
+        ruled_by: the protection or erasure order that decided; `NEWEST` for expired rows of a newest partition that
+            stays.
         anomaly: no_anchor or in_future.
         size_bytes: their share of the bytes of their files, by rows.
     """
@@ -124,7 +127,7 @@ class Plan:
 
     @property
     def expired_rows(self) -> int:
-        """Rows that have expired, those left for a later run included."""
+        """Rows that have expired, those left for a later run and those of newest partitions included."""
         return sum(partition.expired for partition in self.partitions)
 
     @property
@@ -135,17 +138,36 @@ class Plan:
         return sum(partition.expired for partition in self.partitions if partition.fate in ("drop", "rewrite"))
 
     @property
+    def newest_rows(self) -> int:
+        """Rows that have expired and stay, because nothing else is left of their newest partition."""
+        return sum(partition.expired for partition in self.partitions if partition.fate == "newest")
+
+    @property
     def ungoverned_rows(self) -> int:
         """Rows that no policy matches; they are kept."""
         return sum(count.rows for count in self.counts if count.policy is None)
 
 
-def fate(*, rows: int, expired: int, newest: bool, erasing: bool = False, rewrite_share: float = REWRITE_SHARE) -> Fate:
-    """What happens to a partition: whole when all may go, never the newest; rewritten when it is worth it."""
+def fate(
+    *,
+    rows: int,
+    expired: int,
+    newest: bool,
+    parted: bool = True,
+    erasing: bool = False,
+    rewrite_share: float = REWRITE_SHARE,
+) -> Fate:
+    """What happens to a partition: whole when all may go, never the newest; rewritten when it is worth it.
+
+    Rewriting the newest without any of its rows would be dropping it, so then it stays, but for an erasure. What is not
+    `parted`, a table without partitions or the one for rows of no day, cannot be dropped; its rows may all go.
+    """
     if not expired:
         return "keep"
-    if expired == rows and not newest:
+    if expired == rows and parted and not newest:
         return "drop"
+    if expired == rows and parted and not erasing:
+        return "newest"
     return "rewrite" if erasing or expired >= rewrite_share * rows else "leave"
 
 

@@ -4,7 +4,7 @@ What belongs here: opening what a plan needs and asking the database for the ins
 rows are selected (`select_lake.py`, `select_postgres.py`), executing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,14 +18,15 @@ from retention_pipelines.postgres.address import EVERY_TENANT
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
 from retention_pipelines.postgres.tables import ACCESS_COUNTS, HOLDS, LEASES, MODELS, PINS, PLANS, ROOTS
+from retention_pipelines.retention.filter.oracle import Value
 from retention_pipelines.retention.filter.parse import parse
 from retention_pipelines.retention.plans.explain import Explanation, explain
 from retention_pipelines.retention.plans.find import find_in_lake, find_in_postgres
 from retention_pipelines.retention.plans.lake_rows import READS_SCHEMA
-from retention_pipelines.retention.plans.plan import Plan
-from retention_pipelines.retention.plans.select_lake import plan_lake
+from retention_pipelines.retention.plans.plan import NEWEST, Plan
+from retention_pipelines.retention.plans.select_lake import Rules, is_all_of_newest, plan_lake, table_of
 from retention_pipelines.retention.plans.select_postgres import plan_postgres
-from retention_pipelines.retention.policies.decide import Protection, ProtectionKind
+from retention_pipelines.retention.policies.decide import Protection, ProtectionKind, in_order
 from retention_pipelines.retention.policies.governed import Governed, governed
 from retention_pipelines.retention.policies.policy import Action, Policy, PolicySet
 from retention_pipelines.retention.policies.registry import PolicyRegistry
@@ -134,7 +135,12 @@ class Planner:
 
     def _expired(self, dataset: Governed, policies: PolicySet, as_of: datetime) -> tuple[int, int]:
         plans = [self.plan_with(dataset, policies, as_of, action, None) for action in sorted(_removing(policies))]
-        size = sum(count.size_bytes for plan in plans for count in plan.counts if count.verdict == "expire")
+        size = sum(
+            count.size_bytes
+            for plan in plans
+            for count in plan.counts
+            if count.verdict == "expire" or count.ruled_by == NEWEST
+        )
         return sum(plan.expired_rows for plan in plans), size
 
     def balance(self, policy: Policy, plan: Plan) -> Balance | None:
@@ -173,12 +179,44 @@ class Planner:
             raise PolicyError(f"{name} has no row {row_id!r}.", hint=f"Rows are named by {' or '.join(dataset.names)}.")
         policies, protections = self.registry.policy_set(name), self.protections(dataset, instant)
         explained = [explain(row, dataset, policies, protections, instant) for row in found]
+        if dataset.store == "lake":
+            explained = [
+                replace(one, blocked_by=NEWEST)
+                if self._is_all_of_newest(dataset, row, one, policies, protections)
+                else one
+                for row, one in zip(found, explained, strict=True)
+            ]
         prices = Prices.of(self.lake.settings)
         return tuple(
             # Once its own end is over nobody is served it, so its reads say nothing.
             one if one.decision.is_over else replace(one, worth=worth(row, dataset, instant, prices))
             for row, one in zip(found, explained, strict=True)
         )
+
+    def _is_all_of_newest(
+        self,
+        dataset: Governed,
+        row: Mapping[str, Value],
+        found: Explanation,
+        policies: PolicySet,
+        protections: Sequence[Protection],
+    ) -> bool:
+        """Whether the row stays, though it has expired, because its policy leaves nothing of the newest partition."""
+        policy = found.decision.policy
+        if found.decision.verdict != "expire" or found.decision.ruled_by or policy is None:
+            return False
+        rules = Rules(
+            dataset=dataset,
+            policies=policies,
+            protections=in_order(protections),
+            as_of=found.as_of,
+            action=policy.action,
+            only=policy.policy_id,
+        )
+        partition_by = table_of(self.lake, dataset).dataset.partition_by
+        reads = self.reads(dataset) if dataset.read_key else None
+        place = tuple(str(row[name]) for name in partition_by if name in row)
+        return policy.action != "compress" and is_all_of_newest(self.lake, rules, reads, place)
 
     def reads(self, dataset: Governed) -> pa.Table:
         """How often rows of a lake dataset were read, by all tenants together; columns of `READS_SCHEMA`."""

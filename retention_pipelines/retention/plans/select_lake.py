@@ -18,6 +18,7 @@ from duckdb import ColumnExpression, ConstantExpression, FunctionExpression
 from retention_pipelines.retention.filter.ast import fields
 from retention_pipelines.retention.plans.lake_rows import counted_reads, rows_of
 from retention_pipelines.retention.plans.plan import (
+    NEWEST,
     REWRITE_SHARE,
     ROW_SCHEMA,
     PartitionPlan,
@@ -63,7 +64,7 @@ def plan_lake(
     rules = Rules(dataset=dataset, policies=policies, protections=ordered, as_of=as_of, action=action, only=only)
     with counted_reads(con, reads):
         numbers = _numbers(decided(con, table, files, rules, []), partition_by)
-        partitions = _partitions(files, numbers, partition_by, erasing=any(one.kind == "erasure" for one in ordered))
+        partitions = _partitions(files, numbers, rules, partition_by)
         if action == "compress":
             partitions = _to_pack(partitions, files, partition_by, tried_files(lake, table))
         # Packing concerns whole files, whoever's rows are in them.
@@ -103,6 +104,11 @@ def partition_name(partition_by: Sequence[str]) -> duckdb.Expression:
     return FunctionExpression("concat", *parts) if parts else ConstantExpression("")
 
 
+def newest_places(places: Collection[tuple[str, ...]]) -> frozenset[tuple[str, ...]]:
+    """Of each series of partitions the newest: the greatest last key under the same keys before it."""
+    return frozenset(max(group) for _, group in groupby(sorted(places), key=lambda place: place[:-1]))
+
+
 def folder(file: LakeFile, partition_by: Sequence[str]) -> str:
     """What a plan calls the partition of a file."""
     return "/".join(f"{name}={file.partition[name]}" for name in partition_by)
@@ -118,6 +124,11 @@ class Rules:
     as_of: datetime
     action: Action
     only: str | None
+
+    @property
+    def erasing(self) -> bool:
+        """Whether an erasure order is among what rules."""
+        return any(one.kind == "erasure" for one in self.protections)
 
     def named(self) -> frozenset[str]:
         """The fields that deciding looks at."""
@@ -185,14 +196,13 @@ def _numbers(decided: duckdb.DuckDBPyRelation, partition_by: Sequence[str]) -> t
 
 
 def _partitions(
-    files: Sequence[LakeFile], numbers: Sequence[_Number], partition_by: Sequence[str], *, erasing: bool
+    files: Sequence[LakeFile], numbers: Sequence[_Number], rules: Rules, partition_by: Sequence[str]
 ) -> tuple[PartitionPlan, ...]:
     sizes: dict[tuple[str, ...], int] = {}
     for file in files:
         place = tuple(file.partition[name] for name in partition_by)
         sizes[place] = sizes.get(place, 0) + file.bytes
-    # The newest of each series of partitions: the greatest last key under the same keys before it.
-    newest = {max(group) for _, group in groupby(sorted(sizes), key=lambda place: place[:-1])}
+    newest = newest_places(sizes)
     rows: Counter[str] = Counter()
     expired: Counter[str] = Counter()
     for number in numbers:
@@ -201,9 +211,29 @@ def _partitions(
     plans = []
     for place, size in sizes.items():
         name = "/".join(f"{key}={value}" for key, value in zip(partition_by, place, strict=True))
-        what = fate(rows=rows[name], expired=expired[name], newest=place in newest, erasing=erasing)
+        what = fate(
+            rows=rows[name],
+            expired=expired[name],
+            newest=place in newest and rules.action != "compress",  # which takes no row away
+            parted=bool(partition_by),
+            erasing=rules.erasing,
+        )
         plans.append(PartitionPlan(partition=name, rows=rows[name], expired=expired[name], size_bytes=size, fate=what))
     return tuple(plans)
+
+
+def is_all_of_newest(lake: Lake, rules: Rules, reads: pa.Table | None, place: tuple[str, ...]) -> bool:
+    """Whether a partition is the newest of its series, and nothing of it would stay."""
+    table = table_of(lake, rules.dataset)
+    partition_by = table.dataset.partition_by
+    places: dict[tuple[str, ...], list[LakeFile]] = {}
+    for file in table.files():
+        places.setdefault(tuple(file.partition[name] for name in partition_by), []).append(file)
+    if not partition_by or place not in newest_places(places):
+        return False
+    with counted_reads(lake.con, reads):
+        numbers = _numbers(decided(lake.con, table, places[place], rules, []), partition_by)
+    return all(number.expired for number in numbers)
 
 
 def _to_pack(
@@ -250,17 +280,20 @@ def _counts(
     protections: Sequence[Protection],
 ) -> tuple[VerdictCount, ...]:
     row_bytes = {one.partition: one.size_bytes / one.rows for one in partitions if one.rows}
-    rows: Counter[tuple[int | None, bool, int | None, str | None]] = Counter()
-    sizes: dict[tuple[int | None, bool, int | None, str | None], float] = {}
+    newest = {one.partition for one in partitions if one.fate == "newest"}
+    rows: Counter[tuple[int | None, bool, str | None, str | None]] = Counter()
+    sizes: dict[tuple[int | None, bool, str | None, str | None], float] = {}
     for number in numbers:
-        verdict = (number.policy, number.expired, number.ruled_by, number.anomaly)
+        ruled_by = None if number.ruled_by is None else protections[number.ruled_by].label
+        stays = number.expired and number.partition in newest
+        verdict = (number.policy, number.expired and not stays, NEWEST if stays else ruled_by, number.anomaly)
         rows[verdict] += number.rows
         sizes[verdict] = sizes.get(verdict, 0.0) + number.rows * row_bytes[number.partition]
     return tuple(
         VerdictCount(
             policy=None if policy is None else str(policies.policies[policy]),
             verdict="expire" if expired else "keep",
-            ruled_by=None if ruled_by is None else protections[ruled_by].label,
+            ruled_by=ruled_by,
             anomaly=anomaly,
             rows=count,
             size_bytes=round(sizes[policy, expired, ruled_by, anomaly]),

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import REGCLASS
 
 from retention_pipelines.postgres.tables import ACCESS_COUNTS, METADATA
-from retention_pipelines.retention.plans.plan import ROW_SCHEMA, PartitionPlan, Plan, VerdictCount, fate, seal
+from retention_pipelines.retention.plans.plan import NEWEST, ROW_SCHEMA, PartitionPlan, Plan, VerdictCount, fate, seal
 from retention_pipelines.retention.policies.compiled import postgres_columns
 from retention_pipelines.retention.policies.decide import Protection, in_order
 from retention_pipelines.retention.policies.governed import Governed
@@ -56,17 +56,16 @@ def plan_postgres(
     """The plan of what `action` would do to a dataset in Postgres, over one snapshot of it.
 
     Rows governed by a policy with another action, or by another policy than `only`, are kept by it. A day's partition
-    goes whole when all its rows may go, but never the newest; elsewhere single rows go, however few. The engine must
-    see every tenant's rows.
+    goes whole when all its rows may go, but never the newest, which then stays as it is; elsewhere single rows go,
+    however few. The engine must see every tenant's rows.
     """
     ordered = in_order(protections)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as con:
         rows = decided(dataset, policies, ordered, as_of, action, only).cte("decided")
         numbers = _numbers(con, rows)
-        partitions = _partitions(con, dataset, numbers)
-        dropped = [one.partition for one in partitions if one.fate == "drop"]
-        named = _rows(con, rows, policies, dropped)
-    sizes = {one.partition: one.size_bytes / one.rows for one in partitions if one.rows}
+        partitions = _partitions(con, dataset, numbers, erasing=any(one.kind == "erasure" for one in ordered))
+        unnamed = [one.partition for one in partitions if one.fate in ("drop", "newest")]
+        named = _rows(con, rows, policies, unnamed)
     return seal(
         dataset=dataset.name,
         action=action,
@@ -76,7 +75,7 @@ def plan_postgres(
         protections=[one.label for one in ordered],
         store_version=None,
         partitions=partitions,
-        counts=_counts(numbers, sizes, policies, ordered),
+        counts=_counts(numbers, partitions, policies, ordered),
         rows=named,
     )
 
@@ -173,7 +172,9 @@ def _numbers(con: Connection, decided: FromClause) -> Counter[_Key]:
     return Counter({(row[0], row[1], row[2], row[3], row[4]): row[5] for row in rows})
 
 
-def _partitions(con: Connection, dataset: Governed, numbers: Mapping[_Key, int]) -> tuple[PartitionPlan, ...]:
+def _partitions(
+    con: Connection, dataset: Governed, numbers: Mapping[_Key, int], *, erasing: bool
+) -> tuple[PartitionPlan, ...]:
     days = {
         f"{SCHEMA}.{row.partition}": row.first_day
         for row in con.execute(select(_DAYS.c.partition, _DAYS.c.first_day).where(_DAYS.c.parent == dataset.table))
@@ -190,7 +191,9 @@ def _partitions(con: Connection, dataset: Governed, numbers: Mapping[_Key, int])
         what = fate(
             rows=rows[name],
             expired=expired[name],
-            newest=name not in days or name == newest,
+            newest=name == newest,
+            parted=name in days,
+            erasing=erasing,
             rewrite_share=0.0,
         )
         told = tell(con, dataset, SCHEMA, name.removeprefix(f"{SCHEMA}."))[1] if what == "drop" else None
@@ -210,21 +213,25 @@ def _partitions(con: Connection, dataset: Governed, numbers: Mapping[_Key, int])
 
 def _counts(
     numbers: Mapping[_Key, int],
-    row_bytes: Mapping[str, float],
+    partitions: Sequence[PartitionPlan],
     policies: PolicySet,
     protections: Sequence[Protection],
 ) -> tuple[VerdictCount, ...]:
-    rows: Counter[tuple[int | None, int | None, str | None, bool]] = Counter()
-    sizes: dict[tuple[int | None, int | None, str | None, bool], float] = {}
+    row_bytes = {one.partition: one.size_bytes / one.rows for one in partitions if one.rows}
+    newest = {one.partition for one in partitions if one.fate == "newest"}
+    rows: Counter[tuple[int | None, str | None, str | None, bool]] = Counter()
+    sizes: dict[tuple[int | None, str | None, str | None, bool], float] = {}
     for (partition, policy, ruled_by, anomaly, expired), count in numbers.items():
-        verdict = (policy, ruled_by, anomaly, expired)
+        label = None if ruled_by is None else protections[ruled_by].label
+        stays = expired and partition in newest
+        verdict = (policy, NEWEST if stays else label, anomaly, expired and not stays)
         rows[verdict] += count
         sizes[verdict] = sizes.get(verdict, 0.0) + count * row_bytes[partition]
     return tuple(
         VerdictCount(
             policy=None if policy is None else str(policies.policies[policy]),
             verdict="expire" if expired else "keep",
-            ruled_by=None if ruled_by is None else protections[ruled_by].label,
+            ruled_by=ruled_by,
             anomaly=anomaly,
             rows=count,
             size_bytes=round(sizes[policy, ruled_by, anomaly, expired]),
@@ -233,10 +240,10 @@ def _counts(
     )
 
 
-def _rows(con: Connection, decided: FromClause, policies: PolicySet, dropped: Sequence[str]) -> pa.Table:
+def _rows(con: Connection, decided: FromClause, policies: PolicySet, unnamed: Sequence[str]) -> pa.Table:
     found = con.execute(
         select(decided.c.partition, decided.c.row_id, decided.c.policy, decided.c.anchored_at).where(
-            decided.c.expired, decided.c.partition.not_in(dropped)
+            decided.c.expired, decided.c.partition.not_in(unnamed)
         )
     ).all()
     governing = [None if row.policy is None else policies.policies[row.policy] for row in found]

@@ -87,9 +87,10 @@ PLAN = sealed()
         (10, 3, False, "rewrite"),
         (10, 9, False, "rewrite"),
         (10, 10, False, "drop"),
-        (10, 10, True, "rewrite"),
+        (10, 10, True, "newest"),
+        (10, 9, True, "rewrite"),
         (1, 1, False, "drop"),
-        (1, 1, True, "rewrite"),
+        (1, 1, True, "newest"),
         (1_000, 299, False, "leave"),
         (1_000, 300, True, "rewrite"),
     ],
@@ -104,6 +105,13 @@ def test_an_erasure_rewrites_for_a_single_row_and_the_share_can_be_chosen() -> N
     assert fate(rows=1_000, expired=1_000, newest=False, erasing=True) == "drop"
     assert fate(rows=10, expired=5, newest=False, rewrite_share=0.6) == "leave"
     assert fate(rows=10, expired=6, newest=False, rewrite_share=0.6) == "rewrite"
+    assert fate(rows=10, expired=10, newest=True, erasing=True) == "rewrite"
+
+
+def test_what_is_no_partition_of_several_is_never_dropped_but_may_be_emptied() -> None:
+    assert fate(rows=10, expired=10, newest=False, parted=False) == "rewrite"
+    assert fate(rows=10, expired=10, newest=True, parted=False) == "rewrite"
+    assert fate(rows=10, expired=1, newest=False, parted=False, rewrite_share=0.0) == "rewrite"
 
 
 @settings(max_examples=200, derandomize=True, deadline=None)
@@ -113,6 +121,7 @@ def test_only_what_has_expired_whole_and_is_not_the_newest_is_dropped(
 ) -> None:
     what = fate(rows=rows + more, expired=rows, newest=newest, erasing=erasing)
     assert (what == "drop") == (rows > 0 and not more and not newest)
+    assert (what == "newest") == (rows > 0 and not more and newest and not erasing)
     assert (what == "keep") == (rows == 0)
 
 

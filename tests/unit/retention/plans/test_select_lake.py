@@ -98,8 +98,8 @@ def test_a_plan_says_of_every_row_what_deciding_it_says(
         assert (one.rows, one.expired) == (len(listed), len(expired))
         if not expired:
             expected = "keep"
-        elif len(expired) == len(listed) and not one.partition.endswith("month=2026-10"):
-            expected = "drop"
+        elif len(expired) == len(listed):
+            expected = "newest" if one.partition.endswith("month=2026-10") else "drop"
         else:
             expected = "rewrite" if len(expired) >= 0.3 * len(listed) else "leave"
         assert one.fate == expected
@@ -126,10 +126,25 @@ def test_a_partition_whose_rows_may_all_go_is_dropped_whole_but_never_the_newest
         rows("feature_store", 30, feature_hash="'h' || i", month=month, computed_at=old, quality_score="0.1::double")
     )
     plan = plan_lake(lake, FEATURE_STORE, DEFAULTS, as_of=AS_OF)
-    assert [one.fate for one in plan.partitions] == ["drop", "drop", "rewrite"]
-    # Whole partitions need no list of their rows.
-    assert set(plan.rows["partition"].to_pylist()) == {plan.partitions[2].partition}
-    assert (plan.removed_rows, plan.rows.num_rows) == (30, 10)
+    assert [one.fate for one in plan.partitions] == ["drop", "drop", "newest"]
+    # Whole partitions need no list of their rows, and rewriting the newest without any would be dropping it.
+    assert (plan.removed_rows, plan.newest_rows, plan.rows.num_rows) == (20, 10, 0)
+    assert {(one.verdict, one.ruled_by): one.rows for one in plan.counts} == {
+        ("expire", None): 20,
+        ("keep", "newest_partition"): 10,
+    }
+
+
+def test_the_newest_partition_is_rewritten_while_something_of_it_stays_and_erased_whole(lake: Lake) -> None:
+    old, young = "timestamptz '2020-01-01 00:00:00+00'", "timestamptz '2026-11-01 00:00:00+00'"
+    table = lake.table("feature_store")
+    table.append(rows("feature_store", 10, feature_hash="'h' || i", computed_at=old, quality_score="0.1::double"))
+    order = pin("version >= 0", "erasure")
+    erased = plan_lake(lake, FEATURE_STORE, DEFAULTS, as_of=AS_OF, protections=[order])
+    assert (erased.partitions[0].fate, erased.removed_rows) == ("rewrite", 10)
+    table.append(rows("feature_store", 1, feature_hash="'young'", computed_at=young))
+    kept = plan_lake(lake, FEATURE_STORE, DEFAULTS, as_of=AS_OF)
+    assert (kept.partitions[0].fate, kept.removed_rows, kept.newest_rows) == ("rewrite", 10, 0)
 
 
 def test_little_is_left_for_a_later_run_unless_an_order_erases_it(lake: Lake) -> None:
