@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from retention_pipelines.errors import PolicyError
-from retention_pipelines.retention.erasure.order import Certificate, Eraser, Preview, eraser
+from retention_pipelines.retention.erasure.eraser import Eraser, Preview, eraser
+from retention_pipelines.retention.erasure.orders import Certificate
 from retention_pipelines.retention.runs.lock import who_am_i
 from retention_pipelines.settings import load_settings
 

@@ -1,7 +1,7 @@
 """What was erased by order does not come back: the list beside the lake, and its part in ingestion.
 
 The list holds keyed digests of studies, taxa, contributors and datasets, no names; it lies beside the lake, so that no
-way in passes it by. What does not belong here: carrying an order out (`retention/erasure/order.py`).
+way in passes it by. What does not belong here: carrying an order out (`retention/erasure/eraser.py`).
 """
 
 import hashlib

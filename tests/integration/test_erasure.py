@@ -19,7 +19,8 @@ from retention_pipelines.cache.training.store import TrainingSets
 from retention_pipelines.cli.erase import _show
 from retention_pipelines.errors import PlanError, RunBusy
 from retention_pipelines.postgres import audit
-from retention_pipelines.retention.erasure.order import WHAT_ELSE_GOES, Certificate, Eraser, eraser
+from retention_pipelines.retention.erasure.eraser import WHAT_ELSE_GOES, Eraser, eraser
+from retention_pipelines.retention.erasure.orders import Certificate
 from retention_pipelines.retention.protection.holds import place_hold, release_hold
 from retention_pipelines.retention.protection.models import list_roots, needs_of_studies, register_model
 from retention_pipelines.retention.protection.pins import list_pins, place_pin

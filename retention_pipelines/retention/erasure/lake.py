@@ -1,7 +1,7 @@
 """Taking a subject out of the lake: raw rows, features, series, archives, and everything the lake remembers of them.
 
 What belongs here: the rows and files of lake tables, in steps that may each be repeated. What does not: the order of
-steps and the certificate (`order.py`), Postgres (`postgres.py`). What was computed from erased rows together
+steps and the certificate (`eraser.py`), Postgres (`postgres.py`). What was computed from erased rows together
 with others is computed again without them; what cannot be computed again, such as earlier versions and archived
 windows, goes.
 """

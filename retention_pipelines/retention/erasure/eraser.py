@@ -3,36 +3,32 @@
 The subject's name is kept nowhere but in a file of this machine, readable by its owner only, from the preview until the
 order is done; Postgres and the lake know keyed digests. Every step may be repeated, so a crash anywhere and the same
 confirmation again is one clean erasure. What a legal hold keeps stays, and the order stays open. What does not belong
-here: what is removed in a tier (`lake.py`, `postgres.py`, `files.py`).
+here: what is removed in a tier (`lake.py`, `postgres.py`, `files.py`), what is written down of it (`orders.py`).
 """
 
 import hashlib
-import json
-import os
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import rfc8785
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Engine, delete, select
 
 from retention_pipelines.catalog import DATASETS
 from retention_pipelines.errors import PlanError, PolicyError
-from retention_pipelines.postgres import audit
 from retention_pipelines.postgres.address import EVERY_TENANT, Deadlines
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import Server, open_server
-from retention_pipelines.postgres.tables import COLD_FILES, ERASURE_ORDERS, PLANS, SERVING_LOADS
+from retention_pipelines.postgres.tables import COLD_FILES, PLANS, SERVING_LOADS
 from retention_pipelines.retention.erasure.files import FileErasure
 from retention_pipelines.retention.erasure.lake import LakeErasure, Traces
+from retention_pipelines.retention.erasure.notes import Notes
+from retention_pipelines.retention.erasure.orders import Certificate, Orders
 from retention_pipelines.retention.erasure.postgres import CACHES, DatabaseErasure
 from retention_pipelines.retention.erasure.subject import Subject
-from retention_pipelines.retention.plans.plan_store import driver, now
+from retention_pipelines.retention.plans.plan_store import now
 from retention_pipelines.retention.plans.planning import Planner, planner
 from retention_pipelines.retention.policies.governed import GOVERNED
 from retention_pipelines.retention.protection.held import held_series, held_studies
@@ -43,10 +39,8 @@ from retention_pipelines.settings import Settings
 from retention_pipelines.sources.erased import add_erased, digest_for
 from retention_pipelines.warehouse.objects import open_objects
 
-FOLDER = "erasures"
 _SLOW = Deadlines(statement=1800.0, lock=300.0, idle_in_transaction=1800.0)
 Step = Callable[[str], None]
-_NOTED_SECONDS = 7 * 86_400.0
 # What is left may have been written by somebody who had read it before it went.
 _LOOKS = 3
 #: What an order takes with it that is not about its subject; nobody confirms one without having been told.
@@ -89,36 +83,6 @@ class Preview:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Certificate:
-    """What became of an order.
-
-    Attributes:
-        subject_digest: keyed digest of the subject, in hex.
-        before, after: rows and files about it by tier, before the first attempt and after the last.
-        held: rows that legal holds keep; while there are any the order is open.
-        left: places that still mention it, which no attempt could mend.
-        versions: versions of the lake's tables that hold nothing of it any more.
-        sha256: over all of it; the audit has the same.
-    """
-
-    order: int
-    state: str
-    kind: str
-    subject_digest: str
-    plan: str
-    reason: str
-    ordered_by: str
-    ordered_at: datetime
-    finished_at: datetime | None
-    before: Mapping[str, int]
-    after: Mapping[str, int]
-    held: Mapping[str, int]
-    left: Mapping[str, int]
-    versions: Mapping[str, int]
-    sha256: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Eraser:
     """Previews and carries out erasure orders; open one with `eraser(settings)`.
 
@@ -146,8 +110,8 @@ class Eraser:
             raise PolicyError("The reason names what is to be erased, and it is kept.", hint="Say it without the name.")
         found = self._preview(subject, reason)
         noted = {"kind": subject.kind, "value": subject.value, "reason": reason}
-        self._forget_old_notes()
-        self._note(found.sha256, noted)
+        self._notes.forget_old({one.plan for one in self.orders() if one.state != "done"})
+        self._notes.write(found.sha256, noted)
         return found
 
     def _preview(self, subject: Subject, reason: str) -> Preview:
@@ -162,7 +126,7 @@ class Eraser:
             "counts": {name: n for name, n in counts.items() if name not in _CHANGING},
             "held": {name: n for name, n in held.items() if name not in _CHANGING},
             # What was found after an order was done is another order, even if it is as much.
-            "after_order": self._last_done(digest),
+            "after_order": self._orders.last_done(digest),
         }
         return Preview(
             sha256=hashlib.sha256(rfc8785.dumps(sealed)).hexdigest(),
@@ -183,10 +147,10 @@ class Eraser:
         self.settings.require_full("Erasing")
         who = actor or who_am_i()
         with self._alone(sha256):
-            order = self._order(sha256)
+            order = self._orders.of_plan(sha256)
             if order is not None and order.state == "done":
-                return self.certificate(order.order_id)
-            noted = self._noted(sha256)
+                return order
+            noted = self._notes.read(sha256)
             subject = Subject.read(noted["kind"], noted["value"])
             self._require_finished(subject)
             if order is None:
@@ -195,21 +159,23 @@ class Eraser:
                     raise PlanError(
                         "What would be erased changed since it was shown.", hint="Preview it again, then confirm that."
                     )
-                number = self._begin(subject, found, sha256, who)
+                number = self._orders.begin(
+                    kind=subject.kind,
+                    digest=digest_for(self.settings, subject.kind, subject.value),
+                    reason=found.reason,
+                    plan=sha256,
+                    counts=found.counts,
+                    held=found.held,
+                    actor=who,
+                )
             else:
-                number = order.order_id
+                number = order.order
             self.step("ordered")
             self._carry_out(number, subject, who)
             found_certificate = self.certificate(number)
             if found_certificate.state == "done":
-                self._forget_notes(lambda other: (other["kind"], other["value"]) == (noted["kind"], noted["value"]))
+                self._notes.forget(lambda other: (other["kind"], other["value"]) == (noted["kind"], noted["value"]))
         return found_certificate
-
-    def _last_done(self, digest: bytes) -> int:
-        """Number of the newest order of a subject that is done; 0: there is none."""
-        mine = (ERASURE_ORDERS.c.subject_digest == digest, ERASURE_ORDERS.c.state == "done")
-        with self.engine.connect() as con:
-            return con.scalar(select(func.max(ERASURE_ORDERS.c.order_id)).where(*mine)) or 0
 
     def _require_finished(self, subject: Subject) -> None:
         """Refuse while a run that was cut short needs a plan file that would go: nothing could finish or undo it."""
@@ -222,32 +188,6 @@ class Eraser:
                 f"The run of plan {cut_short[0][:12]} was cut short and names what is to be erased.",
                 hint=f"Finish it first: retention run {cut_short[0]}. Or take it back: retention restore --plan.",
             )
-
-    def _begin(self, subject: Subject, found: Preview, sha256: str, who: str) -> int:
-        digest = digest_for(self.settings, subject.kind, subject.value)
-        with self.engine.begin() as con:
-            number = int(
-                con.execute(
-                    insert(ERASURE_ORDERS)
-                    .values(
-                        subject_kind=subject.kind,
-                        subject_digest=digest,
-                        reason=found.reason,
-                        ordered_by=who,
-                        state="running",
-                        certificate={"plan": sha256, "before": dict(found.counts), "held": dict(found.held)},
-                    )
-                    .returning(ERASURE_ORDERS.c.order_id)
-                ).scalar_one()
-            )
-            audit.record(
-                driver(con),
-                actor=who,
-                action="erasure.ordered",
-                subject=f"erasure order {number}",
-                details={"kind": subject.kind, "subject_digest": digest.hex(), "plan": sha256},
-            )
-        return number
 
     def _carry_out(self, number: int, subject: Subject, who: str) -> None:
         digest = digest_for(self.settings, subject.kind, subject.value)
@@ -262,7 +202,7 @@ class Eraser:
             )
             self.step("removed")
             instant = now(self.engine)
-            instants = self._remember_instant(number, instant)
+            instants = self._orders.remember_instant(number, instant)
             held_windows = held_series(self.planner, self._datasets(subject, traces))
             tiers.lake.recompute(traces, at=instant, instants=instants, series=not held_windows)
             self.step("computed again")
@@ -328,74 +268,38 @@ class Eraser:
             load_serving_copy(self.planner.lake, self.server, full=True)
 
     def _finish(self, number: int, subject: Subject, look: "_Look", who: str) -> None:
-        lake, after, held, left = self.planner.lake, look.counts, look.held, look.left
-        open_because = any(held.values()) or bool(left)
-        with self.engine.begin() as con:
-            row = con.execute(select(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number)).one()
-            found = {
-                **row.certificate,
-                "after": dict(after),
-                "held": dict(held),
-                "left": {self._masked(subject, place): n for place, n in left.items()},
-                "versions": {name: version for name in DATASETS if (version := lake.table(name).version()) >= 0},
-            }
-            finished = con.execute(select(func.clock_timestamp())).scalar_one()
-            sealed = {
-                "order": number,
-                "kind": row.subject_kind,
-                "subject": bytes(row.subject_digest).hex(),
-                **{key: found[key] for key in ("plan", "before", "after", "held", "left", "versions")},
-            }
-            found["sha256"] = hashlib.sha256(rfc8785.dumps(sealed)).hexdigest()
-            values: dict[str, Any] = {"certificate": found}
-            if not open_because:
-                values |= {"state": "done", "finished_at": finished}
-            con.execute(update(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number).values(**values))
-            audit.record(
-                driver(con),
-                actor=who,
-                action="erasure.open" if open_because else "erasure.done",
-                subject=f"erasure order {number}",
-                details={"certificate": found["sha256"], "held": dict(held), "left": sum(left.values())},
-            )
+        lake = self.planner.lake
+        self._orders.finish(
+            number,
+            after=look.counts,
+            held=look.held,
+            left={self._masked(subject, place): n for place, n in look.left.items()},
+            versions={name: version for name in DATASETS if (version := lake.table(name).version()) >= 0},
+            actor=who,
+        )
         self.step("certified")
 
     @staticmethod
     def _masked(subject: Subject, place: str) -> str:
         return place if not subject.mentioned_in(place) else hashlib.sha256(place.encode()).hexdigest()[:16]
 
-    # -- certificates ---------------------------------------------------------------------------------------------
+    # -- orders ---------------------------------------------------------------------------------------------------
 
     def certificate(self, number: int) -> Certificate:
         """What became of an order; raises PolicyError where there is none of that number."""
-        with self.engine.connect() as con:
-            row = con.execute(select(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number)).one_or_none()
-        if row is None:
-            raise PolicyError(f"There is no erasure order {number}.", hint="`retention erase --list` shows them.")
-        said = row.certificate
-        return Certificate(
-            order=row.order_id,
-            state=row.state,
-            kind=row.subject_kind,
-            subject_digest=bytes(row.subject_digest).hex(),
-            plan=said.get("plan", ""),
-            reason=row.reason,
-            ordered_by=row.ordered_by,
-            ordered_at=row.ordered_at,
-            finished_at=row.finished_at,
-            before=said.get("before", {}),
-            after=said.get("after", {}),
-            held=said.get("held", {}),
-            left=said.get("left", {}),
-            versions=said.get("versions", {}),
-            sha256=said.get("sha256"),
-        )
+        return self._orders.certificate(number)
 
     def orders(self) -> tuple[Certificate, ...]:
         """Every order, oldest first."""
-        with self.engine.connect() as con:
-            numbers = con.scalars(select(ERASURE_ORDERS.c.order_id).order_by(ERASURE_ORDERS.c.order_id)).all()
-        return tuple(self.certificate(number) for number in numbers)
+        return self._orders.all()
+
+    @property
+    def _orders(self) -> Orders:
+        return Orders(engine=self.engine)
+
+    @property
+    def _notes(self) -> Notes:
+        return Notes(state_dir=self.settings.state_dir)
 
     # -- pieces ---------------------------------------------------------------------------------------------------
 
@@ -426,42 +330,9 @@ class Eraser:
         return _Look(counts=counts, held=held, left={name: n for name, n in removable.items() if n})
 
     def _remember(self, number: int, traces: Traces) -> Traces:
-        """Add to what is known of an order, before anything goes."""
-        with self.engine.begin() as con:
-            said = self._said(con, number)
-            old = said.get("traces", {})
-            known = Traces(
-                months={name: tuple(of) for name, of in old.get("months", {}).items()},
-                affected=tuple(old.get("affected", ())),
-                files=tuple(old.get("files", ())),
-                datasets=tuple(old.get("datasets", ())),
-            ).joined(traces)
-            said["traces"] = {
-                "months": {name: list(of) for name, of in known.months.items()},
-                "affected": list(known.affected),
-                "files": list(known.files),
-                "datasets": list(known.datasets),
-            }
-            con.execute(update(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number).values(certificate=said))
+        known = self._orders.remember_traces(number, traces)
         self.step("traced")
         return known
-
-    def _remember_instant(self, number: int, instant: datetime) -> list[datetime]:
-        with self.engine.begin() as con:
-            said = self._said(con, number)
-            said["instants"] = [*said.get("instants", ()), instant.isoformat()]
-            con.execute(update(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number).values(certificate=said))
-        return [datetime.fromisoformat(one) for one in said["instants"]]
-
-    @staticmethod
-    def _said(con: Connection, number: int) -> dict[str, Any]:
-        query = select(ERASURE_ORDERS.c.certificate).where(ERASURE_ORDERS.c.order_id == number).with_for_update()
-        return dict(con.execute(query).scalar_one())
-
-    def _order(self, sha256: str) -> Any:
-        query = select(ERASURE_ORDERS).where(ERASURE_ORDERS.c.certificate["plan"].astext == sha256)
-        with self.engine.connect() as con:
-            return con.execute(query.order_by(ERASURE_ORDERS.c.order_id.desc())).first()
 
     @contextmanager
     def _alone(self, sha256: str) -> Iterator[None]:
@@ -470,51 +341,6 @@ class Eraser:
             for name in ("erasure", *sorted(GOVERNED)):
                 stack.enter_context(run_lock(self.server, name, sha256))
             yield
-
-    # -- what a hash stands for -----------------------------------------------------------------------------------
-
-    def _place(self, sha256: str) -> Path:
-        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
-            raise PlanError(f"{sha256!r} is no hash of a preview.", hint="Give all 64 characters of it.")
-        return self.settings.state_dir / FOLDER / f"{sha256}.json"
-
-    def _note(self, sha256: str, noted: Mapping[str, str]) -> None:
-        path = self._place(sha256)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(dict(noted), file, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _forget_notes(self, goes: Callable[[Mapping[str, str]], bool]) -> None:
-        """Remove notes of previews; a damaged one says nothing and goes, too."""
-        for path in sorted((self.settings.state_dir / FOLDER).glob("*.json")):
-            try:
-                noted = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                noted = None
-            except FileNotFoundError:
-                continue
-            if noted is None or goes(noted):
-                path.unlink(missing_ok=True)
-
-    def _forget_old_notes(self) -> None:
-        """Previews that nobody confirmed for a week are forgotten; those of open orders stay."""
-        open_plans = {one.plan for one in self.orders() if one.state != "done"}
-        for path in sorted((self.settings.state_dir / FOLDER).glob("*.json")):
-            if path.stem not in open_plans and time.time() - path.stat().st_mtime > _NOTED_SECONDS:
-                path.unlink(missing_ok=True)
-
-    def _noted(self, sha256: str) -> dict[str, str]:
-        try:
-            found = json.loads(self._place(sha256).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise PlanError(
-                "This machine knows no preview of that hash.",
-                hint="Confirm where it was previewed, or preview it here.",
-            ) from None
-        return {key: str(value) for key, value in found.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
