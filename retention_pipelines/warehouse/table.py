@@ -253,12 +253,14 @@ class Table:
         op: str,
         transactions: Sequence[str] = (),
         undoes: str | None = None,
+        still: Callable[[DeltaTable], bool] = lambda _: False,
     ) -> Commit:
         """Commit files against the state `delta` was opened at.
 
         `transactions` are ids of which no two open commits may hold the same: an optimistic lock. Raises
         CommitConflict when another commit held one of them or the files to remove are gone; the caller reads again and
-        redoes its work.
+        redoes its work. With `transactions`, any commit in between counts, unless `still` says of the newer state that
+        the work would come out the same.
         """
         if not adds and not removes and not transactions:
             return Commit(version=delta.version())
@@ -284,7 +286,7 @@ class Table:
                     sync_log(self.root, landed)
                 return change.describe(landed)
             delta = self.delta()
-            if transactions or not needed <= {file.path for file in self.live(delta)}:
+            if not needed <= {file.path for file in self.live(delta)} or (transactions and not still(delta)):
                 raise CommitConflict(f"{self.name}: another writer committed first ({op}).", hint="Run it again.")
             # The inputs are still there (hazard H2: deltalake refuses more than it must): the same files again.
             pause(attempt, 0.02)

@@ -7,15 +7,18 @@ now. So less may go than was planned, never more. What does not belong here: gua
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
 
 import duckdb
 import pyarrow as pa
+from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 from duckdb import ColumnExpression
 
 from retention_pipelines.errors import CommitConflict, OutsideRestoreWindow, PlanError
 from retention_pipelines.retention.actions.lake_rollup import keep_unproven
-from retention_pipelines.retention.plans.lake_rows import counted_reads
+from retention_pipelines.retention.plans.lake_rows import counted_reads, is_counted
 from retention_pipelines.retention.plans.plan import Plan
 from retention_pipelines.retention.plans.select_lake import (
     Rules,
@@ -62,6 +65,22 @@ class LakeRemoval:
     unproven: Mapping[str, int] = field(default_factory=dict)
 
 
+class Inputs(Protocol):
+    """What rows are decided by, as it is now: asked again where another writer committed first."""
+
+    def rules(self) -> Rules:
+        """The rules, with the protections of now."""
+
+    def reads(self) -> pa.Table | None:
+        """The counted reads of now."""
+
+    def newer_reads(self, known: pa.Table) -> pa.Table:
+        """Those keys' counted reads of now that may have been read since."""
+
+    def are_as_planned(self, rules: Rules) -> bool:
+        """Whether nothing changed since the plan was made."""
+
+
 def transaction(plan_sha256: str) -> str:
     """The id under which a plan's commit lands."""
     return f"retention:{plan_sha256}"
@@ -101,15 +120,28 @@ def copy_rows(lake: Lake, archive: Table, plan: Plan, rules: Rules, reads: pa.Ta
 
 
 def remove_rows(
-    lake: Lake, plan: Plan, rules: Rules, reads: pa.Table | None, *, unchanged: bool, copied: int | None = None
+    lake: Lake,
+    plan: Plan,
+    rules: Rules,
+    reads: pa.Table | None,
+    *,
+    unchanged: bool,
+    copied: int | None = None,
+    inputs: Inputs | None = None,
 ) -> LakeRemoval:
     """Commit the table without the plan's rows, once; `unchanged` says that nothing changed that rows are decided by.
 
     Partitions that go whole then go by a commit of metadata, without a look at their rows. Of rows that were copied
     before, as many as `copied` must go: raises CommitConflict, with nothing removed, when other ones would by now.
+
+    Where others only added files meanwhile, and `inputs` say that no row that goes would be decided otherwise, the same
+    files are committed again; else all is decided anew. Without `inputs` rules and reads are taken as they are given.
     """
     table, op = table_of(lake, rules.dataset), transaction(plan.sha256)
     for attempt in range(TRIES):
+        if attempt and inputs is not None:
+            rules, reads = inputs.rules(), inputs.reads()
+            unchanged = unchanged and inputs.are_as_planned(rules)
         delta = table.delta()
         if table.has_done(op, delta):
             return measured(table, op)
@@ -133,7 +165,14 @@ def remove_rows(
             by = table.dataset.partition_by
             note_removal(lake, table.name, transaction=op, partitions={folder(file, by) for file in gone.files})
         try:
-            commit = table.commit(delta, adds, gone.files, op=f"{plan.action} {plan.sha256[:12]}", transactions=[op])
+            commit = table.commit(
+                delta,
+                adds,
+                gone.files,
+                op=f"{plan.action} {plan.sha256[:12]}",
+                transactions=[op],
+                still=partial(_would_be_the_same, table, op, files, gone, rules, reads, inputs),
+            )
         except CommitConflict:
             pause(attempt, 0.05)
             continue
@@ -144,6 +183,40 @@ def remove_rows(
             )
         return replace(measured(table, op), unproven=gone.unproven)
     raise CommitConflict(f"{table.name}: gave up after {TRIES} tries.", hint="Run it again with fewer writers.")
+
+
+def _would_be_the_same(
+    table: Table,
+    op: str,
+    files: Sequence[LakeFile],
+    gone: "_Gone",
+    rules: Rules,
+    reads: pa.Table | None,
+    inputs: Inputs | None,
+    newer: DeltaTable,
+) -> bool:
+    """Whether deciding again over a newer state would let the same rows of the same files go."""
+    # With every file there was still live, the newest partition is as new or newer, too.
+    if table.has_done(op, newer) or not {file.path for file in files} <= {file.path for file in table.live(newer)}:
+        return False
+    if inputs is None:
+        return True
+    if inputs.rules() != rules:
+        return False
+    if reads is None or not is_counted(rules.dataset, rules.named()):
+        return True
+    con = table.con
+    con.register("_retention_reads", reads)
+    con.register("_retention_newer_reads", inputs.newer_reads(reads))
+    try:
+        con.execute(statement(_PACKAGE, "lake_read_since"))
+        read = con.execute("select count(*) from _retention_read_since").fetchall()[0][0]
+        if read and gone.unseen:
+            return False
+        return not read or not con.execute(statement(_PACKAGE, "lake_read_gone")).fetchall()[0][0]
+    finally:
+        con.unregister("_retention_reads")
+        con.unregister("_retention_newer_reads")
 
 
 def measured(table: Table, op: str) -> LakeRemoval:
@@ -204,11 +277,15 @@ def take_copy_back(lake: Lake, dataset: Governed, plan_sha256: str, action: str)
 
 @dataclass(frozen=True, kw_only=True)
 class _Gone:
-    """Rows that go: `whole` files, and places in `_retention_gone` of the others, `touched`; `unproven` ones stay."""
+    """Rows that go: `whole` files, and places in `_retention_gone` of the others, `touched`; `unproven` ones stay.
+
+    `unseen` says that files go whole without a look at their rows.
+    """
 
     rows: int
     whole: tuple[LakeFile, ...]
     touched: tuple[LakeFile, ...]
+    unseen: bool
     unproven: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -285,7 +362,7 @@ def _find_gone(
         con.execute("create or replace temp table _retention_gone (filename varchar, file_row_number bigint)")
         spared = frozenset[str]() if rules.erasing else _all_of_newest(table, files, whole, {})
         whole = [file for file in whole if file.path not in spared]
-        return _Gone(rows=sum(file.rows for file in whole), whole=tuple(whole), touched=())
+        return _Gone(rows=sum(file.rows for file in whole), whole=tuple(whole), touched=(), unseen=bool(whole))
     _expired_now(con, table, looked_at, rules)
     _planned_rows(con, table, plan, rules, [file for file in then if folder(file, by) in mixed])
     names = [] if whole else [f"{table.root}/{file.path}" for file in dropped]
@@ -306,6 +383,7 @@ def _find_gone(
         rows=sum(file.rows for file in whole) + sum(counts.values()),
         whole=(*whole, *emptied),
         touched=tuple(touched),
+        unseen=bool(whole),
         unproven=unproven,
     )
 
@@ -334,12 +412,14 @@ def _place(table: Table, file: LakeFile) -> tuple[str, ...]:
 def _expired_now(con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], rules: Rules) -> None:
     """Temp table `_retention_expired`: what the rules let go now, and where it lies."""
     by = table.dataset.partition_by
+    key = rules.dataset.read_key or rules.dataset.identity[0]
     found = (
-        decided(con, table, files, rules, [*rules.dataset.identity, *_PLACED])
+        decided(con, table, files, rules, [*rules.dataset.identity, key, *_PLACED])
         .filter(ColumnExpression("decided_expired"))
         .select(
             partition_name(by).alias("partition"),
             row_id(rules.dataset.identity).alias("row_id"),
+            ColumnExpression(key).cast("VARCHAR").alias("read_key"),
             ColumnExpression("decided_anchored_at").alias("anchored_at"),
             *map(ColumnExpression, _PLACED),
         )

@@ -54,6 +54,11 @@ _ARROW: dict[str, pa.DataType] = {
     "DateTime": pa.timestamp("us", tz="UTC"),
 }
 _SHAPES = {"Date": sql.SQL("nullif({}, 'infinity')"), "JSONB": sql.SQL("{}::text")}
+_OUTDATED = """
+delete from public.ml_inference_cache as gone
+where (tenant, cache_key) in (select * from unnest(%s::text[], %s::text[])) and public.retention_is_outdated(gone)
+returning tenant, cache_key
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +249,11 @@ class Cold:
                 if cursor.fetchone() is not None:
                     done.append(row)
                 cursor.nextset()
+        if table.name == "ml_inference_cache" and done:
+            # What was invalidated while it was archived must not be served again.
+            keys = [row["tenant"] for row in done], [row["cache_key"] for row in done]
+            outdated = set(con.execute(_OUTDATED, keys).fetchall())
+            done = [row for row in done if (row["tenant"], row["cache_key"]) not in outdated]
         if table.name == RAW and done:
             source = sql.SQL("(select * from {} where seq = any({}))")
             note_back(con, source.format(sql.Identifier(RAW), sql.Literal([row["seq"] for row in done])))

@@ -101,7 +101,14 @@ def pack_rows(lake: Lake, plan: Plan, dataset: Governed) -> Packed:
         said = f"{chosen.layout}; read in {before:.3f} s before, {after:.3f} s after"
         said += f"; {stayed} partitions stay, as they would hardly become smaller" if stayed else ""
         try:
-            table.commit(delta, adds, replaced, op=f"compress {plan.sha256[:12]}: {said}", transactions=[op])
+            table.commit(
+                delta,
+                adds,
+                replaced,
+                op=f"compress {plan.sha256[:12]}: {said}",
+                transactions=[op],
+                still=lambda newer: not table.has_done(op, newer),  # the same rows of the same files
+            )
         except CommitConflict:
             if "://" not in table.root:  # in an object store a commit that failed may still land: vacuum takes them
                 _discard(table, adds)

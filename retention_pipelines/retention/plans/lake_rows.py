@@ -25,6 +25,11 @@ _WRITTEN_SCHEMA = pa.schema([("filename", pa.string()), ("written_at", pa.timest
 _READS, _WRITTEN = "_retention_reads", "_retention_written"
 
 
+def is_counted(dataset: Governed, fields: Collection[str]) -> bool:
+    """Whether any of these fields comes from counting reads."""
+    return any(dataset.sources.get(name, name) in _COUNTED for name in fields)
+
+
 @contextmanager
 def counted_reads(con: duckdb.DuckDBPyConnection, reads: pa.Table | None) -> Iterator[None]:
     """Let `rows_of` join these reads, of `READS_SCHEMA`, while the block runs."""

@@ -218,13 +218,18 @@ class Planner:
         place = tuple(str(row[name]) for name in partition_by if name in row)
         return policy.action != "compress" and is_all_of_newest(self.lake, rules, reads, place)
 
-    def reads(self, dataset: Governed) -> pa.Table:
-        """How often rows of a lake dataset were read, by all tenants together; columns of `READS_SCHEMA`."""
+    def reads(self, dataset: Governed, *, since: datetime | None = None) -> pa.Table:
+        """How often rows of a lake dataset were read, by all tenants together; columns of `READS_SCHEMA`.
+
+        With `since` only of those that were read then or later.
+        """
         counts = (
             select(ACCESS_COUNTS.c.key, func.sum(ACCESS_COUNTS.c.hits), func.max(ACCESS_COUNTS.c.last_accessed_at))
             .where(ACCESS_COUNTS.c.dataset == dataset.table)
             .group_by(ACCESS_COUNTS.c.key)
         )
+        if since is not None:
+            counts = counts.having(func.max(ACCESS_COUNTS.c.last_accessed_at) >= since)
         with self.engine.connect() as con:
             rows = con.execute(counts).all()
         return pa.table(

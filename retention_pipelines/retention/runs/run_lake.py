@@ -5,15 +5,22 @@ states and the audit around them (`run.py`).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from retention_pipelines.catalog import DATASETS
 from retention_pipelines.errors import LakeError, PlanError, RunRefused
 from retention_pipelines.retention.actions import act_lake, lake_pack
 from retention_pipelines.retention.actions.act_postgres import Act
+from retention_pipelines.retention.plans.evidence import is_unchanged
 from retention_pipelines.retention.plans.plan_store import PlanRecord
+from retention_pipelines.retention.plans.planning import Planner
 from retention_pipelines.retention.plans.select_lake import Rules, table_of
+from retention_pipelines.retention.policies.decide import Protection, in_order
 from retention_pipelines.retention.policies.governed import Governed, governed
 from retention_pipelines.retention.protection.models import keep_lake_versions
 from retention_pipelines.retention.runs.lock import RunLock
@@ -28,6 +35,8 @@ ACTIONS = {"lake": ("delete", "archive", "compress", "downsample", "migrate")}
 # What readers of an older state may still be at; after that, files nobody can go back to are deleted at the sweep.
 _READERS = timedelta(days=1)
 _CLOCKS_APART = timedelta(minutes=2)
+# Reads are counted in batches, some time after they happened.
+_COUNTED_LATE = timedelta(minutes=1)
 # The log tells of files for 30 days; a longer grace needs a longer log, and some days to be late in.
 _LOG_DAYS, _LATE_DAYS = 30, 14
 
@@ -45,6 +54,37 @@ def act_on(runner: "Runner", act: Act, lock: RunLock, who: str) -> dict[str, Any
     lake.publish()
     runner.step("shown")
     return done
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inputs:
+    """What rows of a plan are decided by, as it is now."""
+
+    planner: Planner
+    act: Act
+
+    def rules(self, protections: tuple[Protection, ...] | None = None) -> Rules:
+        plan, dataset = self.act.plan, self.act.dataset
+        if protections is None:
+            protections = in_order(self.planner.protections(dataset, plan.as_of))
+        return Rules(
+            dataset=dataset,
+            policies=self.act.policies,
+            protections=protections,
+            as_of=plan.as_of,
+            action=plan.action,
+            only=plan.only,
+        )
+
+    def reads(self) -> pa.Table | None:
+        return self.planner.reads(self.act.dataset) if self.act.dataset.read_key else None
+
+    def newer_reads(self, known: pa.Table) -> pa.Table:
+        last = pc.max(known["last_accessed_at"]).as_py() or self.act.plan.as_of
+        return self.planner.reads(self.act.dataset, since=min(last, self.act.plan.as_of) - _COUNTED_LATE)
+
+    def are_as_planned(self, rules: Rules) -> bool:
+        return is_unchanged(self.planner.engine, self.act.plan, self.act.dataset, rules.protections)
 
 
 def _compress(runner: "Runner", act: Act) -> dict[str, Any]:
@@ -66,15 +106,8 @@ def _compress(runner: "Runner", act: Act) -> dict[str, Any]:
 
 def _remove(runner: "Runner", act: Act, who: str) -> dict[str, Any]:
     plan, dataset, lake = act.plan, act.dataset, runner.planner.lake
-    reads = runner.planner.reads(dataset) if dataset.read_key else None
-    rules = Rules(
-        dataset=dataset,
-        policies=act.policies,
-        protections=act.protections,
-        as_of=plan.as_of,
-        action=plan.action,
-        only=plan.only,
-    )
+    inputs = _Inputs(planner=runner.planner, act=act)
+    reads, rules = inputs.reads(), inputs.rules(act.protections)
     copy, archived = _copy_target(runner, dataset, plan.action), 0
     if copy is not None:
         archived = act_lake.copy_rows(lake, copy, plan, rules, reads, unchanged=act.unchanged)
@@ -93,7 +126,7 @@ def _remove(runner: "Runner", act: Act, who: str) -> dict[str, Any]:
     if not dataset.archived:
         note_removal(lake, dataset.table, transaction=act_lake.transaction(plan.sha256), partitions=gone_from)
     copied = None if copy is None else archived
-    done = act_lake.remove_rows(lake, plan, rules, reads, unchanged=act.unchanged, copied=copied)
+    done = act_lake.remove_rows(lake, plan, rules, reads, unchanged=act.unchanged, copied=copied, inputs=inputs)
     if copy is not None and archived != done.rows:
         raise PlanError(
             f"{archived:,} rows were copied and {done.rows:,} removed.",
