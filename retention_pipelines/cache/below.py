@@ -16,6 +16,7 @@ from retention_pipelines.errors import CacheError, CorruptEntry
 
 if TYPE_CHECKING:
     from retention_pipelines.cache.calls import Call
+    from retention_pipelines.cache.hot import HotTier
 
 # The longest a process waits for another one's computation before it computes itself.
 TURN_SECONDS = 10.0
@@ -52,6 +53,8 @@ def _find(call: "Call") -> Answer | None:
             _degraded(call, error)
             # Nobody knows whether it is there, so the lake is not asked: it is only for what Postgres has let go.
             return None
+    if stored is not None and stored.is_buried:
+        _regret(call)
     if stored is None and "lake" in options.tiers and options.kind == "features":
         lake = runtime.lake_tier
         try:
@@ -59,6 +62,23 @@ def _find(call: "Call") -> Answer | None:
         except CorruptEntry as error:
             cached.count("corrupt", "lake", reason=str(error.message), key=call.key, error=error)
     return None if stored is None else _answer(call, stored, tier)
+
+
+def _regret(call: "Call") -> None:
+    """Have what retention took out back, behind the caller, and count that it was asked for again."""
+    runtime = call.runtime
+    if runtime.hot is None or runtime.read_only:
+        return
+    if runtime.access is not None:
+        runtime.access.miss("inference_cache", call.key, 0.0)
+
+    def dig_up(hot: "HotTier" = runtime.hot) -> None:
+        try:
+            hot.dig_up(call.key)
+        except Exception as error:  # noqa: BLE001 - it is served from where it lies, the next time, too
+            _degraded(call, error)
+
+    runtime.in_background(dig_up)
 
 
 def _answer(call: "Call", stored: StoredEntry, tier: str) -> Answer | None:

@@ -63,6 +63,7 @@ class StoredEntry:
         age_seconds: since it was computed.
         remaining_seconds: until it expires, negative when it has (only for those who asked for stale); None: never.
         columns: the further columns, where they were asked for.
+        is_buried: a retention run took it out, and its grace lasts.
     """
 
     key: str
@@ -71,6 +72,7 @@ class StoredEntry:
     remaining_seconds: float | None
     compute_seconds: float
     columns: Mapping[str, Any] = field(default_factory=dict)
+    is_buried: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ import platform
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import orjson
@@ -25,6 +26,7 @@ from retention_pipelines.cache.connections import READERS, REFUSALS, Connections
 from retention_pipelines.cache.days import days_ahead, make_ahead, prune_log, remove_expired
 from retention_pipelines.cache.entry import LARGEST_PAYLOAD_BYTES, Kind, NewEntry, Payload, StoredEntry
 from retention_pipelines.cache.events import Counters
+from retention_pipelines.cache.misses import key_digest
 from retention_pipelines.cache.secret import load_secret
 from retention_pipelines.cache.statements import HOT_TABLES
 from retention_pipelines.disk import require_space
@@ -68,6 +70,9 @@ class HotTier:
         self.counters = counters
         self._tenant = settings.tenant.encode()
         self._seal: Seal | None = None
+        self._known_secret: bytes | None = None
+        # Whether a run took predictions out whose grace lasts: told by the look at the invalidation log.
+        self.digs = False
         # How the headers of seals begin.
         self._headers = {kind: header(settings.tenant, kind) for kind in HOT_TABLES}
         self._ahead: dict[Kind, int] = {
@@ -101,10 +106,40 @@ class HotTier:
         """
         if columns:
             return self.get_many(kind, [key], stale_seconds=stale_seconds, columns=True).get(key)
+        # Of entries that end by themselves no run takes those that have not ended.
+        if self.digs and within_days is None and kind == "predictions":
+            return self._get_or_dig_up(key, stale_seconds)
         name, values, _ = self.lookup(kind, key, stale_seconds, within_days)
         found = self._readers.call(lambda con: con.answer(name, values), seconds=self.deadline_seconds)
         fields = _newest(found, stale_seconds)
         return None if fields is None else self._checked(kind, key, *fields)
+
+    def _get_or_dig_up(self, key: str, stale_seconds: float) -> StoredEntry | None:
+        days = math.ceil(stale_seconds / _DAY_SECONDS)
+        values = {"tenant": self.tenant, "key": key, "days": days, "digest": self._digest(key)}
+
+        def ask(con: BoundedConnection) -> PGresult | None:
+            return con.execute(statements.plain("get_or_dig_up"), values, prepare=True, binary=True).pgresult
+
+        found = self._readers.call(ask, seconds=self.deadline_seconds)
+        fields = None if found is None else _newest(found, stale_seconds)
+        entry = None if fields is None else self._checked("predictions", key, *fields)
+        # What was not taken out comes first.
+        is_buried = found is not None and entry is not None and found.get_value(0, 7) == b"\x01"
+        return replace(entry, is_buried=True) if entry is not None and is_buried else entry
+
+    def _digest(self, key: str) -> bytes:
+        return key_digest(self._secret(), self.tenant, "inference_cache", key)
+
+    def dig_up(self, key: str) -> bool:
+        """Put a prediction back that a run took out, if its grace lasts; returns whether it did."""
+        values = {"tenant": self.tenant, "key": key, "digest": self._digest(key)}
+
+        def work(con: BoundedConnection) -> int:
+            con.answers([(_LOCK, (f"{HOT_TABLES['predictions'].name} {self.tenant}".encode(),), ())])
+            return con.execute(statements.plain("dig_up"), values).rowcount
+
+        return self.change(work) > 0
 
     def holds(self, kind: Kind, key: str, found: PGresult) -> bool:
         """Whether what `lookup` found is a fresh entry that can be read."""
@@ -290,11 +325,16 @@ class HotTier:
     def seal(self) -> Seal:
         """What signs and verifies payloads; read or made when first needed."""
         if self._seal is None:
+            self._seal = Seal(self._secret())
+        return self._seal
+
+    def _secret(self) -> bytes:
+        if self._known_secret is None:
             try:
-                self._seal = Seal(load_secret(self.settings))
+                self._known_secret = load_secret(self.settings)
             except CacheError as error:
                 raise Unavailable("no secret", error.message, hint=error.hint) from error
-        return self._seal
+        return self._known_secret
 
     def ask(
         self, statement: Any, values: Mapping[str, object] | Sequence[object] = (), *, seconds: float | None = None

@@ -136,7 +136,7 @@ class InvalidationLog:
         with self._applying:
             seen = self._seq
             began = time.monotonic()
-            newest, is_complete, said = self._hot.ask(
+            newest, is_complete, said, self._hot.digs = self._hot.ask(
                 statements.plain("invalidations"),
                 {"seen": seen, "tenant": self._hot.tenant, "alive": began - self._began_at + _MARGIN_SECONDS},
                 seconds=seconds,

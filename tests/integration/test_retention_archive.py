@@ -63,6 +63,18 @@ def test_archived_predictions_can_be_read_as_parquet_and_come_back_after_the_gra
     assert not list(root.rglob("*.parquet"))
 
 
+def test_what_was_invalidated_while_it_was_archived_does_not_come_back(
+    retention: Runner, everyone: psycopg.Connection[Any]
+) -> None:
+    add_predictions(everyone, 30)
+    plan, outcome = act(retention, "ic_old_unused", "archive")
+    end_grace(retention)
+    everyone.execute("insert into invalidation_log (scope, target, tenant) values ('model', 'm', 'a')")
+    restore_plan(retention, plan.sha256)
+    tenants = everyone.execute("select tenant, count(*) from ml_inference_cache where expires_at is null group by 1")
+    assert tenants.fetchall() == [("b", outcome.removed // 2)]
+
+
 def test_migrated_predictions_lie_on_the_other_root_and_nothing_goes_without_one(
     retention: Runner, everyone: psycopg.Connection[Any], tmp_path: Path
 ) -> None:

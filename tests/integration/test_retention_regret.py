@@ -1,6 +1,8 @@
 """Regrets: entries that a policy let go and that are asked for again, through the caches themselves."""
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from retention_pipelines import cache_predictions, cache_training_data
 from retention_pipelines.cache import runtime
 from retention_pipelines.cache.runtime import CacheRuntime
 from retention_pipelines.retention.recovery.regret import regrets
+from retention_pipelines.retention.recovery.restore import restore_plan, restore_rows
 from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.settings import Settings, load_settings
 
@@ -27,6 +30,13 @@ def caches(database_settings: Settings) -> Iterator[CacheRuntime]:
 def execute(retention: Runner, policy_id: str) -> int:
     plan = retention.plan(retention.planner.registry.get(policy_id))
     return int(retention.execute(plan.sha256, confirm=plan.sha256).removed)
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
+    ends = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
 
 
 def test_a_prediction_that_is_asked_for_again_is_regretted_once_with_what_it_cost(
@@ -57,6 +67,78 @@ def test_a_prediction_that_is_asked_for_again_is_regretted_once_with_what_it_cos
     predict(1)
     assert caches.flush()
     assert regrets(retention.planner.engine) == (found,)
+
+
+def test_a_prediction_in_its_grace_is_served_from_the_grave_comes_back_and_is_regretted(
+    retention: Runner, caches: CacheRuntime, everyone: psycopg.Connection[Any]
+) -> None:
+    runs: list[int] = []
+
+    @cache_predictions(model_id="whales", model_type="t", ttl=math.inf)
+    def predict(place: int) -> dict[str, float]:
+        runs.append(place)
+        return {"confidence": 0.5, "value": float(place)}
+
+    @cache_predictions(model_id="seals", model_type="t", ttl=math.inf, tags=("old",))
+    def other(place: int) -> dict[str, float]:
+        runs.append(place)
+        return {"confidence": 0.5, "value": float(place)}
+
+    first = predict(1)
+    predict(2), other(7)
+    assert caches.flush()
+    assert caches.hot is not None
+    assert caches.log is not None
+    everyone.execute("update ml_inference_cache set computed_at = now() - interval '30 days'")
+    whales = (
+        "select p::text from ml_inference_cache p where model_id = 'whales' and computed_at < now() - interval '1 day'"
+    )
+    before = everyone.execute(f"{whales} order by 1").fetchall()
+    caches.log.catch_up()
+    assert not caches.hot.digs
+    assert execute(retention, "ic_old_unused") == 3
+    caches.log.catch_up()
+    assert caches.hot.digs
+    caches.memory.clear()
+    assert predict(1) == first
+    predict(3)  # was never there
+    assert runs == [1, 2, 7, 3]
+    old = "select p::text from ml_inference_cache p where computed_at < now() - interval '1 day' order by 1"
+    wait_until(lambda: len(everyone.execute(old).fetchall()) == 1)
+    assert caches.flush()
+    (found,) = regrets(retention.planner.engine)
+    assert (found.policy_id, found.removed, found.regrets, found.recompute_seconds) == ("ic_old_unused", 3, 1, 0.0)
+    # What was invalidated meanwhile stays where it is, and is computed.
+    caches.invalidate("tag", "old")
+    caches.memory.clear()
+    other(7)
+    assert runs == [1, 2, 7, 3, 7]
+    # Taken back whole, the run is as if it had not been, but for what was invalidated or computed since.
+    (plan,) = (record.sha256 for record in retention.store.open() if record.dataset == "inference_cache")
+    restore_plan(retention, plan)
+    assert everyone.execute(f"{whales} order by 1").fetchall() == before
+    caches.log.catch_up()
+    assert not caches.hot.digs
+
+
+@pytest.mark.parametrize("named", ["model", "function", "tag", "all", "key"])
+def test_what_was_invalidated_while_it_lay_in_the_graveyard_does_not_come_back(
+    named: Any, retention: Runner, caches: CacheRuntime, everyone: psycopg.Connection[Any]
+) -> None:
+    @cache_predictions(model_id="whales", model_type="t", ttl=math.inf, tags=("old",))
+    def predict(place: int) -> dict[str, float]:
+        return {"confidence": 0.5, "value": float(place)}
+
+    predict(1)
+    assert caches.flush()
+    everyone.execute("update ml_inference_cache set computed_at = now() - interval '30 days'")
+    (function,) = everyone.execute("select function from ml_inference_cache").fetchone()
+    assert execute(retention, "ic_old_unused") == 1
+    caches.invalidate(
+        named, {"model": "whales", "function": function, "tag": "old", "all": None, "key": predict.key(1)}[named]
+    )
+    assert [one.rows for one in restore_rows(retention, "inference_cache", [predict.key(1)])] in ([], [0])
+    assert everyone.execute("select count(*) from ml_inference_cache").fetchone() == (0,)
 
 
 def test_a_training_set_in_its_grace_is_served_from_the_grave_and_regretted(

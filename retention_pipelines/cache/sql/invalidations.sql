@@ -1,6 +1,7 @@
 -- What was said after a number, for one tenant, or without a number in so many seconds; and whether nothing can have been
 -- removed from the log since: then the line with that number, or with none the first line ever, is still there (or
--- nothing was ever said). Lines are kept for days.
+-- nothing was ever said). Lines are kept for days. And whether a run took predictions out whose grace lasts: then lookups
+-- look there, too.
 with said as (
     select * from public.invalidation_log
     where (tenant is null or tenant = %(tenant)s)
@@ -26,4 +27,9 @@ select
             from said
         ),
         '[]'
-    ) as said
+    ) as said,
+    exists (
+        select from public.plans
+        where dataset = 'inference_cache' and state not in ('refused', 'done', 'restored')
+            and grace_until > statement_timestamp()
+    ) as are_buried

@@ -24,7 +24,8 @@ with chosen as (
     where plan_sha256 = %(plan)s and relation = %(name)s and (%(ids)s::text[] is null or row_id = any(%(ids)s::text[]))
     order by position limit %(batch)s
 ), back as (
-    insert into {relation} select (jsonb_populate_record(null::{relation}, row)).* from chosen
+    insert into {relation} select gone.*
+    from chosen, jsonb_populate_record(null::{relation}, chosen.row) as gone where {valid}
     on conflict do nothing returning 1
 ), gone as (
     delete from graveyard using chosen
@@ -39,9 +40,11 @@ order by position limit %(batch)s
 """
 _FROM_PARTITION = """
 insert into {relation} select * from {buried} as gone
-where {names}::text[] is null or array[{asked}] && {names}::text[]
+where ({names}::text[] is null or array[{asked}] && {names}::text[]) and {valid}
 on conflict do nothing
 """
+# What was invalidated meanwhile must not be served again; of training sets their readers look after that.
+_VALID = {"ml_inference_cache": sql.SQL("not public.retention_is_outdated(gone)")}
 _MISSING = """
 (select gone.* from {buried} as gone where not exists (select from {relation} as live where {same})
     and ({names}::text[] is null or array[{asked}] && {names}::text[]))
@@ -67,7 +70,8 @@ def bring_back_rows(
                 chosen = [one[0] for one in raw.execute(_CHOSEN, values)]
                 if chosen:
                     note_back(raw, buried_samples(plan_sha256, chosen))
-            row = raw.execute(sql.SQL(_BACK).format(relation=name), values).fetchone()
+            back_again = sql.SQL(_BACK).format(relation=name, valid=_VALID.get(relation, sql.SQL("true")))
+            row = raw.execute(back_again, values).fetchone()
         taken, back = row or (0, 0)
         restored += back
         step("restoring")
@@ -121,6 +125,7 @@ def _from_partition(
             )
         ),
         "names": sql.Literal(None if names is None else list(names)),
+        "valid": _VALID.get(relation, sql.SQL("true")),
     }
     raw = driver(con)
     if not _is_there(raw, buried):

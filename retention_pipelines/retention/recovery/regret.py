@@ -18,7 +18,7 @@ from retention_pipelines.retention.plans.plan_store import driver
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tombstone:
-    """What remains of an entry."""
+    """What remains of an entry; `position` is its place in the plan, where it lies in the graveyard."""
 
     tenant: str | None
     key: str
@@ -27,6 +27,7 @@ class Tombstone:
     age_seconds: float | None
     compute_seconds: float | None
     size_bytes: int | None
+    position: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ def place_tombstones(
             "age_seconds": None if one.age_seconds is None else max(0.0, one.age_seconds),
             "compute_seconds": one.compute_seconds,
             "size_bytes": one.size_bytes,
+            "position": one.position,
         }
         for one in removed
     ]

@@ -209,6 +209,7 @@ def _tombstones(settings: Settings, act: Act) -> Callable[[Connection, Sequence[
                     age_seconds=row.age_seconds,
                     compute_seconds=row.compute_seconds,
                     size_bytes=row.size_bytes,
+                    position=row.position,
                 )
                 for row in rows
                 if row.policy_id not in own_expiry

@@ -11,3 +11,28 @@ create policy tenant_only on cold_files using (current_setting('retention.tenant
 
 alter table tombstones add column position bigint constraint ck_tombstones_position check (position >= 0);
 comment on column tombstones.position is 'Its place in the plan, by which the graveyard has it while its grace lasts.';
+
+-- What was invalidated while it lay in the graveyard or the archive must not be served again. The log keeps of what it was
+-- told the last, for keys 400 days: older entries of a life without end are taken for outdated.
+create function public.retention_is_outdated(entry public.ml_inference_cache) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select entry.computed_at < statement_timestamp() - interval '400 days' or exists (
+        select from public.invalidation_log as said
+        where said.at >= entry.computed_at
+            and (said.tenant is null or said.tenant = entry.tenant)
+            and case said.scope
+                when 'all' then true
+                when 'key' then said.target = entry.cache_key
+                when 'function' then said.target = entry.function
+                when 'tag' then said.target = any(entry.tags)
+                -- Another version that took over is part of the key.
+                when 'model' then said.version is null and said.target = entry.model_id
+                else false
+            end
+    )
+$$;
+comment on function public.retention_is_outdated(public.ml_inference_cache) is
+    'Whether an invalidation since it was computed names an entry.';
+revoke all on function public.retention_is_outdated(public.ml_inference_cache) from public;
+grant execute on function public.retention_is_outdated(public.ml_inference_cache) to retention_service;
