@@ -243,10 +243,9 @@ def test_only_the_owner_can_reach_it(embedded_server: Server, embedded_settings:
         assert con.execute("show listen_addresses").fetchall() == [("",)]
 
 
-def test_settings_of_the_server_are_safe(embedded_server: Server) -> None:
+def test_settings_of_the_server_are_safe(state: Path) -> None:
     wanted = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "data_checksums": "on"}
-    embedded_server.ensure_database()
-    with connect(embedded_server) as con:
+    with open_server(settings(state)) as server, connect(server) as con:
         found = {name: con.execute(f"show {name}").fetchall()[0][0] for name in wanted}
     assert found == wanted
 
