@@ -134,8 +134,9 @@ def remove_rows(
     Partitions that go whole then go by a commit of metadata, without a look at their rows. Of rows that were copied
     before, as many as `copied` must go: raises CommitConflict, with nothing removed, when other ones would by now.
 
-    Where others only added files meanwhile, and `inputs` say that no row that goes would be decided otherwise, the same
-    files are committed again; else all is decided anew. Without `inputs` rules and reads are taken as they are given.
+    Where others committed first but left the files alone that rows go from, and `inputs` say that none of these rows
+    would be decided otherwise, the same files are committed again; else all is decided anew. Without `inputs` rules and
+    reads are taken as they are given.
     """
     table, op = table_of(lake, rules.dataset), transaction(plan.sha256)
     for attempt in range(TRIES):
@@ -171,7 +172,7 @@ def remove_rows(
                 gone.files,
                 op=f"{plan.action} {plan.sha256[:12]}",
                 transactions=[op],
-                still=partial(_would_be_the_same, table, op, files, gone, rules, reads, inputs),
+                still=partial(_would_be_the_same, table, op, gone, adds, rules, reads, inputs),
             )
         except CommitConflict:
             pause(attempt, 0.05)
@@ -188,16 +189,17 @@ def remove_rows(
 def _would_be_the_same(
     table: Table,
     op: str,
-    files: Sequence[LakeFile],
     gone: "_Gone",
+    adds: Sequence[AddAction],
     rules: Rules,
     reads: pa.Table | None,
     inputs: Inputs | None,
     newer: DeltaTable,
 ) -> bool:
-    """Whether deciding again over a newer state would let the same rows of the same files go."""
-    # With every file there was still live, the newest partition is as new or newer, too.
-    if table.has_done(op, newer) or not {file.path for file in files} <= {file.path for file in table.live(newer)}:
+    """Whether deciding again over a newer state, which has the files that rows go from, would let the same rows go."""
+    if table.has_done(op, newer) or rules.action == "downsample":  # which is proven by all rows of a cell and day
+        return False
+    if not rules.erasing and gone.empties_newest(table, adds, newer):
         return False
     if inputs is None:
         return True
@@ -292,6 +294,16 @@ class _Gone:
     def files(self) -> list[LakeFile]:
         """Every file that is replaced or removed."""
         return [*self.whole, *self.touched]
+
+    def empties_newest(self, table: Table, adds: Sequence[AddAction], newer: DeltaTable) -> bool:
+        """Whether nothing would be left of what is the newest partition by now."""
+        going = {f"{table.root}/{file.path}": file.rows for file in self.touched}
+        files = table.live(newer)
+        emptied = {
+            _place(table, file) for file in files if file.path in _all_of_newest(table, files, self.whole, going)
+        }
+        by = table.dataset.partition_by
+        return bool(emptied - {tuple(str(add.partition_values[name]) for name in by) for add in adds})
 
     def show(self, table: Table) -> None:
         """Let `lake_going.sql` see them."""
