@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import pyarrow as pa
-
 from retention_pipelines.catalog import dataset
 from retention_pipelines.sources.report import FileReport
 from retention_pipelines.sources.staging import RawFile, Recognition, Staged
-from retention_pipelines.warehouse.duck import bind, statement
+from retention_pipelines.warehouse.duck import bind, quote_name, statement
 from retention_pipelines.warehouse.lake import Lake
 
 
@@ -90,16 +88,15 @@ where status = 'ingested' and identity in (select unnest($1::varchar[]))
 
 def record(lake: Lake, reports: Sequence[FileReport], *, op: str) -> None:
     """Write the lines of files."""
-    lines = []
+    types = dataset("ingested_files").types
+    columns = ", ".join(f"{quote_name(name)} {kind}" for name, kind in types.items())
+    lake.con.execute(f"create or replace temp table ledger_line ({columns})")
     for report in reports:
-        line = {name: getattr(report, name) for name in dataset("ingested_files").column_names}
-        lines.append(line | {"reasons": json.dumps(report.reasons, sort_keys=True)})
-        lines[-1]["notes"] = " ".join(report.notes) or None
-    lake.con.register("ledger_line", pa.Table.from_pylist(lines))
-    try:
-        lake.table("ingested_files").append("select * from ledger_line", op=op)
-    finally:
-        lake.con.unregister("ledger_line")
+        line = {name: getattr(report, name) for name in types}
+        line |= {"reasons": json.dumps(report.reasons, sort_keys=True), "notes": " ".join(report.notes) or None}
+        # Not by way of Arrow: making an array imports pandas, which takes longer than reading a small file.
+        lake.con.table("ledger_line").insert(list(line.values()))
+    lake.table("ingested_files").append("select * from ledger_line", op=op)
 
 
 def keep_aside(source: Path, sha256: str, why: str, folder: Path, *, name: str | None = None) -> str | None:

@@ -139,7 +139,7 @@ def load(con: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[str], dia
             except duckdb.Error:
                 con.execute("drop table if exists " + relation)
                 continue
-            con.from_arrow(_no_rows()).create(unreadable)
+            con.execute(f"create table {unreadable} (source_row bigint, detail varchar)")
             rows = con.table(relation).count("*").fetchall()[0][0]
             return TextTable(relation=relation, unreadable=unreadable, columns=tuple(names), rows=rows, dialect=attempt)
         return _row_by_row(con, local, names, dialect)
@@ -291,7 +291,3 @@ def _records(path: Path, dialect: Dialect) -> Iterator[tuple[list[str], str | No
             if written != fields:
                 complaint = complaint or "The row has bytes that are not UTF-8."
             yield written, complaint
-
-
-def _no_rows() -> pa.Table:
-    return pa.table({"source_row": pa.array([], pa.int64()), "detail": pa.array([], pa.string())})

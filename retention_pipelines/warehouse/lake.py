@@ -14,7 +14,6 @@ from typing import Self
 import duckdb
 from deltalake.exceptions import DeltaError
 from obstore.exceptions import BaseError
-from obstore.fsspec import FsspecStore
 
 from retention_pipelines.catalog import DATASETS, dataset
 from retention_pipelines.disk import require_space
@@ -309,4 +308,6 @@ def register_store(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Let DuckDB read and write the lake's object store through obstore; no extension needed."""
     options = settings.storage_options or settings.cold_storage_options
     if options is not None:
+        from obstore.fsspec import FsspecStore  # a tenth of a second, which a lake in a folder does not need
+
         con.register_filesystem(FsspecStore("s3", **store_options(options)))

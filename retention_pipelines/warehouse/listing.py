@@ -38,7 +38,8 @@ Keep = Callable[[LakeFile], bool]
 
 def live_files(delta: DeltaTable, partition_by: Sequence[str]) -> list[LakeFile]:
     """Files of one version of a table."""
-    known = pa.table(delta.get_add_actions(flatten=True))
+    # pa.table() would import pandas first, a quarter of a second, to ask whether this is a frame.
+    known = pa.RecordBatchReader.from_stream(delta.get_add_actions(flatten=True)).read_all()
     minimum, maximum, nulls = (_Columns(known, prefix) for prefix in ("min.", "max.", "null_count."))
     partitions = zip(*(known[f"partition.{key}"].to_pylist() for key in partition_by), strict=True)
     rows = zip(

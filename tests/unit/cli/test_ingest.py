@@ -1,6 +1,8 @@
 """`retention ingest`: the table, the JSON and the exit codes."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,19 @@ def test_mappings_are_listed_shown_and_drafted(capsys):
     assert "decimal_year: date" in capsys.readouterr().out
     draft_mapping("unknown.csv")
     assert "EDIT" in capsys.readouterr().out
+
+
+def test_neither_ingesting_text_nor_asking_the_lake_loads_pandas():
+    # A quarter of a second of every command; pyarrow loads it by itself wherever it makes an array out of a list.
+    program = (
+        "import sys\n"
+        "from retention_pipelines.cli.app import main\n"
+        "for arguments in (['ingest', 'good.csv'], ['query', 'select count(*) from observations']):\n"
+        "    try:\n"
+        "        main(arguments)\n"
+        "    except SystemExit as end:\n"
+        "        assert not end.code, end.code\n"
+        "print({'pandas', 'obstore.fsspec', 'xarray', 'dagster', 'sqlalchemy'} & set(sys.modules))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "set()"
