@@ -32,7 +32,7 @@ def pressure(as_json: AsJson = False) -> None:
     """Say how short storage is, and plan what would go early because of it; `retention run HASH` carries it out."""
     settings = load_settings()
     with runner(settings) as opened:
-        state = measure_with(opened.planner.engine, opened.planner.lake, settings)
+        state = measure_with(opened.planner.engine, opened.planner.lake, settings, every_row=True)
         plans = plan_relief(opened.planner, settings, state)
         if settings.mode == "full":
             for made in plans.values():
@@ -73,10 +73,13 @@ def pressure(as_json: AsJson = False) -> None:
 
 
 def list_budgets(as_json: AsJson = False) -> None:
-    """List every governed dataset with its size, its budget, and how much it is over it."""
+    """List every governed dataset with its size, its budget, and how much it is over it.
+
+    A budget counts the bytes of files of the lake, of training sets as they are stored, and of rows in Postgres.
+    """
     settings = load_settings()
     with runner(settings) as opened:
-        state = measure_with(opened.planner.engine, opened.planner.lake, settings)
+        state = measure_with(opened.planner.engine, opened.planner.lake, settings, every_row=True)
     if as_json:
         _print_json([asdict(one) for one in state.sizes])
         return

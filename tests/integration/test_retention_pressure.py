@@ -125,6 +125,37 @@ def test_an_executed_relief_brings_the_dataset_into_its_budget_and_can_be_taken_
     assert feature_rows(retention) == before
 
 
+def test_a_budget_counts_rows_in_the_list_in_the_choice_of_whole_days_and_in_what_would_go(
+    retention: Runner, everyone: psycopg.Connection[Any]
+) -> None:
+    add_predictions(everyone, 600)
+    (rows,) = everyone.execute("select sum(pg_column_size(p.*))::int from ml_inference_cache p").fetchone() or (0,)
+    engine, lake = retention.planner.engine, retention.planner.lake
+
+    def size(**more: bool) -> int:
+        state = measure_with(engine, lake, retention.settings, **more)
+        return next(one.size_bytes for one in state.sizes if one.dataset == "inference_cache")
+
+    assert size() > 1.5 * rows  # relations
+    assert size(every_row=True) == rows
+    state = over_by(retention, "inference_cache", 0.25)
+    assert size() == rows
+    plan = plan_relief(retention.planner, retention.settings, state)["inference_cache"]
+    going = [one.partition for one in plan.partitions if one.fate == "drop"]
+    assert going
+    (whole,) = everyone.execute(
+        "select coalesce(sum(pg_column_size(p.*)), 0)::int from ml_inference_cache p where tableoid::regclass::text"
+        " = any(%s)",
+        (going,),
+    ).fetchone() or (0,)
+    wanted = state.bytes_to_free["inference_cache"]
+    assert whole <= relieved_bytes(plan) == (plan.haste.bytes_to_free if plan.haste else 0)
+    retention.store.save(plan, created_by="test")
+    retention.execute(plan.sha256, confirm=plan.sha256)
+    assert rows - size(every_row=True) == relieved_bytes(plan) >= wanted
+    assert not measured(retention).is_acting
+
+
 def test_single_predictions_of_the_lowest_value_per_byte_go_first(
     retention: Runner, everyone: psycopg.Connection[Any]
 ) -> None:

@@ -20,7 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from duckdb import ColumnExpression
-from sqlalchemy import BigInteger, Float, cast, extract, func, literal, literal_column
+from sqlalchemy import BigInteger, Float, Text, cast, extract, func, literal, literal_column, select
+from sqlalchemy.dialects.postgresql import REGCLASS
 
 from retention_pipelines.postgres.tables import METADATA
 from retention_pipelines.retention.plans.lake_rows import counted_reads
@@ -33,7 +34,7 @@ from retention_pipelines.retention.policies.decide import Protection, in_order
 from retention_pipelines.retention.policies.governed import Governed, governed
 from retention_pipelines.retention.policies.policy import PolicySet
 from retention_pipelines.retention.pressure.relief import Candidate, Level, relieve
-from retention_pipelines.retention.pressure.state import PressureState
+from retention_pipelines.retention.pressure.state import PressureState, row_bytes
 from retention_pipelines.retention.pressure.value import Measured, value_per_byte
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.duck import statement
@@ -74,8 +75,9 @@ def plan_relief(
             _take({one.dataset: offers[one.dataset].for_budget}, chosen, one.over_bytes)
     for disk in state.disks:
         mine = {name: offers[name].for_disk for name in disk.datasets if name in offers}
-        freeing = {name: {one.target for one in candidates} for name, candidates in mine.items()}
-        taken = sum(size for name in mine for target, size in chosen[name].items() if target in freeing[name])
+        taken = sum(
+            one.size_bytes for name, candidates in mine.items() for one in candidates if one.target in chosen[name]
+        )
         _take(mine, chosen, disk.bytes_to_free - taken)
     return {
         name: _restricted(offers[name].plan, replace(offers[name].haste, bytes_to_free=sum(targets.values())), targets)
@@ -135,7 +137,20 @@ def _offer(planner: Planner, dataset: Governed, haste: Haste, as_of: datetime, *
             rows = _row_candidates(planner, dataset, policies, early, protections, whole, newest | dropped)
     # A DELETE in Postgres gives the disk nothing back, so only a budget asks for single rows there.
     for_disk = (*whole_ones, *rows) if dataset.store == "files" else tuple(whole_ones)
-    return _Offer(plan=whole, haste=haste, for_disk=for_disk, for_budget=(*whole_ones, *rows) if by_row else ())
+    for_budget = (*_by_their_rows(planner, dataset, whole_ones), *rows) if by_row else ()
+    return _Offer(plan=whole, haste=haste, for_disk=for_disk, for_budget=for_budget)
+
+
+def _by_their_rows(planner: Planner, dataset: Governed, whole_ones: Sequence[Candidate]) -> Sequence[Candidate]:
+    """Day partitions with the bytes of their rows, which a budget counts, not those of their relations."""
+    if dataset.store != "postgres" or not whole_ones:
+        return whole_ones
+    table = METADATA.tables[dataset.table]
+    partition = cast(cast(literal_column(f"{table.name}.tableoid"), REGCLASS), Text)
+    query = select(partition, func.sum(row_bytes(dataset))).select_from(table).group_by(partition)
+    with planner.engine.connect() as con:
+        sizes = {name: int(size) for name, size in con.execute(query)}
+    return [replace(one, size_bytes=sizes.get(one.target, 0)) for one in whole_ones]
 
 
 def _restricted(whole: Plan, haste: Haste, chosen: Collection[str]) -> Plan:
@@ -267,9 +282,7 @@ def _row_candidates(
 ) -> list[Candidate]:
     """Single rows outside of some partitions, with what they took to compute and how often they were read."""
     candidates = []
-    table = METADATA.tables[dataset.table]
     _, fields = with_reads(dataset)
-    size = table.c.size_bytes if "size_bytes" in table.c else func.pg_column_size(literal_column(f"{table.name}.*"))
     query = decided_in_postgres(dataset, early, protections, whole.as_of, "delete", None)
     known = query.selected_columns
     hits = fields.get("hit_count", fields.get("access_count", literal(0)))
@@ -280,7 +293,7 @@ def _row_candidates(
             known["row_id"],
             known["policy"],
             cast(extract("epoch", known["anchored_at"]), Float).label("anchored"),
-            cast(size, BigInteger).label("size"),
+            cast(row_bytes(dataset), BigInteger).label("size"),
             cast(fields.get("compute_seconds", literal(None)), Float).label("compute_seconds"),
             cast(hits, BigInteger).label("hits"),
             cast(extract("epoch", literal(whole.as_of) - computed), Float).label("age"),
@@ -315,11 +328,5 @@ def _row_candidates(
 
 
 def relieved_bytes(plan: Plan) -> int:
-    """What executing a plan gives back in the end: the share of the rows that go of their partitions' bytes."""
-    return round(
-        sum(
-            one.size_bytes * one.expired / one.rows
-            for one in plan.partitions
-            if one.rows and one.fate in ("drop", "rewrite")
-        )
-    )
+    """What executing a plan gives back in the end, counted as what wanted it counts: a budget rows, a disk files."""
+    return plan.haste.bytes_to_free if plan.haste else 0

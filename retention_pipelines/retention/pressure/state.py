@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine, func, literal_column, or_, select, text
+from sqlalchemy import ColumnElement, Engine, func, literal_column, or_, select, text
 
 from retention_pipelines.disk import Disk, measure_disk
 from retention_pipelines.postgres.address import EVERY_TENANT
@@ -49,7 +49,12 @@ class DiskState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetState:
-    """A dataset's size against its budget; `budget_bytes` None: it has none, `over_bytes` then 0."""
+    """A dataset's size against its budget; `budget_bytes` None: it has none, `over_bytes` then 0.
+
+    Attributes:
+        size_bytes: of its files, of its training sets as they are stored, or of its rows in Postgres, which is what a
+            budget counts; of a table without a budget those of the relation, where nobody asked for its rows.
+    """
 
     dataset: str
     size_bytes: int
@@ -103,10 +108,15 @@ def measure(settings: Settings) -> PressureState:
             engine.dispose()
 
 
-def measure_with(engine: Engine, lake: Lake, settings: Settings) -> PressureState:
-    """The same over stores that are open."""
+def measure_with(engine: Engine, lake: Lake, settings: Settings, *, every_row: bool = False) -> PressureState:
+    """The same over stores that are open.
+
+    With `every_row` tables without a budget are measured as those with one are, which reads them whole.
+    """
     budgets = limits_of(engine)
-    sizes = {name: _size(engine, lake, dataset, is_limited=name in budgets) for name, dataset in GOVERNED.items()}
+    sizes = {
+        name: _size(engine, lake, dataset, by_row=every_row or name in budgets) for name, dataset in GOVERNED.items()
+    }
     marks = marks_of(settings)
     return judge(marks, _disks(settings, marks, _awaited(engine)), sizes, budgets)
 
@@ -249,17 +259,22 @@ def _awaited(engine: Engine) -> Mapping[str, int]:
         return {name: int(total) for name, total in con.execute(query)}
 
 
-def _size(engine: Engine, lake: Lake, dataset: Governed, *, is_limited: bool) -> int:
-    """Bytes of a dataset; of a limited one in Postgres those of its rows, as freed space stays inside a relation."""
+def row_bytes(dataset: Governed) -> ColumnElement[int]:
+    """What a row counts against a budget: its own bytes, or those of its training set's files as they are stored."""
+    table = METADATA.tables[dataset.table]
+    if dataset.store == "files":
+        return func.coalesce(table.c.stored_bytes, table.c.size_bytes)
+    return func.pg_column_size(literal_column(f"{table.name}.*"))
+
+
+def _size(engine: Engine, lake: Lake, dataset: Governed, *, by_row: bool) -> int:
+    """Bytes of a dataset; by row where a budget counts them, as space that a DELETE frees stays inside a relation."""
     if dataset.store == "lake":
         return sum(file.bytes for file in table_of(lake, dataset).files())
-    table = METADATA.tables[dataset.table]
     with engine.connect() as con:
-        if dataset.store == "files":
-            return int(con.scalar(select(func.coalesce(func.sum(table.c.size_bytes), 0))) or 0)
-        if is_limited:
-            each = func.pg_column_size(literal_column(f"{table.name}.*"))
-            return int(con.scalar(select(func.coalesce(func.sum(each), 0)).select_from(table)) or 0)
+        if by_row or dataset.store == "files":
+            total = func.coalesce(func.sum(row_bytes(dataset)), 0)
+            return int(con.scalar(select(total).select_from(METADATA.tables[dataset.table])) or 0)
         return int(con.scalar(text(_RELATION_BYTES), {"name": dataset.table}) or 0)
 
 
