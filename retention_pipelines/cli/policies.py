@@ -5,7 +5,7 @@ Thin: each command opens the registry, calls one method and prints.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -132,20 +132,21 @@ def set_policy(
         for one in differences(before, after):
             sys.stdout.write(f"{one.field}: {one.before} -> {one.after}\n")
         sys.stdout.write(f"{effect.sentence()}\n")
-        _replay(planning, after, replay_days)
+        _replay(planning, (after,), replay_days)
         if not yes and not typer.confirm("Save it?"):
             raise typer.Exit(1)
         saved = planning.registry.set(after, created_by=who_am_i(), expected_version=before.version)
     sys.stdout.write(f"Saved {saved}.\n")
 
 
-def _replay(planning: Planner, edited: Policy, days: int) -> None:
-    """Say what an edit of one policy would have done over the recorded reads."""
+def _replay(planning: Planner, edited: Sequence[Policy], days: int) -> None:
+    """Say what edits of one dataset's policies would have done over the recorded reads."""
     if not days:
         return
-    others = (one for one in planning.registry.current(edited.dataset) if one.policy_id != edited.policy_id)
+    ids = {one.policy_id for one in edited}
+    others = (one for one in planning.registry.current(edited[0].dataset) if one.policy_id not in ids)
     with progress_bar() as told:
-        for found in simulate(planning, (*others, edited), days=days, progress=told):
+        for found in simulate(planning, (*others, *edited), days=days, progress=told):
             sys.stdout.write(f"{found.sentence()}\n")
 
 
@@ -154,27 +155,38 @@ def load_policies(
     replay_days: Annotated[int, typer.Option(help=_REPLAY_HELP, min=0, max=3650)] = 30,
     yes: Annotated[bool, typer.Option("--yes", help="Save without asking.")] = False,
 ) -> None:
-    """Save the policies of a file: new ones, and new versions of those that differ; the effect of each is shown."""
+    """Save the policies of a file, all or none: new ones, and new versions of those that differ.
+
+    What they would delete together is shown by dataset. Policies that the file does not name stay as they are.
+    """
     wanted = policies_of(file)
     settings = load_settings()
     settings.require_full("Changing policies")
-    saved = 0
     with planner(settings) as planning:
         there = {one.policy_id: one for one in planning.registry.current()}
-        for one in wanted:
-            before = there.get(one.policy_id)
-            if before is not None and not differences(before, one):
-                continue
-            sys.stdout.write(f"{describe(one)}\n{planning.effect(one).sentence()}\n")
-            _replay(planning, one, replay_days)
-            if not yes and not typer.confirm("Save it?"):
-                continue
-            version = before.version if before else 0
-            result = planning.registry.set(one, created_by=who_am_i(), expected_version=version)
-            sys.stdout.write(f"Saved {result}.\n")
-            saved += 1
-    if not saved:
-        sys.stdout.write("Nothing was saved.\n")
+        changed = [
+            one
+            for one in wanted
+            if one.policy_id not in there
+            or one.dataset != there[one.policy_id].dataset
+            or differences(there[one.policy_id], one)
+        ]
+        by_dataset: dict[str, list[Policy]] = {}
+        for one in changed:
+            by_dataset.setdefault(one.dataset, []).append(one)
+        for edited in by_dataset.values():
+            sys.stdout.write("".join(f"{describe(one)}\n" for one in edited))
+            sys.stdout.write(f"{planning.effect(*edited).sentence()}\n")
+            _replay(planning, edited, replay_days)
+        if not changed:
+            sys.stdout.write("All of it is in force already.\n")
+            return
+        if not yes and not typer.confirm("Save all of it?" if len(changed) > 1 else "Save it?"):
+            raise typer.Exit(1)
+        versions = {one.policy_id: there[one.policy_id].version if one.policy_id in there else 0 for one in changed}
+        saved = planning.registry.set_all(changed, created_by=who_am_i(), expected_versions=versions)
+    for one in saved:
+        sys.stdout.write(f"Saved {one}.\n")
 
 
 def lint_policies(as_json: AsJson = False) -> None:

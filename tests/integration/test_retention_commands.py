@@ -127,6 +127,25 @@ def test_policies_of_a_file_are_replayed_before_they_are_saved_and_one_that_is_n
     assert "This edit deletes" in out
     assert "Replaying 3 days" in out
     assert "Saved mine v1." in out
+    # Two priorities exchanged: neither can be saved alone.
+    exchanged = [("fs_high_quality", 300, "> 0.8"), ("fs_medium_quality", 400, "> 0.6")]
+    file.write_text(
+        "feature_store:\n"
+        + "".join(
+            f"- {{id: {name}, priority: {priority}, match: quality_score {above}, keep_days: 9, reason: A trial.}}\n"
+            for name, priority, above in exchanged
+        )
+    )
+    code, _, err = typed("policies", "load", str(file), "--replay-days", "0", "--yes")
+    assert (code, "fs_high_quality never governs a row" in err) == (2, True), err
+    file.write_text(file.read_text().replace("> 0.8", "< 0.3"))
+    code, out, _ = typed("policies", "load", str(file), "--replay-days", "0", "--yes")
+    assert (code, out.count("This edit"), out.splitlines()[-2:]) == (
+        0,
+        1,
+        ["Saved fs_high_quality v2.", "Saved fs_medium_quality v2."],
+    )
+    assert typed("policies", "load", str(file), "--yes")[:2] == (0, "All of it is in force already.\n")
 
 
 def test_a_policy_is_not_saved_when_the_answer_is_no(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:

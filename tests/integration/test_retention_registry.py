@@ -141,6 +141,47 @@ def test_an_id_of_another_dataset_and_a_priority_in_use_are_refused(registry: Po
         registry.set(off, created_by="ana")
 
 
+def test_policies_that_exchange_their_priorities_are_saved_together_or_not_at_all(registry: PolicyRegistry) -> None:
+    """One after another the first would take the priority of the second."""
+    before = registry.current()
+    high, medium = registry.get("fs_high_quality"), registry.get("fs_medium_quality")
+    swapped = (replace(high, priority=300, match=medium.match), replace(medium, priority=400, match=high.match))
+    with pytest.raises(PolicyError, match="priority 300"):
+        registry.set(swapped[0], created_by="ana")
+    expected = {"fs_high_quality": 1, "fs_medium_quality": 1}
+    stray = replace(registry.get("tc_rare"), match=registry.get("tc_frequent").match)  # no catch-all any more
+    for wrong, versions in (((*swapped, stray), expected), (swapped, {**expected, "fs_medium_quality": 7})):
+        with pytest.raises(PolicyError):
+            registry.set_all(wrong, created_by="ana", expected_versions=versions)
+        assert registry.current() == before
+    saved = registry.set_all(swapped, created_by="ana", expected_versions=expected)
+    assert [(one.policy_id, one.version, one.priority) for one in saved] == [
+        ("fs_high_quality", 2, 300),
+        ("fs_medium_quality", 2, 400),
+    ]
+    assert [one.policy_id for one in registry.policy_set("feature_store").policies][:2] == [
+        "fs_medium_quality",
+        "fs_high_quality",
+    ]
+
+
+def test_a_default_that_would_take_a_users_priority_or_never_govern_is_left_out_and_told(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = PolicyRegistry(engine)
+    mine = {one.policy_id: one for one in default_policies()}
+    for policy_id, priority in (("tc_rare", 300), ("fs_low_quality", 350)):
+        registry.set(replace(mine[policy_id], policy_id=f"my_{policy_id}", priority=priority), created_by="ana")
+    before = registry.current()
+    loaded = {one.policy_id for one in registry.load_defaults()}
+    left_out = {"tc_frequent", "tc_occasional", "tc_rare", "fs_medium_quality", "fs_unknown_quality", "fs_low_quality"}
+    assert loaded == mine.keys() - left_out
+    assert set(before) < set(registry.current())
+    assert "tc_frequent is not loaded: my_tc_rare of training_cache has its priority, 300." in caplog.text
+    assert "fs_low_quality never governs a row" in caplog.text
+    assert registry.load_defaults() == ()
+
+
 def test_the_service_cannot_remove_a_version(registry: PolicyRegistry, engine: Engine) -> None:
     with engine.connect() as con, pytest.raises(Exception, match="permission denied"):
         con.execute(text("delete from ml_retention_policies"))

@@ -118,11 +118,11 @@ class Planner:
         instant = as_of or self.as_of()
         return tuple((policy, self.plan(policy, as_of=instant)) for policy in self.registry.current() if policy.enabled)
 
-    def effect(self, proposed: Policy) -> Effect:
-        """What an edit would change, by planning the whole dataset before and after it; nothing is saved."""
-        dataset, instant = governed(proposed.dataset), self.as_of()
-        others = tuple(one for one in self.registry.current(dataset.name) if one.policy_id != proposed.policy_id)
-        now, then = self.registry.policy_set(dataset.name), PolicySet.of(dataset.name, (*others, proposed))
+    def effect(self, *proposed: Policy) -> Effect:
+        """What edits of one dataset's policies would change, by planning it before and after; nothing is saved."""
+        dataset, instant, edited = governed(proposed[0].dataset), self.as_of(), {one.policy_id for one in proposed}
+        others = tuple(one for one in self.registry.current(dataset.name) if one.policy_id not in edited)
+        now, then = self.registry.policy_set(dataset.name), PolicySet.of(dataset.name, (*others, *proposed))
         before, after = (self._expired(dataset, policies, instant) for policies in (now, then))
         return Effect(
             dataset=dataset.name,

@@ -4,7 +4,8 @@ What belongs here: loading the defaults, reading, editing, history, comparing. W
 (`simulate.py`, `plan.py`), warnings (`lint.py`).
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,7 @@ from retention_pipelines.retention.policies.governed import governed
 from retention_pipelines.retention.policies.lint import Finding, lint
 from retention_pipelines.retention.policies.policy import Policy, PolicySet
 
+LOG = logging.getLogger(__name__)
 _LOCK = "retention_policies"
 EDITABLE = ("match", "keep_seconds", "anchor", "action", "priority", "enabled", "grace_seconds", "reason")
 
@@ -51,14 +53,25 @@ class PolicyRegistry:
         self._engine = engine
 
     def load_defaults(self) -> tuple[Policy, ...]:
-        """Add the packaged policies that were never there; edited and switched-off ones stay as they are."""
+        """Add the packaged policies that were never there; edited and switched-off ones stay as they are.
+
+        One that would never govern a row, or whose priority somebody gave to another policy, is left out: the log says
+        so each time, and nothing else is kept from being loaded.
+        """
         with self._engine.begin() as con:
             _lock(con)
             known = set(con.scalars(select(TABLE.c.policy_id).distinct()))
             new = tuple(policy for policy in default_policies() if policy.policy_id not in known)
-            for policy in new:
+            if not new:
+                return ()
+            there = tuple(_policy(row) for row in _current(con, None))
+            left_out = _left_out(there, new)
+            loaded = tuple(policy for policy in new if policy.policy_id not in left_out)
+            for policy in loaded:
                 _insert(con, policy, created_by="defaults")
-        return new
+        for policy_id, why in left_out.items():
+            LOG.warning("The default policy %s is not loaded: %s", policy_id, why)
+        return loaded
 
     def current(self, dataset: str | None = None) -> tuple[Policy, ...]:
         """The version in force of every policy, by dataset and priority, switched-off ones included."""
@@ -110,36 +123,66 @@ class PolicyRegistry:
         A new id starts at version 1. `expected_version` is the one the edit was made from: when another edit came
         between, PolicyError says so and nothing is changed. A set that lint finds an error in is refused.
         """
+        expected = {} if expected_version is None else {policy.policy_id: expected_version}
+        return self.set_all((policy,), created_by=created_by, expected_versions=expected)[0]
+
+    def set_all(
+        self, policies: Sequence[Policy], *, created_by: str, expected_versions: Mapping[str, int]
+    ) -> tuple[Policy, ...]:
+        """Save several policies, as `set` does one, all of them or none; lint looks at what they make together."""
         with self._engine.begin() as con:
             _lock(con)
-            rows = {row.policy_id: row for row in _current(con, policy.dataset)}
-            last = con.scalar(select(func.max(TABLE.c.version)).where(TABLE.c.policy_id == policy.policy_id)) or 0
-            if last and policy.policy_id not in rows:
-                raise PolicyError(f"{policy.policy_id} governs another dataset.", hint="Choose another id.")
-            if expected_version is not None and expected_version != last:
-                raise PolicyError(
-                    f"{policy.policy_id} is at version {last} now; the edit was made from version {expected_version}.",
-                    hint="Look at the new version and make the edit again.",
-                )
-            saved = replace(policy, version=last + 1)
-            governed(saved.dataset).require_action(saved.policy_id, saved.action)
-            others = [_policy(row) for key, row in rows.items() if key != policy.policy_id]
-            refused = errors(saved.dataset, (*others, saved))
-            if refused:
-                raise PolicyError(refused[0].message, hint="Nothing was saved.")
+            there = {row.policy_id: _policy(row) for row in _current(con, None)}
+            saved = tuple(_next(con, policy, there, expected_versions) for policy in policies)
+            then = there | {one.policy_id: one for one in saved}
+            for dataset in dict.fromkeys(one.dataset for one in saved):
+                refused = errors(dataset, tuple(one for one in then.values() if one.dataset == dataset))
+                if refused:
+                    raise PolicyError(refused[0].message, hint="Nothing was saved.")
+            # All former ones first: two may have exchanged their priorities.
             con.execute(
                 update(TABLE)
-                .where(TABLE.c.policy_id == policy.policy_id, TABLE.c.superseded_at.is_(None))
+                .where(TABLE.c.policy_id.in_([one.policy_id for one in saved]), TABLE.c.superseded_at.is_(None))
                 .values(superseded_at=func.greatest(func.now(), TABLE.c.created_at))
             )
-            try:
-                _insert(con, saved, created_by=created_by)
-            except IntegrityError:
-                raise PolicyError(
-                    f"Another policy of {saved.dataset} has the priority {saved.priority}.",
-                    hint="Give each its own priority, switched-off ones included.",
-                ) from None
+            for one in saved:
+                try:
+                    _insert(con, one, created_by=created_by)
+                except IntegrityError:
+                    raise PolicyError(
+                        f"Another policy of {one.dataset} has the priority {one.priority}.",
+                        hint="Give each its own priority, switched-off ones included.",
+                    ) from None
         return saved
+
+
+def _next(con: Connection, policy: Policy, there: Mapping[str, Policy], expected_versions: Mapping[str, int]) -> Policy:
+    """A policy as its next version; raises PolicyError when it may not be saved as that."""
+    last = con.scalar(select(func.max(TABLE.c.version)).where(TABLE.c.policy_id == policy.policy_id)) or 0
+    if last and (policy.policy_id not in there or there[policy.policy_id].dataset != policy.dataset):
+        raise PolicyError(f"{policy.policy_id} governs another dataset.", hint="Choose another id.")
+    expected = expected_versions.get(policy.policy_id, last)
+    if expected != last:
+        raise PolicyError(
+            f"{policy.policy_id} is at version {last} now; the edit was made from version {expected}.",
+            hint="Look at the new version and make the edit again.",
+        )
+    governed(policy.dataset).require_action(policy.policy_id, policy.action)
+    return replace(policy, version=last + 1)
+
+
+def _left_out(there: Sequence[Policy], new: Sequence[Policy]) -> dict[str, str]:
+    """Of new defaults, those that cannot be added to the policies there are, each with the reason."""
+    left_out: dict[str, str] = {}
+    taken = {(one.dataset, one.priority): one.policy_id for one in there}
+    for policy in new:
+        if other := taken.get((policy.dataset, policy.priority)):
+            left_out[policy.policy_id] = f"{other} of {policy.dataset} has its priority, {policy.priority}."
+    added = tuple(one for one in new if one.policy_id not in left_out)
+    for dataset in dict.fromkeys(one.dataset for one in added):
+        for found in errors(dataset, tuple(one for one in (*there, *added) if one.dataset == dataset)):
+            left_out |= {one.policy_id: found.message for one in added if (one.policy_id,) == found.policies}
+    return left_out
 
 
 def errors(dataset: str, policies: tuple[Policy, ...]) -> tuple[Finding, ...]:
