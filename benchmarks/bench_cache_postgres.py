@@ -178,10 +178,16 @@ def hits(hot: HotTier, con: psycopg.Connection, port: int | None, rounds: int, c
         print("caches on Redis: not measured, redis-server is not installed")
 
 
+# When the decorated function last returned, wall and CPU.
+RETURNED = [0.0, 0.0]
+
+
 @cache_features("spatial", "studies", version="1")
 def decorated(number: int) -> dict[str, object]:
     """What a user's function is here; it takes no time, so that a miss shows what the cache takes."""
-    return {**VALUE, "number": number}
+    value = {**VALUE, "number": number}
+    RETURNED[:] = time.perf_counter(), time.thread_time()
+    return value
 
 
 class Asked:
@@ -261,8 +267,9 @@ def through_the_decorator(settings: Settings, con: psycopg.Connection, port: int
 
 
 def misses(caches: runtime.CacheRuntime, rounds: int) -> None:
-    """What a miss takes, and how much of it is neither waiting for Postgres nor the function."""
+    """What a miss takes, how much of it comes after the function, and how much is neither Postgres nor the function."""
     whole, own, cpu = list[float](), list[float](), list[float]()
+    store, store_cpu = list[float](), list[float]()
     numbers = itertools.count(10**6)
     asked = [Asked(caches.hot, "get"), Asked(caches.process_lock, "_try")]
     for _ in range(rounds):
@@ -271,7 +278,10 @@ def misses(caches: runtime.CacheRuntime, rounds: int) -> None:
                 one.seconds = one.cpu = 0.0
             start, used = time.perf_counter(), time.thread_time()
             decorated(number)
-            used, seconds = time.thread_time() - used, time.perf_counter() - start
+            now, now_used = time.perf_counter(), time.thread_time()
+            store.append((now - RETURNED[0]) * 1e6)
+            store_cpu.append((now_used - RETURNED[1]) * 1e6)
+            used, seconds = now_used - used, now - start
             whole.append(seconds * 1e6)
             own.append((seconds - sum(one.seconds for one in asked)) * 1e6)
             cpu.append((used - sum(one.cpu for one in asked)) * 1e6)
@@ -279,9 +289,11 @@ def misses(caches: runtime.CacheRuntime, rounds: int) -> None:
     for one in asked:
         one.forget()
     mine, used = statistics.median(own), statistics.median(cpu)
+    stored, stored_used = statistics.median(store), statistics.median(store_cpu)
     print(f"{'decorated miss of a function that takes no time':<58}{statistics.median(whole):9.1f} us")
     print(f"{'of it on the caller beside the two questions to Postgres':<58}{mine:9.1f} us {used:9.1f} us CPU")
-    print(f"target: store on the caller at most 40 us: {'met' if mine <= 40 else 'MISSED'}")
+    print(f"{'of it after the function: store':<58}{stored:9.1f} us {stored_used:9.1f} us CPU")
+    print(f"target: store on the caller at most 40 us: {'met' if stored <= 40 else 'MISSED'}")
 
 
 def stores(hot: HotTier, rows: int) -> None:

@@ -159,7 +159,10 @@ def served(call: Call, found: Answer, *, leader: bool = True) -> Any:
     cached.counts.below_seconds += elapsed
     cached.counts.avoided_seconds += found.compute_seconds
     outcome: Outcome = "hit" if fresh else "stale"
-    cached.tally(outcome, found.tier)
+    if outcome == "hit" and found.tier == "postgres":
+        next(cached.counts.postgres_hits)
+    else:
+        cached.tally(outcome, found.tier)
     if cached.is_heard():
         cached.tell(
             outcome,

@@ -26,7 +26,7 @@ from retention_pipelines.cache.negative import Exceptions
 from retention_pipelines.cache.options import Options
 from retention_pipelines.cache.readonly import readonly
 from retention_pipelines.cache.spatial import Locator, located
-from retention_pipelines.cache.telling import LOG, READS_BEFORE_A_BATCH, Telling
+from retention_pipelines.cache.telling import COUNTED_HERE, LOG, READS_BEFORE_A_BATCH, Telling
 from retention_pipelines.errors import Unkeyable
 
 SCHEMA_VERSION = "1"
@@ -84,7 +84,7 @@ class CachedFunction(Telling):
         self._plain = self.locator is None and options.model_id is None and options.model_version is None
         self.in_memory = "memory" in options.tiers
         self._describe = describe
-        self._reported_hits = 0
+        self._reported = dict.fromkeys(COUNTED_HERE, 0)
         self.stale_seconds = options.staleness.longest
         self._reads: list[str] = []
         self._runtime: runtimes.CacheRuntime | None = None
@@ -217,7 +217,7 @@ class CachedFunction(Telling):
                 self.exceptions = Exceptions()
                 self.renewing.clear()
                 self._reads = []
-                self._reported_hits = read(self.counts.memory_hits)
+                self._reported = {tier: read(getattr(self.counts, f"{tier}_hits")) for tier in COUNTED_HERE}
         return runtime
 
     # --- what calls.look leaves to others -----------------------------------------------------------------------------

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _HIGH_ABOVE, _MEDIUM_ABOVE = 0.8, 0.6
 _PARTS = {part: f"quality_{part}" for part in ("completeness", "validity", "support", "precision")}
 _ABSENT = object()
+# What arguments and results may say of a row, beside the columns that a declared type has.
+_SAID = frozenset(
+    {"source_data_id", "study_id", "temporal_window", "spatial_resolution", "location_grid", "event_time"}
+    | {"quality_score", *_PARTS.values()}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,11 +44,19 @@ class FeatureRow:
     def __call__(self, call: "Call", result: Any, payload: Payload) -> Mapping[str, Any]:
         """The columns of an entry."""
         said = Said(bound=call.bound(), result=result)
-        source_data_id = said.text(self.source_data_id, "source_data_id", "study_id")
-        score = self._score(result)
-        return {
+        row = {
             "feature_type": self.feature_type,
             "source_table": self.source_table,
+            "feature_hash": content_hash(payload),
+            "code_version": call.cached.code_version,
+        }
+        told = self.source_data_id or self.event_time or self.temporal_window or self.quality
+        if told is None and call.place is None and call.cached.located is None and not said.may_say(_SAID):
+            # The usual case costs the caller a third of the other.
+            return row
+        source_data_id = said.text(self.source_data_id, "source_data_id", "study_id")
+        score = self._score(result)
+        return row | {
             "source_data_id": source_data_id,
             "feature_id": None if source_data_id is None else f"{source_data_id}/{self.feature_type}",
             "temporal_window": said.text(self.temporal_window, "temporal_window"),
@@ -52,8 +65,6 @@ class FeatureRow:
             "event_time": _instant(said.value(self.event_time, "event_time")),
             "quality_score": score,
             "priority": None if score is None else priority(score),
-            "feature_hash": content_hash(payload),
-            "code_version": call.cached.code_version,
         }
 
     def _score(self, result: Any) -> float | None:

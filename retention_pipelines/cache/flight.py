@@ -55,11 +55,14 @@ class Flights:
         What is no `Exception`, such as KeyboardInterrupt, concerns the leader alone: one who waits takes over.
         """
         while True:
-            flight, leads = self._join(key, None)
-            if flight is None:
-                return compute(), True
-            if leads:
+            mine = Flight(None)
+            # One step for all threads.
+            flight = self._flights.setdefault(key, mine)
+            if flight is mine:
                 return self._lead(key, flight, compute), True
+            if flight in _LEADING.get():
+                # Computed inside itself: as without a cache, the function runs.
+                return compute(), True
             if _runs_on(flight.loop) or not self._may_wait(flight):
                 return compute(), True
             try:
@@ -75,11 +78,12 @@ class Flights:
         """The same for coroutines; both kinds share a key's flight. One who waits succeeds a cancelled leader."""
         while True:
             loop = asyncio.get_running_loop()
-            flight, leads = self._join(key, loop)
-            if flight is None:
-                return await compute(), True
-            if leads:
+            mine = Flight(loop)
+            flight = self._flights.setdefault(key, mine)
+            if flight is mine:
                 return await self._lead_async(key, flight, compute), True
+            if flight in _LEADING.get():
+                return await compute(), True
             if not self._may_wait(flight):
                 return await compute(), True
             future = loop.create_future()
@@ -94,15 +98,6 @@ class Flights:
                 self._waited(flight)
             if not flight.abandoned:
                 return _landed(flight), False
-
-    def _join(self, key: str, loop: asyncio.AbstractEventLoop | None) -> tuple[Flight | None, bool]:
-        with self._lock:
-            flight = self._flights.get(key)
-            if flight is None:
-                flight = self._flights[key] = Flight(loop)
-                return flight, True
-        # Computed inside itself: as without a cache, the function runs.
-        return (None, False) if flight in _LEADING.get() else (flight, False)
 
     def _lead(self, key: str, flight: Flight, compute: Callable[[], T]) -> T:
         token = _LEADING.set((*_LEADING.get(), flight))

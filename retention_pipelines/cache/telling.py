@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("retention_pipelines.cache")
 READS_BEFORE_A_BATCH = 256
+COUNTED_HERE = ("memory", "postgres")
 _COUNTED = {
     ("hit", "memory"): "memory_hits",
     ("hit", "postgres"): "postgres_hits",
@@ -47,7 +48,7 @@ class Telling:
     counts: Counts
     _runtime: "runtimes.CacheRuntime | None"
     _reads: list[str]
-    _reported_hits: int
+    _reported: dict[str, int]
 
     def read(self, key: str) -> None:
         """Note that an answer was read, for the access counts."""
@@ -81,7 +82,7 @@ class Telling:
         if counted and name is not None:
             next(getattr(self.counts, name))
         runtime = self._runtime
-        if runtime is not None:
+        if runtime is not None and not (outcome == "hit" and counted and tier in COUNTED_HERE):
             runtime.counters.add(self.options.kind, outcome, tier)
 
     def is_heard(self) -> bool:
@@ -90,14 +91,15 @@ class Telling:
         return bool(self.options.hooks or (runtime is not None and runtime.hooks) or LOG.isEnabledFor(logging.DEBUG))
 
     def report(self, counters: Counters) -> None:
-        """Add the memory hits since last time to the counts of the process."""
+        """Add the hits since last time to the counts of the process, which would cost each of them a lock."""
         if self._runtime is None or counters is not self._runtime.counters:
             return
-        with runtimes.BINDING:
-            hits = read(self.counts.memory_hits)
-            news, self._reported_hits = hits - self._reported_hits, hits
-        if news:
-            counters.add(self.options.kind, "hit", "memory", news)
+        for tier in COUNTED_HERE:
+            with runtimes.BINDING:
+                hits = read(getattr(self.counts, f"{tier}_hits"))
+                news, self._reported[tier] = hits - self._reported[tier], hits
+            if news:
+                counters.add(self.options.kind, "hit", tier, news)
 
     def drain(self, runtime: "runtimes.CacheRuntime | None") -> None:
         """Hand the reads counted since last time to the access counts."""

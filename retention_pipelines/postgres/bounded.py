@@ -29,6 +29,7 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
     """A psycopg connection that waits until `ends` (of `time.monotonic`) at most; then it is closed."""
 
     ends: float = float("inf")
+    _reads: Any = None
 
     @classmethod
     def open(cls, conninfo: str, *, seconds: float) -> Self:
@@ -134,13 +135,18 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
 
     def _await(self, mask: int) -> int:
         left = self.ends - time.monotonic()
-        poll = select.poll()
-        poll.register(self.pgconn.socket, mask)
+        poll, place = self._reads, self.pgconn.socket
+        if poll is None or mask != _READ:
+            poll = select.poll()
+            poll.register(place, mask)
+            if mask == _READ:
+                self._reads = poll
         got = poll.poll(None if left == float("inf") else max(0.0, left * 1000))
         if not got:
             self.pgconn.finish()
             raise DeadlinePassed("no answer within the deadline")
-        return got[0][1]
+        ready: int = got[0][1]
+        return ready
 
 
 def _connect(conninfo: str, ends: float) -> pq.abc.PGconn:

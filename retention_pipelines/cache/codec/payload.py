@@ -104,10 +104,14 @@ def _is_plain(value: Any, depth: int, seen: set[int]) -> bool:
 
 def _is_finite(value: Any) -> bool:
     """Whether a plain value holds no number that JSON writes as null."""
-    children = value.values() if type(value) is dict else value if type(value) is list else (value,)
-    if not all(map(math.isfinite, [child for child in children if type(child) is float])):
-        return False
-    return all(_is_finite(child) for child in children if type(child) is dict or type(child) is list)
+    for child in value.values() if type(value) is dict else value if type(value) is list else (value,):
+        kind = type(child)
+        if kind is float:
+            if not math.isfinite(child):
+                return False
+        elif (kind is dict or kind is list) and not _is_finite(child):
+            return False
+    return True
 
 
 def _verify(value: object, data: bytes, writer: Writer) -> None:
