@@ -56,8 +56,10 @@ def rows_of(
     `counted_reads`; the next call's rows replace those of this one.
     """
     written = "written_at" in {dataset.sources.get(name) for name in fields}
-    _scan(con, table, files, written=written, placed="file_row_number" in kept)
     counted = {name for name in fields if dataset.sources.get(name, name) in _COUNTED}
+    read = {*kept, *(dataset.sources.get(name, name) for name in set(fields) - counted)}
+    read |= {dataset.read_key} if counted and dataset.read_key else set()
+    _scan(con, table, files, read=read, written=written, placed="file_row_number" in kept)
     columns = [ColumnExpression(name) for name in kept]
     columns += [
         ColumnExpression(dataset.sources.get(name, name)).alias(name)
@@ -72,16 +74,23 @@ def rows_of(
 
 
 def _scan(
-    con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], *, written: bool, placed: bool
+    con: duckdb.DuckDBPyConnection,
+    table: Table,
+    files: Sequence[LakeFile],
+    *,
+    read: Collection[str],
+    written: bool,
+    placed: bool,
 ) -> None:
     """View `_retention_scan`: the rows of files, with `written_at` of each row's file and its place where wanted."""
-    if not written and placed:
-        bind(con, "_retention_scan", scan_text(table.dataset, table.root, files, named=True, numbered=True))
-        return
+    columns = {name: name for name in table.dataset.column_names if name in read}
+    scanned = scan_text(
+        table.dataset, table.root, files, named=written or placed, numbered=placed, columns=columns or None
+    )
     if not written:
-        bind(con, "_retention_scan", table.scan_files(files))
+        bind(con, "_retention_scan", scanned)
         return
-    bind(con, "_retention_named_scan", scan_text(table.dataset, table.root, files, named=True, numbered=placed))
+    bind(con, "_retention_named_scan", scanned)
     instants = {f"{table.root}/{file.path}": file.written_at for file in files}
     listed = pa.table({"filename": list(instants), "written_at": list(instants.values())}, schema=_WRITTEN_SCHEMA)
     con.register(_WRITTEN, listed)

@@ -150,15 +150,18 @@ def _columns(
     ]
     now = engine.instant(as_of)
 
-    def _governed(values: Sequence[E], other: E) -> E:
-        return engine.case(list(zip(matched, values, strict=True)), other)
+    # Where every row is governed and all policies count from the same instant, nobody needs to ask which one governs.
+    alike = policies.catch_all is not None and len({policy.anchor for policy in policies.policies}) == 1
+
+    def _governed(values: Sequence[E], other: E, *, same: bool = False) -> E:
+        return values[0] if same else engine.case(list(zip(matched, values, strict=True)), other)
 
     return DecisionColumns(
         policy=_governed([engine.number(place) for place in range(len(matched))], engine.none_number),
         ruled_by=engine.case(
             [(condition, engine.number(place)) for place, condition in enumerate(ruled)], engine.none_number
         ),
-        anchored_at=_governed(anchors, engine.none_instant),
+        anchored_at=_governed(anchors, engine.none_instant, same=alike),
         anomaly=_governed(
             [
                 engine.case(
@@ -171,6 +174,7 @@ def _columns(
                 for policy, at in zip(policies.policies, anchors, strict=True)
             ],
             engine.none_word,
+            same=alike,
         ),
         expired=engine.case(
             [
