@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from retention_pipelines.errors import CommitConflict, PolicyError, RunRefused
+from retention_pipelines.errors import CommitConflict, LakeError, PolicyError, RunRefused
 from retention_pipelines.retention.policies.defaults import read_policies
 from retention_pipelines.retention.policies.governed import GOVERNED
 from retention_pipelines.retention.policies.policy import Policy
+from retention_pipelines.retention.pressure.budgets import set_budget
+from retention_pipelines.retention.pressure.state import measure_with
 from retention_pipelines.retention.recovery.restore import restore_plan
 from retention_pipelines.retention.runs.run import Outcome, Runner, runner
 from retention_pipelines.series.aggregate import update_series
@@ -131,6 +133,35 @@ def test_migrated_rows_are_on_the_other_root_and_come_back(cold: Runner) -> None
     restore_plan(cold, plan.sha256)
     assert feature_rows(cold) == before
     assert held(cold, cold.planner.lake.cold_table("feature_store")) == {}
+
+
+def test_what_migrated_goes_by_its_age_and_comes_back_within_the_grace(cold: Runner) -> None:
+    add_features(cold, 900)
+    act(cold, "migrate")
+    table = cold.planner.lake.cold_table("feature_store")
+    before = held(cold, table)
+    old = sum(row[table.dataset.column_names.index("computed_at")].year == 2023 for row in before.values())
+    written = "feature_store_cold: [{{id: fc, priority: 1, match: everything, keep_days: {}, reason: R}}]"
+    plan, outcome = execute(cold, policy(written.format(730)))
+    assert 0 < old == outcome.removed == plan.removed_rows < len(before)
+    assert len(held(cold, table)) == len(before) - old
+    assert cold.planner.explain("feature_store_cold", next(iter(held(cold, table))))[0].decision.verdict == "keep"
+    restore_plan(cold, plan.sha256)
+    assert held(cold, table) == before
+    _, outcome = execute(cold, policy(written.format(729)))
+    end_grace(cold)
+    assert "done" in {one.state for one in cold.sweep("feature_store_cold")}
+    assert len(held(cold, table)) == len(before) - old
+    assert measure_with(cold.planner.engine, cold.planner.lake, cold.settings).level
+
+
+def test_a_policy_of_what_migrated_says_where_there_is_no_other_root(retention: Runner) -> None:
+    written = "feature_store_cold: [{id: fc, priority: 1, match: everything, keep_days: 9, reason: R}]"
+    with pytest.raises(LakeError, match="no other root"):
+        retention.plan(retention.planner.registry.set(policy(written), created_by="ana"))
+    assert retention.sweep() == ()
+    with pytest.raises(PolicyError, match="nothing presses"):
+        set_budget(retention.planner.engine, "feature_store_cold", 10, actor="ana")
 
 
 def test_rows_migrate_to_an_object_store_and_come_back(database_settings: Settings, s3_settings: Settings) -> None:

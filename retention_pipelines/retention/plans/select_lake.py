@@ -256,7 +256,9 @@ def _to_pack(
 
 
 def table_of(lake: Lake, dataset: Governed) -> Table:
-    """The table that holds a dataset: its own, or its archive."""
+    """The table that holds a dataset: its own, its archive, or that on the other root."""
+    if dataset.cold:
+        return lake.cold_table(dataset.table)
     return lake.archive_table(dataset.table) if dataset.archived else lake.table(dataset.table)
 
 

@@ -31,7 +31,8 @@ class Governed:
         names: columns by which people ask for a row.
         actions: what policies may do with its rows; others are refused when a policy is set.
         keeps_all: having no policy is no mistake: everything is kept until somebody decides otherwise.
-        archived: it is the archive of its table.
+        archived: it is what lies beside its table: its archive, or what migrated.
+        cold: it is what migrated, on the other root.
         rollup: the series that holds the statistics of its rows.
         read_key: column under whose value reads are counted (`access_count`, `last_accessed_at`); None: they are not.
     """
@@ -48,6 +49,7 @@ class Governed:
     actions: tuple[Action, ...] = get_args(Action)
     keeps_all: bool = False
     archived: bool = False
+    cold: bool = False
     rollup: str | None = None
 
     def require_action(self, policy_id: str, action: Action) -> None:
@@ -301,6 +303,11 @@ def _archive_of(live: Governed) -> Governed:
 FEATURE_STORE_ARCHIVE, SERIES_ARCHIVE, OBSERVATIONS_ARCHIVE, OCCURRENCES_ARCHIVE = map(
     _archive_of, (FEATURE_STORE, AGGREGATED_TIME_SERIES, OBSERVATIONS, OCCURRENCES)
 )
+# Raw rows are never deleted, and nothing else can be done to them there.
+FEATURE_STORE_COLD, SERIES_COLD = (
+    replace(one, name=f"{one.table}_cold", actions=("delete",), cold=True)
+    for one in (FEATURE_STORE_ARCHIVE, SERIES_ARCHIVE)
+)
 PERFORMANCE_METRICS = Governed(
     name="performance_metrics",
     store="postgres",
@@ -328,6 +335,8 @@ GOVERNED: dict[str, Governed] = {
         SERIES_ARCHIVE,
         OBSERVATIONS_ARCHIVE,
         OCCURRENCES_ARCHIVE,
+        FEATURE_STORE_COLD,
+        SERIES_COLD,
     )
 }
 

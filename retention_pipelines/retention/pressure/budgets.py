@@ -44,7 +44,12 @@ def limits_of(engine: Engine) -> Mapping[str, int]:
 
 def set_budget(engine: Engine, dataset: str, budget_bytes: int | None, *, actor: str) -> None:
     """Set a dataset's limit, or with None remove it; the audit says so."""
-    name = governed(dataset).name
+    chosen = governed(dataset)
+    name = chosen.name
+    if chosen.cold:
+        raise PolicyError(
+            f"{name} lies on the other root, on which nothing presses.", hint="A policy lets its rows go by their age."
+        )
     if budget_bytes is not None and not 1 <= budget_bytes <= MOST_BYTES:
         raise PolicyError(
             f"A budget of {budget_bytes} bytes is none.",

@@ -25,6 +25,9 @@ from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.table import RESTORE_WINDOW_HOURS
 
+# What lies on the other root presses on no disk of ours, and may not be reached.
+_NEAR = {name: one for name, one in GOVERNED.items() if not one.cold}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiskState:
@@ -114,9 +117,7 @@ def measure_with(engine: Engine, lake: Lake, settings: Settings, *, every_row: b
     With `every_row` tables without a budget are measured as those with one are, which reads them whole.
     """
     budgets = limits_of(engine)
-    sizes = {
-        name: _size(engine, lake, dataset, by_row=every_row or name in budgets) for name, dataset in GOVERNED.items()
-    }
+    sizes = {name: _size(engine, lake, one, by_row=every_row or name in budgets) for name, one in _NEAR.items()}
     marks = marks_of(settings)
     return judge(marks, _disks(settings, marks, _awaited(engine)), sizes, budgets)
 
@@ -211,7 +212,7 @@ def _folders(settings: Settings) -> Mapping[str, Path]:
     """By dataset, the folder of this machine that it lies in; not of those that lie elsewhere."""
     folders: dict[str, Path] = {}
     if settings.lake_is_local:
-        folders |= {name: Path(settings.lake_root) for name, one in GOVERNED.items() if one.store == "lake"}
+        folders |= {name: Path(settings.lake_root) for name, one in _NEAR.items() if one.store == "lake"}
     folders |= {name: settings.training_sets_dir for name, one in GOVERNED.items() if one.store == "files"}
     if settings.database_url is None:
         folders |= {name: settings.state_dir for name, one in GOVERNED.items() if one.store == "postgres"}
@@ -244,7 +245,7 @@ def _disks(settings: Settings, marks: Watermarks, awaited: Mapping[str, int]) ->
 def _awaited(engine: Engine) -> Mapping[str, int]:
     """By dataset, the bytes of what runs removed that come back when its grace, or what readers need, is over."""
     size = func.coalesce(PLANS.c.freed_file_bytes, PLANS.c.freed_logical_bytes, 0)
-    lake = [name for name, one in GOVERNED.items() if one.store == "lake"]
+    lake = [name for name, one in _NEAR.items() if one.store == "lake"]
     # Of the lake, files of a plan whose grace was shorter than a day wait for vacuum, unless space was short.
     for_vacuum = (
         PLANS.c.dataset.in_(lake)
@@ -253,7 +254,9 @@ def _awaited(engine: Engine) -> Mapping[str, int]:
         & (PLANS.c.counts["done", "grace_seconds"].as_integer() < 86_400)
         & PLANS.c.counts["haste", "grace_seconds"].as_string().is_(None)
     )
-    query = select(PLANS.c.dataset, func.sum(size)).where(or_(PLANS.c.state == "published", for_vacuum))
+    query = select(PLANS.c.dataset, func.sum(size)).where(
+        PLANS.c.dataset.in_(_NEAR), or_(PLANS.c.state == "published", for_vacuum)
+    )
     query = query.group_by(PLANS.c.dataset)
     with engine.connect() as con:
         return {name: int(total) for name, total in con.execute(query)}
