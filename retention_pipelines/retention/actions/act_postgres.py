@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +32,7 @@ from sqlalchemy import (
     delete,
     exists,
     extract,
+    false,
     func,
     literal,
     literal_column,
@@ -38,38 +40,31 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, OID, insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import OperationalError
 
 from retention_pipelines.errors import PlanError
 from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVEYARD, PLAN_ROWS, PLAN_STEPS
-from retention_pipelines.retention.actions.due_postgres import (
-    Act,
-    Due,
-    Tid,
-    Xid,
-    relation_of,
-    still_expired,
-    tuple_id,
-    version_of,
-    within,
-)
+from retention_pipelines.retention.actions.due_postgres import Act, Chunk, chunk, relation_of, tuple_id
 from retention_pipelines.retention.plans.plan import Plan
 
 # A batch has as many rows as go in this time: whoever writes one of them waits no longer than that.
 _BATCH_SECONDS = 0.04
-_FEWEST, _FEWEST_BURIED, _MOST = 2_500, 500, 10_000
+_FEWEST, _MOST = 1_000, 40_000
+_NOTED = 10_000
 _LOCK_TIMEOUT_MS = 100
 # What a batch waits for somebody's row before it steps around it: meanwhile others wait for its own.
 _ROW_TIMEOUT_MS = 20
 _LOCK_TRIES = 100
+_NUMBERS = str.maketrans("", "", "{}[)")
 _PASSES = 4
 _PATIENCE = text("select set_config('lock_timeout', :wait, :local), set_config('synchronous_commit', :commit, :local)")
+# Pieces are read by their place and everything else by its name, whatever the planner believes of a table nobody
+# analyzed: reading all of one for each piece would take longer the larger it is, squared.
 _BY_PLACE = text(
-    "select set_config(name, 'off', false)"
-    " from unnest(array['enable_seqscan', 'enable_bitmapscan', 'enable_indexscan', 'enable_indexonlyscan']) as name"
+    "select set_config('plan_cache_mode', 'force_custom_plan', false), set_config(name, 'off', false)"
+    " from unnest(array['enable_seqscan', 'enable_bitmapscan', 'enable_hashjoin', 'enable_mergejoin']) as name"
 )
-_TIDS: ColumnElement[Any] = bindparam("tids", type_=ARRAY(Text))
 T = TypeVar("T")
 Step = Callable[[str], None]
 
@@ -111,23 +106,24 @@ class PostgresRemoval:
 class Progress:
     """Which rows of a plan are still there, by the batches on record."""
 
-    def __init__(self, engine: Engine, plan: Plan, *, bury: bool = True) -> None:
+    def __init__(self, engine: Engine, plan: Plan) -> None:
         self.pending = np.ones(plan.rows.num_rows, dtype=bool)
-        self.step, self.held = 0, False
-        # On a busy machine a batch takes longer without doing more: ever smaller ones would only be ever more.
-        self._fewest = _FEWEST_BURIED if bury else _FEWEST
-        self.size = 2 * self._fewest
-        query = select(PLAN_STEPS.c.step, PLAN_STEPS.c.positions).where(PLAN_STEPS.c.plan_sha256 == plan.sha256)
+        self.step = 0
+        query = select(PLAN_STEPS.c.step, cast(PLAN_STEPS.c.positions, Text)).where(
+            PLAN_STEPS.c.plan_sha256 == plan.sha256
+        )
         with engine.connect() as con:
             for step, positions in con.execute(query):
                 self.step = max(self.step, step + 1)
-                for one in positions:
-                    if one.upper > len(self.pending):
-                        raise PlanError(
-                            f"The steps of plan {plan.sha256[:12]} name rows it does not have: somebody changed them.",
-                            hint="Nothing more was removed. Find out who did, then make a new plan.",
-                        )
-                    self.pending[one.lower : one.upper] = False
+                # As in `{[3,5),[8,9)}`: thousands of objects would take longer than removing the rows.
+                ranges = np.fromstring(positions.translate(_NUMBERS), dtype=np.int64, sep=",").reshape(-1, 2)
+                if len(ranges) and ranges.max() > len(self.pending):
+                    raise PlanError(
+                        f"The steps of plan {plan.sha256[:12]} name rows it does not have: somebody changed them.",
+                        hint="Nothing more was removed. Find out who did, then make a new plan.",
+                    )
+                for lower, upper in ranges.tolist():
+                    self.pending[lower:upper] = False
         # The rows of a plan are sorted by partition.
         names = plan.rows["partition"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
         self._starts = [0, *(np.flatnonzero(np.diff(names)) + 1).tolist(), len(names)]
@@ -139,23 +135,26 @@ class Progress:
             if len(places):
                 yield places
 
-    def batches(self, due: Due) -> Iterator[Due]:
-        """As many of these rows at a time as go in a moment."""
+
+class Pace:
+    """How many rows a batch takes: as many as go in a moment."""
+
+    def __init__(self) -> None:
+        self.rows = 2 * _FEWEST
+
+    def pieces(self, given: Chunk) -> Iterator[tuple[int, int]]:
+        """Pieces of a chunk with about that many planned rows each."""
         first = 0
-        while first < len(due):
-            last = first + self.size
-            yield due.part(first, last)
+        while first < given.extent:
+            last = first + max(1, round(self.rows * given.extent / len(given.places)))
+            yield first, last
             first = last
 
-    def done(self, positions: Sequence[int]) -> None:
-        """Note a batch."""
-        self.pending[np.asarray(positions, dtype=np.int64)] = False
-        self.step += 1
-
-    def held_for(self, seconds: float) -> None:
-        """Choose the size of the next batch by how long the last one held its rows."""
+    def took(self, seconds: float) -> None:
+        """Choose the size of the next batch by how long the last one took."""
         factor = min(2.0, max(0.25, _BATCH_SECONDS / seconds))
-        self.size = max(self._fewest, min(_MOST, round(self.size * factor)))
+        # On a busy machine a batch takes longer without doing more: ever smaller ones would only be ever more.
+        self.rows = max(_FEWEST, min(_MOST, round(self.rows * factor)))
 
 
 def delete_rows(
@@ -170,25 +169,27 @@ def delete_rows(
 
     `removed` is told of the rows of a batch, inside its transaction.
     """
-    progress = Progress(engine, act.plan, bury=bury)
     # A batch that nobody is told of is one statement, and holds its rows for as long as the server works on it.
     alone = engine if removed is not None else engine.execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as reader, alone.connect() as writer:
+    pace = Pace()
+    progress = Progress(engine, act.plan)
+    with alone.connect() as con:
         # A crash of the server may undo the last batches, rows and record together; what is said to be done at the
         # end of the run is on the disk, and they are before it.
-        writer.execute(_PATIENCE, {"wait": f"{_ROW_TIMEOUT_MS}ms", "commit": "off", "local": False})
-        # It knows where its rows lie: the planner, who sees a day, would read all of that day for each batch.
-        writer.execute(_BY_PLACE)
-        writer.commit()
-        removal = _Removal(engine=engine, act=act, bury=bury, removed=removed)
+        con.execute(_PATIENCE, {"wait": f"{_ROW_TIMEOUT_MS}ms", "commit": "off", "local": False})
+        con.execute(_BY_PLACE)
+        con.commit()
         for number in range(_PASSES):
-            progress.held = False
+            held = False
             for places in progress.chunks():
-                for due in still_expired(reader, act, places):
-                    for batch in progress.batches(due):
-                        progress.done(removal.carry_out(writer, progress, batch))
-                        step("deleting")
-            if not progress.held:
+                given = chunk(con, act, places)
+                removal = _Removal(act=act, given=given, bury=bury, removed=removed)
+                for first, last in pace.pieces(given):
+                    held |= removal.carry_out(con, pace, {**given.piece(first, last), "step": progress.step})
+                    progress.step += 1
+                    step("deleting")
+            progress = Progress(engine, act.plan)
+            if not held:
                 break
             time.sleep(0.05 * number)  # what somebody holds may be free soon
     _note_rest(engine, act, np.flatnonzero(progress.pending))
@@ -196,67 +197,54 @@ def delete_rows(
 
 @dataclass(frozen=True, kw_only=True)
 class _Removal:
-    """Removes rows that were decided about, in the versions that were."""
+    """Decides about pieces of a chunk, and removes the rows that go, in the versions that were decided about."""
 
-    engine: Engine
     act: Act
+    given: Chunk
     bury: bool
     removed: Callable[[Connection, Sequence[Removed]], None] | None
 
-    def carry_out(self, con: Connection, progress: Progress, batch: Due) -> Sequence[int]:
-        """Remove a batch; returns the places of the rows that went. Those that somebody holds stay."""
+    def carry_out(self, con: Connection, pace: Pace, values: dict[str, Any]) -> bool:
+        """Remove what goes of a piece; returns whether somebody held rows of it, which then stay."""
         try:
             with con.begin():
                 started = time.perf_counter()
-                places = self._remove(con, progress.step, batch)
-            progress.held_for(time.perf_counter() - started)
-            return places
+                self._remove(con, self._statement, values)
+            pace.took(time.perf_counter() - started)
+            return False
         except OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
                 raise
-        # Locking rows before they go writes each of them twice, so that is for batches in which somebody holds one.
-        progress.held = True
+        # Locking rows before they go writes each of them twice, so that is for pieces in which somebody holds one.
+        without_waiting(con, lambda con: self._remove(con, self._around, values), safe=False)
+        return True
 
-        def around(con: Connection) -> Sequence[int]:
-            rows = self.act.table
-            unheld = self._where(select(cast(tuple_id(rows), Text)).select_from(rows), batch)
-            free = set(con.scalars(unheld.with_for_update(skip_locked=True), _values(batch)))
-            return self._remove(con, progress.step, batch.chosen([tid in free for tid in batch.tids.tolist()]))
-
-        with self.engine.connect() as other:
-            return without_waiting(other, around)
-
-    def _where(self, statement: Any, batch: Due) -> Any:
-        """Only rows of the batch, in the very versions that were decided about."""
-        rows = self.act.table
-        return statement.where(
-            *within(self.act, batch.partition),
-            relation_of(rows) == cast(batch.relation, OID),
-            tuple_id(rows) == func.any(cast(_TIDS, ARRAY(Tid()))),
-            version_of(rows) == func.any(cast(bindparam("versions", type_=ARRAY(Text)), ARRAY(Xid()))),
-        )
-
-    def _remove(self, con: Connection, number: int, batch: Due) -> Sequence[int]:
-        if not len(batch):
-            return []
-        values = {**_values(batch), "positions": batch.positions.tolist(), "step": number}
-        found = con.execute(self._statement(batch), values).all()
-        if self.removed is None:
-            return [] if found[0].positions is None else list(found[0].positions)
-        if found:
+    def _remove(self, con: Connection, statement: Select[Any], values: dict[str, Any]) -> None:
+        found = con.execute(statement, values).all()
+        if self.removed is not None and found:
             self.removed(con, list(_removed(self.act, found)))
-        return [row.position for row in found]
 
-    def _statement(self, batch: Due) -> Select[Any]:
+    @cached_property
+    def _statement(self) -> Select[Any]:
+        return self._removing(self.given.due().cte("due").prefix_with("materialized"))
+
+    @cached_property
+    def _around(self) -> Select[Any]:
+        due, rows = self.given.due().cte("due").prefix_with("materialized"), self.act.table
+        free = select(due).where(*self._theirs(due)).with_for_update(of=rows, skip_locked=True)
+        return self._removing(free.cte("free").prefix_with("materialized"))
+
+    def _theirs(self, due: CTE) -> list[ColumnElement[bool]]:
+        """The versions that were decided about: one statement sees no others."""
+        rows = self.act.table
+        named = self.given.within() if self.given.relation is not None else self.given.same(due.c.row_id)
+        return [tuple_id(rows) == due.c.tid, relation_of(rows) == due.c.relation, *named]
+
+    def _removing(self, due: CTE) -> Select[Any]:
         """One statement that removes rows, buries them, and notes which went."""
-        rows, plan = self.act.table, self.act.plan
-        gone = self._where(delete(rows), batch).returning(*self._told()).cte("removed")
-        given = func.unnest(_TIDS, bindparam("positions", type_=ARRAY(BigInteger))).table_valued(
-            column("tid", Text), column("position", BigInteger)
-        )
-        given = given.render_derived(name="given")
-        placed = select(given.c.position, *gone.c).join_from(gone, given, gone.c.tid == given.c.tid).cte("placed")
-        place = placed.c.position
+        plan = self.act.plan
+        gone = delete(self.act.table).where(*self._theirs(due)).returning(due.c.position, *self._told()).cte("removed")
+        place = gone.c.position
         noted = insert(PLAN_STEPS).from_select(
             ["plan_sha256", "step", "positions", "n_rows", "size_bytes"],
             select(
@@ -264,19 +252,18 @@ class _Removal:
                 bindparam("step", type_=BigInteger),
                 func.range_agg(func.int8range(place, place + 1)),
                 func.count(),
-                func.sum(placed.c.size_bytes),
+                func.sum(gone.c.size_bytes),
             )
-            .select_from(placed)
+            .select_from(gone)
             .having(func.count() > 0),
         )
-        told = select(func.array_agg(place).label("positions")) if self.removed is None else select(*placed.c)
+        told = select(literal(1)).where(false()) if self.removed is None else select(*gone.c)
         told = told.add_cte(noted.cte("noted"))
-        return told.add_cte(self._buried(placed)) if self.bury else told
+        return told.add_cte(self._buried(gone)) if self.bury else told
 
     def _told(self) -> Iterator[ColumnElement[Any]]:
-        """What a deleted row leaves: which it was, what a tombstone needs, and with `bury` all of it."""
+        """What a deleted row leaves: its size, what a tombstone needs, and with `bury` all of it."""
         rows, known = self.act.table, self.act.table.c
-        yield cast(tuple_id(rows), Text).label("tid")
         whole_row = func.pg_column_size(literal_column(f"{rows.name}.*"))
         yield (known.size_bytes if "size_bytes" in known else whole_row).label("size_bytes")
         if self.bury or self.removed is not None:
@@ -294,21 +281,17 @@ class _Removal:
             yield cast(func.json_build_array(*names), Text).label("row_id")
             yield func.to_jsonb(literal_column(rows.name)).label("row")
 
-    def _buried(self, placed: CTE) -> CTE:
+    def _buried(self, gone: CTE) -> CTE:
         copied = select(
             literal(self.act.plan.sha256),
-            placed.c.position,
-            placed.c.tenant,
+            gone.c.position,
+            gone.c.tenant,
             literal(self.act.table.name),
-            placed.c.row_id,
-            placed.c.row,
+            gone.c.row_id,
+            gone.c.row,
         )
         columns = ["plan_sha256", "position", "tenant", "relation", "row_id", "row"]
         return insert(GRAVEYARD).from_select(columns, copied).cte("buried")
-
-
-def _values(batch: Due) -> dict[str, Any]:
-    return {"tids": batch.tids.tolist(), "versions": sorted(set(batch.versions.tolist()))}
 
 
 def _removed(act: Act, rows: Sequence[Row[Any]]) -> Iterator[Removed]:
@@ -339,8 +322,8 @@ def _note_rest(engine: Engine, act: Act, places: np.ndarray) -> None:
         exists().where(*(rows.c[name] == cast(given.c[f"key_{name}"], rows.c[name].type) for name in names))
     )
     with engine.begin() as con:
-        for start in range(0, len(places), _MOST):
-            chosen = places[start : start + _MOST]
+        for start in range(0, len(places), _NOTED):
+            chosen = places[start : start + _NOTED]
             keys = [json.loads(row_id) for row_id in act.plan.rows["row_id"].take(chosen).to_pylist()]
             values = {f"key_{name}": [str(key[place]) for key in keys] for place, name in enumerate(names)}
             there = set(con.scalars(live, values | {"positions": chosen.tolist()}))
@@ -426,6 +409,5 @@ __all__ = [
     "Step",
     "delete_rows",
     "measured",
-    "still_expired",
     "without_waiting",
 ]

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 from sqlalchemy import Engine, exists, func, select, update
 
 from retention_pipelines.cache.training import burial
@@ -23,7 +22,7 @@ from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
 from retention_pipelines.postgres.tables import GRAVEYARD, HOLDS, ML_TRAINING_CACHE, PLANS
 from retention_pipelines.retention.actions.cold import Cold, ColdFile
-from retention_pipelines.retention.actions.due_postgres import Act, still_expired
+from retention_pipelines.retention.actions.due_postgres import Act, still_due
 from retention_pipelines.retention.plans.plan import Plan
 from retention_pipelines.retention.policies.governed import TRAINING_CACHE
 from retention_pipelines.retention.recovery.graveyard import name_of
@@ -171,8 +170,7 @@ def compress_files(engine: Engine, settings: Settings, act: Act, step: Callable[
     """Compress the files of the sets that a plan names and that still are due; nothing is taken out."""
     damaged = busy = 0
     with engine.connect() as con:
-        every = np.arange(act.plan.rows.num_rows)
-        due = [place for one in (still_expired(con, act, every) if len(every) else ()) for place in one.positions]
+        due = still_due(con, act, range(act.plan.rows.num_rows))
     ids = act.plan.rows["row_id"].to_pylist()
     for tenant, key in (name_of(ids[place]) for place in due):
         sets = _sets(settings, str(tenant))
