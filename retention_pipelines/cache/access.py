@@ -44,7 +44,7 @@ class AccessCounter:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._counts: dict[tuple[str, str], list[float]] = {}
-        self._missed: dict[tuple[str, str], float] = {}
+        self._missed: dict[tuple[str, str], float | None] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -65,9 +65,9 @@ class AccessCounter:
             else:
                 self.dropped += hits
 
-    def miss(self, dataset: str, key: str, recompute_seconds: float) -> None:
-        """Note that an entry was not there and what computing it cost; whether retention took it is asked behind."""
-        if self._hot.read_only:
+    def miss(self, dataset: str, key: str, recompute_seconds: float | None) -> None:
+        """Note that an entry was not there, and what computing it cost; whether retention took it is asked behind."""
+        if self._hot.read_only or self._stop.is_set():
             return
         with self._lock:
             if len(self._missed) < MOST_MISSED:

@@ -4,7 +4,6 @@ What belongs here: the keyed digest that stands for a removed entry, and asking 
 does not: leaving digests (`retention/recovery/regret.py`), when misses are told (`access.py`).
 """
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +18,7 @@ def key_digest(secret: bytes, tenant: str | None, dataset: str, key: str) -> byt
     """The keyed digest that stands for an entry."""
     parts = [(tenant or NO_TENANT).encode(), dataset.encode(), key.encode("utf-8", "surrogatepass")]
     told = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-    return hmac.new(secret, b"tombstone\0" + told, hashlib.sha256).digest()
+    return hmac.digest(secret, b"tombstone\0" + told, "sha256")
 
 
 def count_regrets(

@@ -24,6 +24,7 @@ from retention_pipelines.cache.config import CacheConfig
 from retention_pipelines.cache.entry import Kind, StoredEntry
 from retention_pipelines.cache.events import Counters, Hook, Outcome
 from retention_pipelines.cache.invalidating import Invalidating
+from retention_pipelines.cache.loading import loading
 from retention_pipelines.errors import CacheError, RetentionError
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class CacheRuntime(Background, Invalidating):
             from retention_pipelines.cache.models import ModelVersions
             from retention_pipelines.cache.process_lock import ProcessLock
             from retention_pipelines.cache.writer import WriteBehind
+            from retention_pipelines.features.missing import LISTENERS
 
             self.hot = hot = HotTier(self.settings, counters=self.counters)
             self.log = InvalidationLog(hot)
@@ -145,6 +147,7 @@ class CacheRuntime(Background, Invalidating):
                 self.writer = WriteBehind(hot, counters=self.counters, flush_seconds=self.settings.cache_flush_seconds)
                 self.process_lock = ProcessLock(hot)
                 self.access = AccessCounter(hot)
+                LISTENERS.add(self.access)
         except (ImportError, RetentionError) as error:
             self.counters.add("features", "degraded", "postgres")
             LOG.warning("The caches work with memory only: %s", error)
@@ -251,7 +254,9 @@ def current() -> CacheRuntime:
     with _MAKING:
         made = CURRENT
         if made is None:
-            made = _from_environment()
+            # Perhaps in a thread, and most of what the caches need is loaded now.
+            with loading():
+                made = _from_environment()
             _set(made)
         return made
 

@@ -18,6 +18,7 @@ from retention_pipelines.catalog.features import FEATURE_COLUMNS
 from retention_pipelines.errors import FeatureError
 from retention_pipelines.features.asof import SECOND
 from retention_pipelines.features.entities import entity_table
+from retention_pipelines.features.missing import tell_missing
 from retention_pipelines.features.names import FeatureName, resolve
 from retention_pipelines.features.online import OnlineFeatures, Reading, complete
 from retention_pipelines.features.online_reader import OnlineReader, open_reader
@@ -172,6 +173,11 @@ class FeatureStore:
         self._online.read(reading, seconds=seconds)
         if reading.wants_lake(allowed=lake):
             complete(reading, self.training_frame, lake=lake, now=datetime.now(UTC))
+        for kind, origins in reading.origins.items():
+            if "missing" in origins:
+                tell_missing(
+                    f"{one}/{kind}" for one, origin in zip(reading.ids, origins, strict=True) if origin == "missing"
+                )
         return reading.answer(now=datetime.now(UTC))
 
     def get(self, source_data_id: str, *, as_of: datetime | None = None) -> StudyFeatures:
@@ -186,6 +192,9 @@ class FeatureStore:
         set_variables(con, source_data_id=source_data_id, as_of=as_of)
         bind(con, "_stored", self._table.scan(keep=lambda file: _may_hold(file, source_data_id)))
         rows = con.sql(statement(PACKAGE, "study_rows")).to_arrow_table().to_pylist()
+        if as_of is None:
+            stored = {row["feature_type"] for row in rows}
+            tell_missing(f"{source_data_id}/{kind}" for kind in FEATURE_COLUMNS if kind not in stored)
         if not rows:
             raise FeatureError(
                 f"No features are stored for the study {source_data_id!r}"

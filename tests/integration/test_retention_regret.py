@@ -8,14 +8,20 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from retention_pipelines import cache_predictions, cache_training_data
 from retention_pipelines.cache import runtime
 from retention_pipelines.cache.runtime import CacheRuntime
+from retention_pipelines.errors import FeatureError
+from retention_pipelines.features.store import FeatureStore
 from retention_pipelines.retention.recovery.regret import regrets
 from retention_pipelines.retention.recovery.restore import restore_plan, restore_rows
+from retention_pipelines.retention.runs import run_lake
 from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.settings import Settings, load_settings
+from tests.fixtures.retention import add_features
+from tests.unit.warehouse.rows import rows
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
 
@@ -180,3 +186,50 @@ def test_misses_cost_the_caller_nothing_while_the_database_is_away(database: Any
         assert caches.access._missed == {}
     finally:
         runtime.close()
+
+
+def test_features_that_went_from_the_lake_are_regretted_when_they_are_asked_for(
+    retention: Runner, caches: CacheRuntime
+) -> None:
+    lake, old = retention.planner.lake, "timestamptz '2020-01-01 00:00:00+00'"
+    table = lake.table("feature_store")
+    # Three studies, in a month that goes whole; a young fourth.
+    table.append(
+        rows(
+            "feature_store",
+            4,
+            feature_hash="'hash-' || i",
+            source_data_id="'study-' || i",
+            feature_id="'study-' || i || '/temporal'",
+            feature_type="'temporal'",
+            month="if(i < 3, '2020-01', '2026-01')",
+            quality_score="0.1::double",
+            computed_at=f"if(i < 3, {old}, now())",
+        )
+    )
+    assert execute(retention, "fs_low_quality") == 3
+    store = FeatureStore(lake)
+    for _ in range(2):
+        with pytest.raises(FeatureError):
+            store.get("study-0")
+    with pytest.raises(FeatureError):
+        store.get("study-99")  # was never there
+    assert store.get("study-3").temporal is not None
+    assert caches.flush()
+    (found,) = regrets(retention.planner.engine)
+    assert (found.policy_id, found.removed, found.regrets) == ("fs_low_quality", 3, 1)
+    with retention.planner.engine.connect() as con:
+        ages = con.execute(text("select distinct tenant, policy_version, age_seconds > 1e8 from tombstones")).all()
+    assert ages == [(retention.settings.tenant, 1, True)]
+
+
+def test_so_many_features_that_nobody_misses_one_leave_no_tombstones_and_the_run_says_so(
+    retention: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_lake, "MOST_TOLD", 10)
+    add_features(retention, 600)
+    plan = retention.plan(retention.planner.registry.get("fs_low_quality"))
+    outcome = retention.execute(plan.sha256, confirm=plan.sha256)
+    assert outcome.said is not None
+    assert "too many to leave tombstones" in outcome.said
+    assert regrets(retention.planner.engine) == ()

@@ -30,9 +30,11 @@ from retention_pipelines.retention.plans.select_lake import (
     table_of,
 )
 from retention_pipelines.retention.policies.governed import Governed
+from retention_pipelines.retention.policies.policy import Policy
+from retention_pipelines.retention.recovery.regret import Removed
 from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.commit import TRIES, pause
-from retention_pipelines.warehouse.duck import bind, quote_name, statement
+from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
 from retention_pipelines.warehouse.files import scan_text
 from retention_pipelines.warehouse.listing import keep_age
 from retention_pipelines.warehouse.log import LogEntry
@@ -245,6 +247,30 @@ def measured(table: Table, op: str) -> LakeRemoval:
         logical_bytes=round(logical),
         file_bytes=sum(file.bytes for file in gone) - sum(file.bytes for file in new),
     )
+
+
+def gone_keys(table: Table, plan: Plan, dataset: Governed, only: Policy | None) -> list[Removed]:
+    """Of the rows a plan's commit took out, by the log: read key, policy with its version, and age in seconds.
+
+    `only` is the plan's one policy; without one only rows that the plan names have a policy.
+    """
+    entry, con = commit_of(table, plan.sha256), table.con
+    if entry is None or dataset.read_key is None:
+        return []
+    for name, version, paths in (("before", entry.version - 1, entry.removed), ("after", entry.version, entry.added)):
+        files = [file for file in table.files(version=version) if file.path in set(paths)]
+        rows = con.sql(f"from {table.scan_files(files)}").select(
+            row_id(dataset.identity).alias("row_id"),
+            ColumnExpression(dataset.read_key).cast("VARCHAR").alias("read_key"),
+            ColumnExpression(dataset.sources.get("computed_at", "computed_at")).alias("computed_at"),
+        )
+        rows.create_view(f"_retention_keys_{name}", replace=True)
+    set_variables(con, as_of=plan.as_of, policy=only and only.policy_id, version=only and only.version)
+    con.register("_retention_plan_rows", plan.rows.select(["row_id", "policy_id", "policy_version"]))
+    try:
+        return con.execute(statement(_PACKAGE, "lake_gone_keys")).fetchall()
+    finally:
+        con.unregister("_retention_plan_rows")
 
 
 def commit_of(table: Table, plan_sha256: str) -> LogEntry | None:

@@ -5,7 +5,8 @@ whether retention took it; each that was is a regret, counted for the policy tha
 over leave no tombstone: that they are asked for again says nothing about retention.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, func, select
@@ -14,6 +15,19 @@ from sqlalchemy.dialects.postgresql import insert
 from retention_pipelines.cache.misses import NO_TENANT, count_regrets, key_digest
 from retention_pipelines.postgres.tables import REGRETS, TOMBSTONES
 from retention_pipelines.retention.plans.plan_store import driver
+
+# COPY is not for tables with row-level security.
+_INSERT = (
+    "insert into public.tombstones (tenant, dataset, key_digest, removed_at, policy_id, policy_version, plan_sha256,"
+    " age_seconds) select %s, %s, gone.key_digest, %s, gone.policy_id, gone.policy_version, %s, gone.age_seconds"
+    " from unnest(%s::bytea[], %s::text[], %s::int[], %s::float8[])"
+    " as gone (key_digest, policy_id, policy_version, age_seconds)"
+)
+_BATCH = 50_000
+
+
+# Of an entry: key, policy with its version, and age in seconds.
+Removed = tuple[str, str | None, int | None, float | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +76,26 @@ def place_tombstones(
         for one in removed
     ]
     con.execute(insert(TOMBSTONES).values(removed_at=func.now()).on_conflict_do_nothing(), rows)
+
+
+def place_all_tombstones(
+    con: Connection, secret: bytes, dataset: str, plan_sha256: str, tenant: str, removed: Iterable[Removed]
+) -> int:
+    """Leave a tombstone for each of many entries that a plan removed at once, in the caller's transaction.
+
+    Returns how many; 0 where the plan has some already, because an earlier try of the run left them.
+    """
+    mine = select(TOMBSTONES.c.plan_sha256).where(TOMBSTONES.c.plan_sha256 == plan_sha256)
+    if con.scalar(select(mine.exists())):
+        return 0
+    removed_at, count, rest = con.scalar(select(func.clock_timestamp())), 0, iter(removed)
+    while batch := list(itertools.islice(rest, _BATCH)):
+        digests = [key_digest(secret, tenant, dataset, key) for key, _, _, _ in batch]
+        _, policies, versions, ages = map(list, zip(*batch, strict=True))
+        ages = [None if age is None else max(0.0, age) for age in ages]
+        driver(con).execute(_INSERT, (tenant, dataset, removed_at, plan_sha256, digests, policies, versions, ages))
+        count += len(batch)
+    return count
 
 
 def note_misses(engine: Engine, secret: bytes, *, tenant: str, dataset: str, missed: Mapping[str, float | None]) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retention_pipelines.cache.secret import load_secret
 from retention_pipelines.catalog import DATASETS
 from retention_pipelines.errors import LakeError, PlanError, RunRefused
 from retention_pipelines.retention.actions import act_lake, lake_pack
@@ -23,6 +24,7 @@ from retention_pipelines.retention.plans.select_lake import Rules, table_of
 from retention_pipelines.retention.policies.decide import Protection, in_order
 from retention_pipelines.retention.policies.governed import Governed, governed
 from retention_pipelines.retention.protection.models import keep_lake_versions
+from retention_pipelines.retention.recovery.regret import place_all_tombstones
 from retention_pipelines.retention.runs.lock import RunLock
 from retention_pipelines.warehouse.purge import forget_generations
 from retention_pipelines.warehouse.removed import note_removal
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 ACTIONS = {"lake": ("delete", "archive", "compress", "downsample", "migrate")}
 # What readers of an older state may still be at; after that, files nobody can go back to are deleted at the sweep.
 _READERS = timedelta(days=1)
+# A tombstone costs some microseconds; of so many rows at once nobody misses single ones.
+MOST_TOLD = 1_000_000
+_NOT_TOLD = "{rows:,} rows are too many to leave tombstones: that they are asked for again will not be known"
 _CLOCKS_APART = timedelta(minutes=2)
 # Reads are counted in batches, some time after they happened.
 _COUNTED_LATE = timedelta(minutes=1)
@@ -132,6 +137,8 @@ def _remove(runner: "Runner", act: Act, who: str) -> dict[str, Any]:
             f"{archived:,} rows were copied and {done.rows:,} removed.",
             hint=f"`retention restore --plan {plan.sha256[:12]}` takes it back. Please report this.",
         )
+    said = [_because(done.unproven)] if done.unproven else []
+    said += [_NOT_TOLD.format(rows=done.rows)] if not _leave_tombstones(runner, act, done.rows) else []
     return {
         "removed": done.rows,
         "kept": plan.removed_rows - done.rows,
@@ -140,8 +147,25 @@ def _remove(runner: "Runner", act: Act, who: str) -> dict[str, Any]:
         "version": done.version,
         "logical_bytes": done.logical_bytes,
         "file_bytes": done.file_bytes,
-        **({"said": _because(done.unproven), "unproven": dict(done.unproven)} if done.unproven else {}),
+        **({"said": "; ".join(said)} if said else {}),
+        **({"unproven": dict(done.unproven)} if done.unproven else {}),
     }
+
+
+def _leave_tombstones(runner: "Runner", act: Act, rows: int) -> bool:
+    """Leave a tombstone for each key that rows went of, so that asking for it again is known; False: too many."""
+    plan, dataset, settings = act.plan, act.dataset, runner.settings
+    if dataset.read_key is None or dataset.archived or not rows:
+        return True
+    if rows > MOST_TOLD:
+        return False
+    only = next((one for one in act.policies.policies if one.policy_id == plan.only), None)
+    keys = act_lake.gone_keys(table_of(runner.planner.lake, dataset), plan, dataset, only)
+    with runner.planner.engine.begin() as con:
+        # Whoever reads the lake reads it for a tenant, though its rows belong to none.
+        place_all_tombstones(con, load_secret(settings), dataset.name, plan.sha256, settings.tenant, keys)
+    runner.step("told")
+    return True
 
 
 def _copy_target(runner: "Runner", dataset: Governed, action: str) -> Table | None:

@@ -1,0 +1,31 @@
+"""Features that were asked for and are not there: told to whoever wants to know, at no cost where nobody does.
+
+What belongs here: telling. What does not: whether retention took them, which the caches ask behind the caller
+(`cache/access.py`).
+"""
+
+import weakref
+from collections.abc import Iterable
+from typing import Protocol
+
+DATASET = "feature_store"
+
+
+class Misses(Protocol):
+    """Who notes what was asked for in vain."""
+
+    def miss(self, dataset: str, key: str, recompute_seconds: float | None) -> None:
+        """Note one key of a dataset; what computing it again costs, where that is known."""
+
+
+LISTENERS: "weakref.WeakSet[Misses]" = weakref.WeakSet()
+
+
+def tell_missing(feature_ids: Iterable[str]) -> None:
+    """Say that these features, `<study>/<feature type>`, were asked for in vain."""
+    listeners = list(LISTENERS)
+    if not listeners:
+        return
+    for feature_id in feature_ids:
+        for listener in listeners:
+            listener.miss(DATASET, feature_id, None)
