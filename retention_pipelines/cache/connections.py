@@ -89,8 +89,9 @@ class Place:
         return con
 
     def _open(self) -> Any:
-        from retention_pipelines.postgres import address, embedded
-        from retention_pipelines.postgres.server import Server, open_server
+        with loading():
+            from retention_pipelines.postgres import address, embedded
+            from retention_pipelines.postgres.server import Server, open_server
 
         settings = self.settings
         if settings.database_url is not None:
@@ -172,6 +173,10 @@ class Connections:
                 if lost and again and not isinstance(error, DeadlinePassed):
                     again = False
                     continue
+                if isinstance(error, psycopg.errors.LockNotAvailable) and time.monotonic() < ends:
+                    # The work would not wait for it as long as it might have: no failure of the store.
+                    breaker.succeeded()
+                    raise unavailable(error) from error
                 breaker.failed()
                 self._last = unavailable(error)
                 # Not the same one: what was raised holds the frames it went through.

@@ -11,6 +11,7 @@ from importlib.resources import files
 from psycopg import sql
 
 from retention_pipelines.cache.entry import Kind
+from retention_pipelines.cache.loading import loading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +154,7 @@ def _names(relation: str, columns: tuple[str, ...]) -> list[sql.Composable]:
 
 
 def _sql(name: str) -> sql.SQL:
-    text = files("retention_pipelines.cache").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+    with loading():  # the first look into a package's files loads modules of Python's own
+        text = files("retention_pipelines.cache").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
     # Comments go: they may hold braces or percent signs.
     return sql.SQL("\n".join(line for line in text.splitlines() if not line.startswith("--")))

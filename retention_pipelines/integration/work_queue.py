@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from retention_pipelines.cache import runtime as runtimes
 from retention_pipelines.errors import IntegrationError
-from retention_pipelines.postgres.engine import connect
+from retention_pipelines.postgres.engine import OF_AN_OLD_STATE, connect, outdated
 from retention_pipelines.postgres.server import Server, open_server
 from retention_pipelines.settings import Settings
 
@@ -95,9 +95,12 @@ class WorkQueue:
             "most_attempts": most_attempts,
         }
         con = self.connection()
-        with con.transaction():
-            row = con.execute(sql("put"), asked).fetchone()
-            found = row or con.execute(sql("waiting"), asked).fetchone()
+        try:
+            with con.transaction():
+                row = con.execute(sql("put"), asked).fetchone()
+                found = row or con.execute(sql("waiting"), asked).fetchone()
+        except OF_AN_OLD_STATE as error:
+            raise outdated(error) from error
         if found is None:
             raise IntegrationError(f"{subject!r} could not be queued.", hint="Try again.")
         return Queued(job_id=found[0], subject=subject, is_new=row is not None)

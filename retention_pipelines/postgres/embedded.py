@@ -196,6 +196,8 @@ def _only_one_starts(where: Places, end: float) -> Iterator[None]:
         _lock(handle, fcntl.LOCK_EX, end, where)
         yield
     finally:
+        # Spelled out: a child that was forked meanwhile holds the same lock open.
+        fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
 

@@ -12,6 +12,8 @@ from retention_pipelines.postgres import address
 from retention_pipelines.postgres.address import Deadlines, Role
 from retention_pipelines.postgres.server import Server, unreachable
 
+OF_AN_OLD_STATE = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction)
+
 
 def open_engine(
     server: Server,
@@ -35,13 +37,19 @@ def _say_what_is_missing(context: ExceptionContext) -> None:
     error = context.original_exception
     told = str(error).strip().split("\n")[0].rpartition("FATAL:  ")[2].rstrip(".")
     no_database = isinstance(error, psycopg.OperationalError) and "database" in told and "does not exist" in told
-    if no_database or isinstance(error, (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)):
-        raise DatabaseError(
-            f"The database is not there yet, or not in its newest state: {told}.", hint="Run `retention db upgrade`."
-        ) from error
+    if no_database or isinstance(error, OF_AN_OLD_STATE):
+        raise outdated(error) from error
     # A deadline or a lock also comes as OperationalError, but leaves the connection whole.
     if isinstance(error, psycopg.OperationalError) and (context.connection is None or context.is_disconnect):
         raise broken(error) from error
+
+
+def outdated(error: BaseException) -> DatabaseError:
+    """What to say when the tables are not those this program knows."""
+    told = str(error).strip().split("\n")[0].rpartition("FATAL:  ")[2].rstrip(".")
+    return DatabaseError(
+        f"The database is not there yet, or not in its newest state: {told}.", hint="Run `retention db upgrade`."
+    )
 
 
 def broken(error: Exception) -> DatabaseError:

@@ -1,13 +1,17 @@
 """A process that uses decorated functions; started by test_cache_decorators.py with its settings in the environment."""
 
+import faulthandler
+import itertools
 import os
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from retention_pipelines import cache_features, caching
+from retention_pipelines.cache import runtime
 
 ran: list[str] = []
 
@@ -25,6 +29,11 @@ def written(x: str) -> str:
     """Stored before it returns."""
     ran.append(x)
     return x
+
+
+def _keep_busy(name: str) -> None:
+    for number in itertools.count():
+        features(f"{name} {number}")
 
 
 def main(command: str, *arguments: str) -> None:
@@ -54,6 +63,18 @@ def main(command: str, *arguments: str) -> None:
         os.waitpid(child, 0)
         assert features("fork") == {"x": "fork"}
         print(f"child computed {os.read(reading, 9).decode()}, parent computed {len(ran)}")
+    elif command == "fork beside threads":
+        for name in range(3):
+            threading.Thread(target=_keep_busy, args=(str(name),), daemon=True).start()
+        for number in range(8):
+            child = os.fork()
+            if child == 0:
+                faulthandler.dump_traceback_later(30, exit=True)
+                assert features(f"forked {number}") == {"x": f"forked {number}"}
+                runtime.close()
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        print("ended")
     elif command == "killed":
         for number in range(20):
             written(str(number))

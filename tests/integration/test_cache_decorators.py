@@ -586,6 +586,12 @@ def test_a_child_after_a_fork_has_caches_of_its_own(caches: CacheRuntime, cache_
     assert said(worker(cache_settings, "fork")) == "child computed 0, parent computed 1"
 
 
+@pytest.mark.long
+def test_a_child_forked_beside_busy_threads_ends(caches: CacheRuntime, cache_settings: Settings) -> None:
+    """One in some hundred hung: a thread that connected was loading a module when the process forked."""
+    assert said(worker(cache_settings, "fork beside threads")) == "ended"
+
+
 def test_what_was_written_through_survives_kill_9(caches: CacheRuntime, cache_settings: Settings) -> None:
     process = worker(cache_settings, "killed")
     process.communicate(timeout=120)

@@ -18,6 +18,7 @@ from retention_pipelines.cache.hot import HotTier
 from retention_pipelines.cache.process_lock import ProcessLock
 from retention_pipelines.cache.statements import HOT_TABLES
 from retention_pipelines.cache.writer import WriteBehind
+from retention_pipelines.postgres.bounded import BoundedConnection
 from retention_pipelines.postgres.engine import connect
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings
@@ -513,3 +514,19 @@ def test_every_column_that_is_sent_is_a_column_of_its_table(sql: Sql) -> None:
         assert set(table.columns) | set(table.required) <= names
         with pytest.raises(psycopg.errors.NotNullViolation):
             sql(f"insert into {table.name} ({table.required[0]}) values ('x')")
+
+
+def test_work_that_would_not_wait_for_a_lock_is_no_failure_of_the_store(hot: HotTier, database: Server) -> None:
+    """Three days not made while somebody read at length, and nothing was written for half a second."""
+    hot.put_many([entry("before")])
+
+    def impatient(con: BoundedConnection) -> None:
+        con.execute("set local lock_timeout = '10ms'")
+        con.execute("select from ml_feature_store limit 1")
+
+    with connect(database, role="owner", tenant="*") as owner:
+        owner.execute("lock table ml_feature_store in access exclusive mode")
+        for _ in range(4):
+            with pytest.raises(Unavailable, match="deadline"):
+                hot.change(impatient)
+    assert hot.put_many([entry("after")]) == 1

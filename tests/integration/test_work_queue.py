@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from retention_pipelines.errors import ReadOnly
+from retention_pipelines.errors import DatabaseError, ReadOnly
 from retention_pipelines.features.compute import compute_features
 from retention_pipelines.integration.hooks import Happening, Hooks
 from retention_pipelines.integration.work_queue import PROCESS_STUDY, Claimed, Job, WorkQueue, process_new_study
 from retention_pipelines.integration.worker import Worker, study_work
+from retention_pipelines.postgres.engine import connect
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.series.aggregate import update_series
 from retention_pipelines.series.diversity import update_biodiversity
@@ -130,6 +131,15 @@ def test_the_rows_are_those_of_a_full_run(queue: WorkQueue, database_settings: S
     assert len(worker(queue, study_work(database_settings)).work_off().done) == len(set(studies))
     with Lake(database_settings) as lake:
         assert contents(lake) == expected
+
+
+def test_asking_in_an_old_database_says_what_to_do(queue: WorkQueue, database: Server) -> None:
+    """The caller got psycopg's UndefinedTable."""
+    with connect(database, role="owner", tenant="*", autocommit=True) as con:
+        con.execute("alter table work_queue rename to work_queue_of_later")
+    with pytest.raises(DatabaseError, match="not in its newest state") as raised:
+        queue.put("noted", "a/1")
+    assert raised.value.hint == "Run `retention db upgrade`."
 
 
 def test_asking_twice_while_it_waits_asks_once(queue: WorkQueue) -> None:

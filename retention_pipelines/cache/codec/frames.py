@@ -5,11 +5,13 @@ is validated before anyone looks at it. What does not: pandas (`pandas_values`),
 """
 
 import importlib
+from functools import cache
 from typing import Any
 
 from retention_pipelines.cache.codec import tree
 from retention_pipelines.cache.codec.tree import Read, Write
 from retention_pipelines.cache.codec.wire import Reader, Writer
+from retention_pipelines.cache.loading import loading
 from retention_pipelines.errors import CorruptEntry, Unstorable
 
 
@@ -34,8 +36,10 @@ def read(reader: Reader) -> Any:
     return _READERS[tag](reader)
 
 
+@cache
 def _values(library: str) -> Any:
-    return importlib.import_module(f"retention_pipelines.cache.codec.{library}_values")
+    with loading():
+        return importlib.import_module(f"retention_pipelines.cache.codec.{library}_values")
 
 
 def _arrow() -> Any:

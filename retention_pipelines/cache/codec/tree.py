@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from retention_pipelines.cache.codec.wire import Reader, Writer
+from retention_pipelines.cache.loading import loading
 from retention_pipelines.errors import CorruptEntry, Unstorable
 
 Write = Callable[[Any, Writer], None]
@@ -215,7 +216,8 @@ _TAGS = dict(zip(b"xkAp", _OTHERS, strict=True))
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"retention_pipelines.cache.codec.{name}")
+    with loading():
+        return importlib.import_module(f"retention_pipelines.cache.codec.{name}")
 
 
 def _writer_of(kind: type) -> Write:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
+from retention_pipelines.cache.loading import loading
 from retention_pipelines.errors import Unkeyable
 
 DEPTH_LIMIT = 100
@@ -163,6 +164,7 @@ ENCODERS: dict[type, Encoder] = {list: _list, tuple: _tuple, dict: _dict, set: _
 
 def _encoder_of(kind: type) -> Encoder:
     """The encoder of a type met for the first time; the rare types are loaded only now."""
-    from retention_pipelines.cache.keys import objects
+    with loading():
+        from retention_pipelines.cache.keys import objects
 
-    return objects.encoder_of(kind)
+        return objects.encoder_of(kind)
