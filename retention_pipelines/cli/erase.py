@@ -116,6 +116,9 @@ def _tell(found: list[Certificate], as_json: bool) -> None:
         sys.stdout.write("\n".join(said) + "\n")
         columns = {"before": one.before, "after": one.after, "held": one.held}
         Console().print(_counts(columns | ({"left": one.left} if one.left else {})))
+        if one.not_reached:
+            sys.stdout.write("Not reached, here or by any order:\n")
+            sys.stdout.writelines(f"  - {place}\n" for place in one.not_reached)
         if state == "open":
             sys.stdout.write(
                 "What is held or left stays until it can go; then confirm the same hash again:\n"

@@ -142,7 +142,7 @@ def other_policies(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator[R
 )
 def retention_sweep(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator[Result]:
     """A run that cannot go on does not keep the others from being swept; then this fails with every reason."""
-    from retention_pipelines.defs.forgotten import settle_partitions
+    from retention_pipelines.defs.forgotten import BY_MONTH, settle_partitions
     from retention_pipelines.defs.outcomes import fail, failing_visibly, outcomes_table
     from retention_pipelines.retention.policies.governed import GOVERNED
     from retention_pipelines.retention.runs.run import RESUMABLE, runner
@@ -158,9 +158,10 @@ def retention_sweep(context: dg.AssetExecutionContext, lake: Lakes) -> Iterator[
                     outcomes[name] = opened.execute(record.sha256, actor=actor(context.run.run_id))
                 except RetentionError as error:
                     errors[name] = error
-        for dataset in GOVERNED:
+        for dataset in dict.fromkeys((*GOVERNED, *BY_MONTH)):
             try:
-                for done in opened.sweep(dataset, actor=actor(context.run.run_id)):
+                # Datasets that no policy governs lose rows to erasures only.
+                for done in opened.sweep(dataset, actor=actor(context.run.run_id)) if dataset in GOVERNED else ():
                     outcomes[f"{dataset}, plan {done.plan_sha256[:12]}"] = done
                 settle_partitions(context.instance, opened, dataset)
             except RetentionError as error:

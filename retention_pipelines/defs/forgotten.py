@@ -1,4 +1,4 @@
-"""Dagster forgets partitions whose rows retention has removed, and remembers those that were brought back.
+"""Dagster forgets partitions whose rows retention or an erasure removed, and remembers those that were brought back.
 
 Otherwise its page shows months as there that are gone, and "materialize missing" never offers them again. Dagster has
 no way of its own to forget single partitions on these storages; what it keeps of them are rows of its event log, so
@@ -22,7 +22,7 @@ from retention_pipelines.defs.partitions import key_of
 from retention_pipelines.defs.resources import partition_keys
 from retention_pipelines.errors import PlanError
 from retention_pipelines.retention.actions.act_lake import commit_of
-from retention_pipelines.retention.actions.removals import Removal, removals
+from retention_pipelines.retention.actions.removals import Removal, erasures, removals
 from retention_pipelines.retention.policies.governed import GOVERNED
 from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.warehouse.table import Table
@@ -35,16 +35,17 @@ _AT_ONCE = 500
 
 
 def settle_partitions(instance: dg.DagsterInstance, runner: Runner, dataset: str) -> tuple[str, ...]:
-    """Make Dagster's partitions of a governed dataset agree with the lake after retention; returns those forgotten.
+    """Make Dagster's partitions of a dataset agree with the lake after retention or erasures; returns those forgotten.
 
-    Looks at plans on record and at the lake as it is, so it makes up for a crash between a removal and this, and for
-    runs and restores of the command line. A month without rows that no plan touched is left alone.
+    Looks at plans and orders on record and at the lake as it is, so it makes up for a crash between a removal and
+    this, and for the command line. A month without rows that no plan touched is left alone.
     """
-    one, table = GOVERNED[dataset], GOVERNED[dataset].table
-    if one.store != "lake" or one.archived or table not in BY_MONTH:
+    one = GOVERNED.get(dataset)
+    table = dataset if one is None else one.table
+    if table not in BY_MONTH or (one is not None and one.archived):
         return ()
-    key, lake = dg.AssetKey(table), runner.planner.lake
-    plans = removals(runner.planner.engine, dataset)
+    key, lake, engine = dg.AssetKey(table), runner.planner.lake, runner.planner.engine
+    plans = sorted((*removals(engine, dataset), *erasures(engine, table)), key=lambda plan: plan.began_at)
     touched = {name for plan in plans for name in _keys_of(plan)}
     if not touched:
         return ()
@@ -56,32 +57,41 @@ def settle_partitions(instance: dg.DagsterInstance, runner: Runner, dataset: str
     empty = [name for name in last if name in held and not rows[name]]
     went = {plan.plan_sha256: _went_at(lake.table(table), plan) for plan in {last[name] for name in empty}}
     gone = [name for name in empty if not _made_since(instance, key, name, went[last[name].plan_sha256])]
-    for sha256 in {last[name].plan_sha256 for name in gone}:
-        mine = sorted(name for name in gone if last[name].plan_sha256 == sha256)
-        forget_partitions(instance, key, mine, plan_sha256=sha256, seen=seen)
+    for plan in {last[name].plan_sha256: last[name] for name in gone}.values():
+        mine = sorted(name for name in gone if last[name].plan_sha256 == plan.plan_sha256)
+        forget_partitions(instance, key, mine, plan_sha256=plan.plan_sha256, seen=seen, order=plan.order)
     _remember(instance, key, sorted(name for name in touched if name not in held and rows[name]))
     return tuple(sorted(gone))
 
 
 def forget_partitions(
-    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str], *, plan_sha256: str, seen: int
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    partitions: Sequence[str],
+    *,
+    plan_sha256: str,
+    seen: int,
+    order: int | None = None,
 ) -> int:
     """Take materializations of partitions out of an asset's history; returns how many events that were.
 
-    Events after number `seen` stay. All in one transaction, the cached state of the asset included: a crash leaves
-    either all of it or nothing.
+    `order` is the erasure that took their rows, where it was none of retention. Events after number `seen` stay. All in
+    one transaction, the cached state of the asset included: a crash leaves either all of it or nothing.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
         raise TypeError("Dagster's events are kept in a database")
+    why, how = "Retention removed its rows.", {"restore": f"retention restore --plan {plan_sha256}"}
+    if order is not None:
+        why, how = "An erasure removed its rows.", {"certificate": f"retention erase --certificate {order}"}
     for name in partitions:
         # First, so that what is forgotten is known to have been: a crash between leaves it to be done again.
         instance.report_runless_asset_event(
             dg.AssetObservation(
                 key,
                 partition=name,
-                description="Retention removed its rows.",
-                metadata={FORGOTTEN: plan_sha256, "restore": f"retention restore --plan {plan_sha256}"},
+                description=why,
+                metadata={FORGOTTEN: plan_sha256, **how},
             )
         )
     changed = 0

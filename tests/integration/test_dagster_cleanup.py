@@ -30,6 +30,7 @@ from retention_pipelines.defs.resources import LakeResource
 from retention_pipelines.errors import SeriesError
 from retention_pipelines.postgres import address
 from retention_pipelines.postgres.server import Server
+from retention_pipelines.retention.erasure.eraser import eraser
 from retention_pipelines.retention.filter.parse import parse
 from retention_pipelines.retention.policies.governed import GOVERNED
 from retention_pipelines.retention.policies.policy import Policy
@@ -38,7 +39,9 @@ from retention_pipelines.retention.recovery.restore import restore_plan
 from retention_pipelines.retention.runs.lock import run_lock
 from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.series.aggregate import update_series
+from retention_pipelines.series.diversity import update_biodiversity
 from retention_pipelines.settings import Settings, load_settings
+from tests.fixtures.erasure import deliver, take
 from tests.fixtures.retention import FEATURES as FEATURE_COLUMNS
 from tests.fixtures.retention import add_features, add_predictions, feature_rows
 from tests.unit.defs.small_lake import fill
@@ -320,6 +323,28 @@ def test_months_that_went_are_forgotten_and_those_brought_back_are_there_again(
     restore_plan(retention, plan.sha256)
     settle_partitions(instance, retention, "feature_store")
     assert months_shown(instance) == {*MONTHS_OF_ROWS, "2026-11"}
+
+
+def test_months_that_an_erasure_emptied_are_forgotten(
+    retention: Runner, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    lake = retention.planner.lake
+    assert take(lake, deliver(tmp_path)).accepted
+    update_biodiversity(lake)
+    assets = [dg.AssetKey(name) for name in ("occurrences", "biodiversity_statistics")]
+    for key in assets:
+        for month in ("2017-07", "2017-08"):  # nothing is known of the first
+            instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=month))
+    with eraser(retention.settings) as opened:
+        order = opened.confirm(opened.preview("dataset", "survey", reason="Asked for.").sha256)
+    assert order.state == "done"
+    assert run(retention.settings, "daily_cleanup", instance, "retention_sweep").success
+    for key in assets:
+        assert instance.get_materialized_partitions(key) == {"2017-07"}
+        (told,) = instance.fetch_observations(dg.AssetRecordsFilter(asset_key=key), limit=9).records
+        observation = told.event_log_entry.asset_observation
+        assert observation is not None
+        assert observation.metadata["certificate"].value == f"retention erase --certificate {order.order}"
 
 
 def month_place(retention: Runner) -> int:

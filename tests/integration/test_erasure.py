@@ -13,6 +13,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from obstore.store import S3Store
 
 from retention_pipelines.cache.training.files import locked
 from retention_pipelines.cache.training.store import TrainingSets
@@ -27,6 +28,8 @@ from retention_pipelines.retention.protection.pins import list_pins, place_pin
 from retention_pipelines.retention.runs.run import runner
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
+from retention_pipelines.warehouse.archive import move_rows
+from retention_pipelines.warehouse.objects import store_options
 from tests.fixtures.erasure import PEOPLE, STUDIES, buoys, compute, deliver, places_of, take
 from tests.fixtures.retention import add_predictions
 from tests.integration.test_retention_training import KEYS, save
@@ -81,6 +84,8 @@ def test_a_study_is_erased_from_every_tier_and_does_not_come_back(
     add_predictions(everyone, 30)
     found = erasing.confirm(preview.sha256)
     assert (found.state, found.left, found.held) == ("done", {}, {})
+    assert [one.split()[0] for one in found.not_reached] == ["Backups,", "Postgres's", "Logs,", "Files"]
+    assert erasing.certificate(found.order) == found
     assert everyone.execute("select count(*) from ml_inference_cache").fetchall() == [(0,)]
     # What a model or a pin keeps beside it stays protected.
     left = needs_of_studies(dict.fromkeys(others, "2017-08"))[0].match
@@ -90,7 +95,7 @@ def test_a_study_is_erased_from_every_tier_and_does_not_come_back(
     for (table,) in everyone.execute(
         "select table_name from information_schema.tables where table_schema = 'public' and table_type = 'BASE TABLE'"
     ).fetchall():
-        rows = everyone.execute(f'select t::text from "{table}" as t').fetchall()  # type: ignore[arg-type]
+        rows = everyone.execute(f'select t::text from "{table}" as t').fetchall()
         assert not [row for row in rows if "haul-Ä" in row[0]], table
     assert audit.verify(everyone).holds
     # Again: a new delivery of the same rows, and a second order for the same subject.
@@ -102,6 +107,43 @@ def test_a_study_is_erased_from_every_tier_and_does_not_come_back(
     # As much as before the first order, but not the same order again.
     second = erase(erasing, "study", STUDY)
     assert (second.state, second.order) == ("done", found.order + 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("whole", [False, True], ids=["what migrated", "the lake"])
+def test_an_erasure_reaches_what_lies_in_an_object_store(
+    database_settings: Settings, s3_settings: Settings, filled: Path, tmp_path: Path, whole: bool
+) -> None:
+    root = s3_settings.lake_root
+    there = {"lake_root" if whole else "cold_root": root, "s3_endpoint_url": s3_settings.s3_endpoint_url}
+    settings = database_settings.model_copy(update=there)
+    options = settings.storage_options or settings.cold_storage_options
+    assert options is not None
+    store = S3Store.from_url(root, **store_options(options))
+
+    def is_named() -> list[str]:
+        """Everything under the root, here, where it can be searched."""
+        copy = tmp_path / f"copy-{len(list(tmp_path.iterdir()))}"
+        for path in (str(one["path"]) for part in store.list() for one in part):
+            (copy / path).parent.mkdir(parents=True, exist_ok=True)
+            (copy / path).write_bytes(bytes(store.get(path).bytes()))
+        return places_of(settings.model_copy(update={"lake_root": str(copy)}), STUDIES[0], STUDY)
+
+    if whole:
+        for file in filled.rglob("*"):
+            if file.is_file() and not file.is_symlink() and ".published" not in file.parts:
+                store.put(str(file.relative_to(filled)), file.read_bytes())
+    else:
+        shutil.copytree(filled, settings.lake_root, symlinks=True)
+        with Lake(settings) as lake:
+            move_rows(lake.table("feature_store"), lake.cold_table("feature_store"), "true", run="test")
+    assert is_named()
+    with eraser(settings) as opened:
+        found = erase(opened, "study", STUDY)
+        place = "lake feature_store" if whole else "lake cold feature_store"
+        assert (found.state, found.left, found.before[place]) == ("done", {}, 4)
+    assert is_named() == []
+    assert any(one.startswith("On S3") for one in found.not_reached)
 
 
 def test_a_taxon_goes_what_it_was_counted_in_is_computed_again_and_the_ledger_adds_up(erasing: Eraser) -> None:
@@ -191,7 +233,7 @@ def test_what_legal_holds_keep_stays_whole_and_goes_when_they_are_released(
     found = held.confirm(preview.sha256)
     assert (found.state, found.held, found.left) == ("done", {}, {})
     assert not list((sets.root / "sets").iterdir()) + list((sets.root / "files").iterdir())
-    for table in ("ml_inference_cache", "ml_training_cache", "graveyard", "tombstones"):
+    for table in ("ml_inference_cache", "ml_training_cache", "graveyard_inference_cache", "tombstones"):
         assert everyone.execute(f"select count(*) from {table}").fetchall() == [(0,)]
     assert count(erasing, "feature_store") == rows - 4
     assert places_of(erasing.settings, STUDIES[0]) == []

@@ -4,7 +4,7 @@ What belongs here: what is written down of an order. What does not: carrying it 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,7 @@ class Certificate:
         held: rows that legal holds keep; while there are any the order is open.
         left: places that still mention it, which no attempt could mend.
         versions: versions of the lake's tables that hold nothing of it any more.
+        not_reached: where it may still be, in words: places that no order reaches.
         sha256: over all of it; the audit has the same.
     """
 
@@ -46,6 +47,7 @@ class Certificate:
     held: Mapping[str, int]
     left: Mapping[str, int]
     versions: Mapping[str, int]
+    not_reached: tuple[str, ...]
     sha256: str | None
 
 
@@ -99,6 +101,7 @@ class Orders:
         held: Mapping[str, int],
         left: Mapping[str, int],
         versions: Mapping[str, int],
+        not_reached: Sequence[str] = (),
         actor: str,
     ) -> None:
         """Seal what an attempt came to; the order stays open where something is held or left."""
@@ -106,13 +109,13 @@ class Orders:
         with self.engine.begin() as con:
             row = con.execute(select(ERASURE_ORDERS).where(ERASURE_ORDERS.c.order_id == number)).one()
             came_to = {"after": dict(after), "held": dict(held), "left": dict(left), "versions": dict(versions)}
-            found = {**row.certificate, **came_to}
+            found = {**row.certificate, **came_to, "not_reached": list(not_reached)}
             finished = con.execute(select(func.clock_timestamp())).scalar_one()
             sealed = {
                 "order": number,
                 "kind": row.subject_kind,
                 "subject": bytes(row.subject_digest).hex(),
-                **{key: found[key] for key in ("plan", "before", "after", "held", "left", "versions")},
+                **{key: found[key] for key in ("plan", "before", "after", "held", "left", "versions", "not_reached")},
             }
             found["sha256"] = hashlib.sha256(rfc8785.dumps(sealed)).hexdigest()
             values: dict[str, Any] = {"certificate": found}
@@ -149,6 +152,7 @@ class Orders:
             held=said.get("held", {}),
             left=said.get("left", {}),
             versions=said.get("versions", {}),
+            not_reached=tuple(said.get("not_reached", ())),
             sha256=said.get("sha256"),
         )
 
