@@ -55,7 +55,7 @@ def test_archived_predictions_can_be_read_as_parquet_and_come_back_after_the_gra
     assert len(list(root.rglob("*.parquet"))) > 4
     assert {row[:2] for row in parquet(root)} == {row[:2] for row in before.keys() - left.keys()}
     end_grace(retention)
-    assert everyone.execute("select count(*) from graveyard").fetchall() == [(0,)]
+    assert everyone.execute("select count(*) from graveyard_inference_cache").fetchall() == [(0,)]
     key = min(row[1] for row in before.keys() - left.keys())
     assert [one.rows for one in restore_rows(retention, "inference_cache", [key])] == [1]
     assert restore_plan(retention, outcome.plan_sha256).rows == outcome.removed - 1
@@ -264,6 +264,6 @@ def test_an_erasure_that_took_archive_and_graveyard_does_not_stop_sweeping(
 ) -> None:
     add_predictions(everyone, 90)
     act(retention, "ic_old_unused", "archive")
-    everyone.execute("delete from graveyard")
+    everyone.execute("delete from graveyard_inference_cache")
     everyone.execute("delete from cold_files")
     end_grace(retention)

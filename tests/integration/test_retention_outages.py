@@ -140,7 +140,7 @@ def test_an_outage_in_the_middle_of_a_sweep_leaves_the_rest_to_the_next_one(netw
         assert retention.sweep() == ()
         with network.look() as con:
             assert case.books(retention, con, None).kept == kept
-            assert con.execute("select count(*) from graveyard").fetchone() == (0,)
+            assert con.execute("select count(*) from graveyard_inference_cache").fetchone() == (0,)
             done = con.execute("select count(*) from audit where action = 'retention.done'").fetchone()
             assert done == (1,)
             require_audited(con)

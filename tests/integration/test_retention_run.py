@@ -226,7 +226,7 @@ def test_when_grace_is_over_nothing_is_left_to_bring_back(retention: Runner, eve
         restore_plan(retention, plan.sha256)
     (swept,) = retention.sweep()
     assert swept.state == "done"
-    assert everyone.execute("select count(*) from graveyard").fetchall() == [(0,)]
+    assert everyone.execute("select count(*) from graveyard_inference_cache").fetchall() == [(0,)]
     assert actions(everyone)[-2:] == ["retention.swept", "retention.done"]
     with pytest.raises(PlanError, match="done"):
         restore_plan(retention, plan.sha256)
@@ -238,7 +238,7 @@ def test_a_plan_with_no_grace_leaves_no_copy(retention: Runner, everyone: psycop
     registry.set(registry.proposed("ic_old_unused", {"grace_days": 0}), created_by="ana")
     _, outcome = execute(retention, "ic_old_unused")
     assert (outcome.state, outcome.removed > 0) == ("done", True)
-    assert everyone.execute("select count(*) from graveyard").fetchall() == [(0,)]
+    assert everyone.execute("select count(*) from graveyard_inference_cache").fetchall() == [(0,)]
 
 
 def test_a_refused_run_removes_nothing_and_leaves_a_trace(retention: Runner, everyone: psycopg.Connection[Any]) -> None:

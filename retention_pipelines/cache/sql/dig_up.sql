@@ -3,10 +3,10 @@
 insert into public.ml_inference_cache
 select dug.*
 from public.tombstones as gone
-join public.graveyard as grave on grave.plan_sha256 = gone.plan_sha256 and grave.position = gone.position
-cross join lateral jsonb_populate_record(null::public.ml_inference_cache, grave.row) as dug
+join public.graveyard_inference_cache as grave on grave.plan_sha256 = gone.plan_sha256 and grave.position = gone.position
+cross join lateral jsonb_populate_record(null::public.ml_inference_cache, to_jsonb(grave)) as dug
 where gone.tenant = %(tenant)s and gone.dataset = 'inference_cache' and gone.key_digest = %(digest)s
-    and grave.relation = 'ml_inference_cache' and dug.tenant = %(tenant)s and dug.cache_key = %(key)s
+    and grave.tenant = %(tenant)s and grave.cache_key = %(key)s
     and not public.retention_is_outdated(dug)
     and not exists (
         select from public.ml_inference_cache as live where live.tenant = %(tenant)s and live.cache_key = %(key)s

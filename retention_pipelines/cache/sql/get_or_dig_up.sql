@@ -5,11 +5,11 @@ select payload, payload_codec, payload_mac, computed_at, expires_at, statement_t
 from public.ml_inference_cache
 where tenant = %(tenant)s and cache_key = %(key)s and expires_on >= current_date - %(days)s::int
 union all
-select dug.payload, dug.payload_codec, dug.payload_mac, dug.computed_at, dug.expires_at, statement_timestamp(),
-    dug.compute_seconds, true
+select grave.payload, grave.payload_codec, grave.payload_mac, grave.computed_at, grave.expires_at, statement_timestamp(),
+    grave.compute_seconds, true
 from public.tombstones as gone
-join public.graveyard as grave on grave.plan_sha256 = gone.plan_sha256 and grave.position = gone.position
-cross join lateral jsonb_populate_record(null::public.ml_inference_cache, grave.row) as dug
+join public.graveyard_inference_cache as grave on grave.plan_sha256 = gone.plan_sha256 and grave.position = gone.position
+cross join lateral jsonb_populate_record(null::public.ml_inference_cache, to_jsonb(grave)) as dug
 where gone.tenant = %(tenant)s and gone.dataset = 'inference_cache' and gone.key_digest = %(digest)s
-    and grave.relation = 'ml_inference_cache' and dug.tenant = %(tenant)s and dug.cache_key = %(key)s
+    and grave.tenant = %(tenant)s and grave.cache_key = %(key)s
     and not public.retention_is_outdated(dug)

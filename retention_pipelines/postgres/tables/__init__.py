@@ -5,7 +5,7 @@ A change here needs a migration (`docs/database.md` says how); a test compares t
 
 from retention_pipelines.postgres.tables.base import METADATA
 from retention_pipelines.postgres.tables.control import API_KEYS, AUDIT, INVALIDATION_LOG
-from retention_pipelines.postgres.tables.graveyard import BURIED_PARTITIONS, COLD_FILES, GRAVEYARD, PLAN_STEPS
+from retention_pipelines.postgres.tables.graveyard import BURIED_PARTITIONS, COLD_FILES, GRAVES, PLAN_STEPS
 from retention_pipelines.postgres.tables.hot import (
     ACCESS_COUNTS,
     ACCESS_LOG,
@@ -41,7 +41,7 @@ __all__ = [
     "COLD_FILES",
     "DATASET_BUDGETS",
     "ERASURE_ORDERS",
-    "GRAVEYARD",
+    "GRAVES",
     "HOLDS",
     "INVALIDATION_LOG",
     "LEASES",

@@ -1,14 +1,16 @@
 """What a run took out of Postgres: rows, day partitions that went whole, copies in files, and how far a run came.
 
-A DELETE and a DROP have no undo, so until its grace is over a row lies here as a document and a partition lies detached
-in the schema `retention_graveyard`.
+A DELETE and a DROP have no undo, so until its grace is over a row lies in a table like its own, and a partition lies
+detached in the schema `retention_graveyard`. A column that a table gets its grave needs, too.
 """
 
-from sqlalchemy import Column, ForeignKeyConstraint, PrimaryKeyConstraint, Text
+from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, PrimaryKeyConstraint, Table, Text
 from sqlalchemy import text as fragment
 from sqlalchemy.dialects.postgresql import INT8MULTIRANGE
 
-from retention_pipelines.postgres.tables.base import digest, document, instant, table, text, whole
+from retention_pipelines.postgres.tables.base import digest, instant, table, text, whole
+from retention_pipelines.postgres.tables.hot import ML_INFERENCE_CACHE, ML_TRAINING_CACHE
+from retention_pipelines.postgres.tables.serving import ML_PERFORMANCE_METRICS
 
 
 def _plan() -> Column[str]:
@@ -21,19 +23,20 @@ def _plan() -> Column[str]:
     )
 
 
-GRAVEYARD = table(
-    "graveyard",
-    "Rows that a run took out, until their grace is over.",
-    _plan(),
-    whole("position", "Place in the plan."),
-    text("tenant", "Whose row it was; null where rows have no tenant.", required=False),
-    text("relation", "Table it was in."),
-    text("row_id", "What the plan calls it."),
-    document("row", "The row, column by column."),
-    instant("buried_at", "When it was taken out.", server_default=fragment("now()")),
-    PrimaryKeyConstraint("plan_sha256", "position"),
-    ForeignKeyConstraint(["plan_sha256"], ["plans.plan_sha256"]),
-)
+def _grave(of: Table) -> Table:
+    """Nothing is checked again that was checked where the rows came from: that took longer than burying them."""
+    return table(
+        of.name.replace("ml_", "graveyard_", 1),
+        f"Rows of {of.name} that a run took out, until their grace is over.",
+        Column("plan_sha256", Text, nullable=False, comment="Plan that took it out."),
+        Column("position", BigInteger, nullable=False, comment="Place in the plan."),
+        *(Column(one.name, one.type, nullable=one.nullable, comment=one.comment) for one in of.columns),
+        PrimaryKeyConstraint("plan_sha256", "position"),
+    )
+
+
+# By the table that rows go from.
+GRAVES = {of.name: _grave(of) for of in (ML_INFERENCE_CACHE, ML_TRAINING_CACHE, ML_PERFORMANCE_METRICS)}
 
 BURIED_PARTITIONS = table(
     "buried_partitions",

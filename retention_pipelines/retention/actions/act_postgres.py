@@ -44,7 +44,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import OperationalError
 
 from retention_pipelines.errors import PlanError
-from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVEYARD, PLAN_ROWS, PLAN_STEPS
+from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVES, PLAN_ROWS, PLAN_STEPS
 from retention_pipelines.retention.actions.due_postgres import Act, Chunk, chunk, relation_of, tuple_id
 from retention_pipelines.retention.plans.plan import Plan
 
@@ -252,12 +252,14 @@ class _Removal:
                 bindparam("step", type_=BigInteger),
                 func.range_agg(func.int8range(place, place + 1)),
                 func.count(),
-                func.sum(gone.c.size_bytes),
+                func.sum(gone.c.told_bytes),
             )
             .select_from(gone)
             .having(func.count() > 0),
         )
-        told = select(literal(1)).where(false()) if self.removed is None else select(*gone.c)
+        told = select(literal(1)).where(false())
+        if self.removed is not None:
+            told = select(*(one for one in gone.c if one.key not in self.act.table.c))
         told = told.add_cte(noted.cte("noted"))
         return told.add_cte(self._buried(gone)) if self.bury else told
 
@@ -265,33 +267,21 @@ class _Removal:
         """What a deleted row leaves: its size, what a tombstone needs, and with `bury` all of it."""
         rows, known = self.act.table, self.act.table.c
         whole_row = func.pg_column_size(literal_column(f"{rows.name}.*"))
-        yield (known.size_bytes if "size_bytes" in known else whole_row).label("size_bytes")
-        if self.bury or self.removed is not None:
-            yield (known.tenant if "tenant" in known else cast(null(), Text)).label("tenant")
+        yield (known.size_bytes if "size_bytes" in known else whole_row).label("told_bytes")
         if self.removed is not None:
             age = (
                 extract("epoch", literal(self.act.plan.as_of) - known.computed_at) if "computed_at" in known else null()
             )
-            yield cast(age, Float).label("age_seconds")
-            yield (known.compute_seconds if "compute_seconds" in known else cast(null(), Float)).label(
-                "compute_seconds"
-            )
+            yield (known.tenant if "tenant" in known else cast(null(), Text)).label("told_tenant")
+            yield cast(age, Float).label("told_age")
+            yield (known.compute_seconds if "compute_seconds" in known else cast(null(), Float)).label("told_seconds")
         if self.bury:
-            names = (known[name] for name in self.act.dataset.identity)
-            yield cast(func.json_build_array(*names), Text).label("row_id")
-            yield func.to_jsonb(literal_column(rows.name)).label("row")
+            yield from known
 
     def _buried(self, gone: CTE) -> CTE:
-        copied = select(
-            literal(self.act.plan.sha256),
-            gone.c.position,
-            gone.c.tenant,
-            literal(self.act.table.name),
-            gone.c.row_id,
-            gone.c.row,
-        )
-        columns = ["plan_sha256", "position", "tenant", "relation", "row_id", "row"]
-        return insert(GRAVEYARD).from_select(columns, copied).cte("buried")
+        grave, names = GRAVES[self.act.table.name], self.act.table.c.keys()
+        copied = select(literal(self.act.plan.sha256), gone.c.position, *(gone.c[name] for name in names))
+        return insert(grave).from_select(["plan_sha256", "position", *names], copied).cte("buried")
 
 
 def _removed(act: Act, rows: Sequence[Row[Any]]) -> Iterator[Removed]:
@@ -299,13 +289,13 @@ def _removed(act: Act, rows: Sequence[Row[Any]]) -> Iterator[Removed]:
     for place, row in enumerate(rows):
         yield Removed(
             position=row.position,
-            tenant=row.tenant,
+            tenant=row.told_tenant,
             row_id=chosen["row_id"][place],
             policy_id=chosen["policy_id"][place],
             policy_version=chosen["policy_version"][place],
-            age_seconds=row.age_seconds,
-            compute_seconds=row.compute_seconds,
-            size_bytes=row.size_bytes,
+            age_seconds=row.told_age,
+            compute_seconds=row.told_seconds,
+            size_bytes=row.told_bytes,
         )
 
 

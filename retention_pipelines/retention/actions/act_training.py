@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Engine, exists, func, select, update
+from sqlalchemy import Engine, Text, cast, exists, func, select, update
 
 from retention_pipelines.cache.training import burial
 from retention_pipelines.cache.training.files import PACKED, locked, write_whole
@@ -20,7 +20,7 @@ from retention_pipelines.errors import CorruptEntry, PlanError
 from retention_pipelines.postgres import embedded
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
-from retention_pipelines.postgres.tables import GRAVEYARD, HOLDS, ML_TRAINING_CACHE, PLANS
+from retention_pipelines.postgres.tables import GRAVES, HOLDS, ML_TRAINING_CACHE, PLANS
 from retention_pipelines.retention.actions.cold import Cold, ColdFile
 from retention_pipelines.retention.actions.due_postgres import Act, still_due
 from retention_pipelines.retention.plans.plan import Plan
@@ -246,25 +246,22 @@ def expand_files(engine: Engine, settings: Settings, rows: Iterable[str]) -> int
 def _buried_rows(
     engine: Engine, plan_sha256: str, ids: Collection[str] | None = None
 ) -> Iterator[tuple[str, str, bytes]]:
-    query = select(GRAVEYARD.c.row_id, GRAVEYARD.c.row["content_sha256"].astext).where(
-        GRAVEYARD.c.plan_sha256 == plan_sha256, GRAVEYARD.c.relation == RELATION
-    )
+    graves = GRAVES[RELATION].c
+    query = select(graves.tenant, graves.cache_key, graves.content_sha256).where(graves.plan_sha256 == plan_sha256)
     if ids is not None:
-        query = query.where(GRAVEYARD.c.row_id.in_(list(ids)))
+        query = query.where(cast(func.json_build_array(graves.tenant, graves.cache_key), Text).in_(list(ids)))
     with engine.connect() as con:
-        rows = con.execute(query.order_by(GRAVEYARD.c.position)).all()
-    for row_id, content in rows:
-        tenant, key = name_of(row_id)
-        yield str(tenant), str(key), bytes.fromhex(str(content).removeprefix("\\x"))
+        rows = con.execute(query.order_by(graves.position)).all()
+    for tenant, key, content in rows:
+        yield tenant, key, bytes(content)
 
 
 def _told_again(engine: Engine, plan_sha256: str) -> frozenset[tuple[str, str]]:
-    rows, graves = ML_TRAINING_CACHE.c, GRAVEYARD.c
+    rows, graves = ML_TRAINING_CACHE.c, GRAVES[RELATION].c
     query = select(rows.tenant, rows.cache_key).where(
         graves.plan_sha256 == plan_sha256,
-        graves.relation == RELATION,
         graves.tenant == rows.tenant,
-        graves.row["cache_key"].astext == rows.cache_key,
+        graves.cache_key == rows.cache_key,
     )
     with engine.connect() as con:
         return frozenset((row.tenant, row.cache_key) for row in con.execute(query))

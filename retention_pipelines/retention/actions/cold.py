@@ -20,7 +20,7 @@ from sqlalchemy import Date, Engine, delete, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from retention_pipelines.errors import PlanError
-from retention_pipelines.postgres.tables import BURIED_PARTITIONS, COLD_FILES, METADATA
+from retention_pipelines.postgres.tables import BURIED_PARTITIONS, COLD_FILES, GRAVES, METADATA
 from retention_pipelines.retention.actions.rollup import RAW, note_back
 from retention_pipelines.retention.plans.plan_store import driver
 from retention_pipelines.retention.policies.governed import Governed
@@ -35,12 +35,7 @@ if TYPE_CHECKING:
 _FILE_ROWS = 50_000
 _FILE_BYTES = 64 * 2**20
 _FETCHED = 500
-_BURIED = """
-select {columns} from (
-    select (jsonb_populate_record(null::{relation}, row)).* from graveyard
-    where plan_sha256 = %s and relation = %s order by position
-) as gone
-"""
+_BURIED = "select {columns} from {grave} as gone where plan_sha256 = %s order by position"
 _ARROW: dict[str, pa.DataType] = {
     "Text": pa.string(),
     "JSONB": pa.string(),
@@ -140,13 +135,13 @@ class Cold:
 
     def _tables(self) -> Iterator[pa.Table]:
         """The rows of the plan in the graveyard, as many at a time as a file has."""
-        relation = sql.Identifier(self.dataset.table)
+        grave = sql.Identifier(GRAVES[self.dataset.table].name)
         columns = _columns(self.dataset)
         buried = select(BURIED_PARTITIONS.c.buried_as).where(BURIED_PARTITIONS.c.plan_sha256 == self.plan_sha256)
         with self.engine.connect() as con:
             raw = driver(con)
             sources: list[tuple[sql.Composed, Sequence[Any]]] = [
-                (sql.SQL(_BURIED).format(columns=columns, relation=relation), (self.plan_sha256, self.dataset.table))
+                (sql.SQL(_BURIED).format(columns=columns, grave=grave), (self.plan_sha256,))
             ]
             order = sql.SQL(", ").join(map(sql.Identifier, self.dataset.identity))
             for name in sorted(con.scalars(buried)):

@@ -16,16 +16,13 @@ from psycopg import sql
 from sqlalchemy import Connection, Engine
 
 from retention_pipelines.errors import PlanError
-from retention_pipelines.postgres.tables import ML_PERFORMANCE_METRICS, ML_PERFORMANCE_ROLLUPS
+from retention_pipelines.postgres.tables import GRAVES, ML_PERFORMANCE_METRICS, ML_PERFORMANCE_ROLLUPS
 from retention_pipelines.retention.actions.act_postgres import Removed
 from retention_pipelines.retention.plans.plan_store import driver
 
 RAW = ML_PERFORMANCE_METRICS.name
 _DAYS = sql.SQL("(select * from {raw} where recorded_on >= {first} and recorded_on < {end})")
-_BURIED = sql.SQL(
-    "(select back.* from graveyard cross join lateral jsonb_populate_record(null::{raw}, graveyard.row) as back"
-    " where plan_sha256 = {plan} and position = any({positions}))"
-)
+_BURIED = sql.SQL("(select * from {grave} where plan_sha256 = {plan} and position = any({positions}))")
 
 
 def roll_up(engine: Engine, first: date, end: date) -> int:
@@ -60,7 +57,9 @@ def note_back(con: psycopg.Connection[Any], source: sql.Composable) -> None:
 
 def buried_samples(plan_sha256: str, positions: Sequence[int]) -> sql.Composable:
     """Samples of a plan in the graveyard, as rows."""
-    return _BURIED.format(raw=sql.Identifier(RAW), plan=sql.Literal(plan_sha256), positions=sql.Literal(positions))
+    return _BURIED.format(
+        grave=sql.Identifier(GRAVES[RAW].name), plan=sql.Literal(plan_sha256), positions=sql.Literal(positions)
+    )
 
 
 def _days(first: date, end: date) -> sql.Composable:

@@ -54,7 +54,8 @@ WHAT_ELSE_GOES = (
 _CHANGING = frozenset(
     f"postgres {name}"
     for name in (
-        *("ml_feature_store", "ml_inference_cache", "online_features", "graveyard", "tombstones", "regrets"),
+        *("ml_feature_store", "ml_inference_cache", "online_features", "tombstones", "regrets"),
+        *("graveyard_inference_cache", "graveyard_training_cache", "graveyard_performance_metrics"),
         *("access_counts", "access_log", "work_queue", "invalidation_log", "plan_rows", "leases"),
     )
 )

@@ -16,7 +16,7 @@ from retention_pipelines.postgres.tables import (
     ACCESS_COUNTS,
     BURIED_PARTITIONS,
     COLD_FILES,
-    GRAVEYARD,
+    GRAVES,
     HOLDS,
     LEASES,
     METADATA,
@@ -42,7 +42,7 @@ _TRANSIENT = (
     "access_log",
     "work_queue",
     "invalidation_log",
-    "graveyard",
+    *(one.name for one in GRAVES.values()),
     "plan_rows",
     "leases",
     "pins",
@@ -51,7 +51,7 @@ _TRANSIENT = (
 _CACHED = ("feature_store", "inference_cache", "training_cache")
 CACHES = ("ml_feature_store", "ml_inference_cache", "ml_training_cache")
 # What runs took out, and may be brought back.
-_GRAVES = (GRAVEYARD, BURIED_PARTITIONS, COLD_FILES)
+_LISTS = (BURIED_PARTITIONS, COLD_FILES)
 # What an order leaves: itself, and the audit, which holds no names and cannot be changed.
 _NOT_SEARCHED = frozenset({"audit", "erasure_orders", "retention_migrations"})
 
@@ -69,9 +69,10 @@ class DatabaseErasure:
         with self.engine.connect() as con:
             for name in CACHES:
                 found[name] = int(con.execute(select(func.count()).select_from(METADATA.tables[name])).scalar_one())
-            for table in (ONLINE_FEATURES, *_GRAVES, TOMBSTONES):
+            graves = (grave for relation, grave in GRAVES.items() if relation in CACHES)
+            for table in (ONLINE_FEATURES, *graves, *_LISTS, TOMBSTONES):
                 query = select(func.count()).select_from(table)
-                if table in _GRAVES:
+                if table in _LISTS:
                     query = query.where(table.c.relation.in_(CACHES))
                 if table is TOMBSTONES:
                     query = query.where(table.c.dataset.in_(_CACHED))
@@ -82,17 +83,16 @@ class DatabaseErasure:
                 served = text("select count(*) from aggregated_time_series where dataset_id = :value")
                 found["aggregated_time_series"] = int(con.execute(served, {"value": self.subject.value}).scalar_one())
             for name in _TRANSIENT:
-                if name != "graveyard":
+                if name not in found:
                     found[name] = self._mentions(con, name)
         return found
 
     def held_graves(self, held: Collection[str]) -> int:
         """Rows, partitions and files that runs took out of these tables: which of them a hold keeps cannot be told."""
         with self.engine.connect() as con:
-            return sum(
-                int(con.execute(select(func.count()).where(table.c.relation.in_(held))).scalar_one())
-                for table in _GRAVES
-            )
+            queries = [select(func.count()).where(table.c.relation.in_(held)) for table in _LISTS]
+            queries += [select(func.count()).select_from(GRAVES[name]) for name in held if name in GRAVES]
+            return sum(int(con.execute(query).scalar_one()) for query in queries)
 
     def held_entries(self) -> dict[str, list[tuple[Any, ...]]]:
         """Names of the cache entries that legal holds keep, by table."""
@@ -116,7 +116,8 @@ class DatabaseErasure:
                 con.execute(delete_rows(table).where(key.not_in(names)) if names else delete_rows(table))
             con.execute(delete_rows(ONLINE_FEATURES))
             con.execute(delete_rows(ONLINE_LOADS))
-            con.execute(delete_rows(GRAVEYARD).where(GRAVEYARD.c.relation.in_(going)))
+            for relation in set(going) & GRAVES.keys():
+                con.execute(delete_rows(GRAVES[relation]))
             con.execute(
                 delete_rows(ACCESS_COUNTS).where(ACCESS_COUNTS.c.dataset.in_(CACHES)) if not held else text("select 1")
             )
@@ -129,7 +130,7 @@ class DatabaseErasure:
                 )
             for table in (PINS, LEASES, ROOTS):
                 self._spare(con, table)
-            for name in (one for one in _TRANSIENT if one != "graveyard" or not held):
+            for name in (one for one in _TRANSIENT if not (held and one.startswith("graveyard_"))):
                 driver(con).execute(
                     sql.SQL("delete from {table} as t where t::text ~* %s").format(table=sql.Identifier(name)),
                     (self.subject.database_pattern,),

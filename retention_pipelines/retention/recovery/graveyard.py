@@ -10,41 +10,34 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Connection, Engine, delete, or_, select, text
+from sqlalchemy import Connection, Engine, Text, cast, delete, exists, func, or_, select, text
 
-from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVEYARD
+from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVES, METADATA, ML_INFERENCE_CACHE
 from retention_pipelines.retention.actions.rollup import RAW, buried_samples, note_back
 from retention_pipelines.retention.plans.plan_store import driver
-from retention_pipelines.retention.policies.governed import Governed
+from retention_pipelines.retention.policies.governed import GOVERNED, Governed
 
 _BATCH = 5_000
 _BACK = """
-with chosen as (
-    select position, row from graveyard
-    where plan_sha256 = %(plan)s and relation = %(name)s and (%(ids)s::text[] is null or row_id = any(%(ids)s::text[]))
-    order by position limit %(batch)s
-), back as (
-    insert into {relation} select gone.*
-    from chosen, jsonb_populate_record(null::{relation}, chosen.row) as gone where {valid}
-    on conflict do nothing returning 1
-), gone as (
-    delete from graveyard using chosen
-    where graveyard.plan_sha256 = %(plan)s and graveyard.position = chosen.position returning chosen.position
+with gone as (
+    delete from {grave} where plan_sha256 = %(plan)s and position = any(%(positions)s) returning {columns}
 )
-select (select count(*) from gone), (select count(*) from back)
+insert into {relation} ({columns}) select {columns} from gone where {valid} on conflict do nothing
 """
 _CHOSEN = """
-select position from graveyard
-where plan_sha256 = %(plan)s and relation = %(name)s and (%(ids)s::text[] is null or row_id = any(%(ids)s::text[]))
+select position from {grave}
+where plan_sha256 = %(plan)s and (%(ids)s::text[] is null or json_build_array({identity})::text = any(%(ids)s::text[]))
 order by position limit %(batch)s
 """
 _FROM_PARTITION = """
-insert into {relation} select * from {buried} as gone
+insert into {relation} ({columns}) select {columns} from {buried} as gone
 where ({names}::text[] is null or array[{asked}] && {names}::text[]) and {valid}
 on conflict do nothing
 """
 # What was invalidated meanwhile must not be served again; of training sets their readers look after that.
-_VALID = {"ml_inference_cache": sql.SQL("not public.retention_is_outdated(gone)")}
+_VALID = sql.SQL(
+    "not public.retention_is_outdated(jsonb_populate_record(null::public.ml_inference_cache, to_jsonb(gone)))"
+)
 _MISSING = """
 (select gone.* from {buried} as gone where not exists (select from {relation} as live where {same})
     and ({names}::text[] is null or array[{asked}] && {names}::text[]))
@@ -55,28 +48,31 @@ def bring_back_rows(
     engine: Engine, plan_sha256: str, relation: str, *, ids: Collection[str] | None, step: Callable[[str], None]
 ) -> int:
     """Put rows of a plan back into their table, in batches; where one was written anew since, that one stays."""
-    name = sql.Identifier(relation)
-    values: dict[str, Any] = {
-        "plan": plan_sha256,
-        "name": relation,
-        "ids": None if ids is None else list(ids),
-        "batch": _BATCH,
+    values: dict[str, Any] = {"plan": plan_sha256, "ids": None if ids is None else list(ids), "batch": _BATCH}
+    identity = next(one for one in GOVERNED.values() if one.table == relation).identity
+    parts = {
+        "grave": sql.Identifier(GRAVES[relation].name),
+        "identity": sql.SQL(", ").join(map(sql.Identifier, identity)),
+        **_parts(relation),
     }
     restored = 0
     while True:
         with engine.begin() as con:
             raw = driver(con)
-            if relation == RAW:
-                chosen = [one[0] for one in raw.execute(_CHOSEN, values)]
-                if chosen:
-                    note_back(raw, buried_samples(plan_sha256, chosen))
-            back_again = sql.SQL(_BACK).format(relation=name, valid=_VALID.get(relation, sql.SQL("true")))
-            row = raw.execute(back_again, values).fetchone()
-        taken, back = row or (0, 0)
-        restored += back
+            positions = [one[0] for one in raw.execute(sql.SQL(_CHOSEN).format(**parts), values)]
+            if relation == RAW and positions:
+                note_back(raw, buried_samples(plan_sha256, positions))
+            restored += raw.execute(sql.SQL(_BACK).format(**parts), {**values, "positions": positions}).rowcount
         step("restoring")
-        if not taken:
+        if not positions:
             return restored
+
+
+def _parts(relation: str) -> dict[str, sql.Composable]:
+    """The table, its columns by name, as graves may have them in another order, and which of the rows are valid."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, METADATA.tables[relation].c.keys()))
+    valid = _VALID if relation == ML_INFERENCE_CACHE.name else sql.SQL("true")
+    return {"relation": sql.Identifier(relation), "columns": columns, "valid": valid}
 
 
 def bring_back_partitions(
@@ -116,7 +112,7 @@ def _from_partition(
 ) -> int:
     keys = [sql.Identifier("gone", key) for key in identity]
     parts = {
-        "relation": sql.Identifier(relation),
+        **_parts(relation),
         "buried": sql.Identifier("retention_graveyard", buried),
         "asked": sql.SQL(", ").join(
             (
@@ -125,7 +121,6 @@ def _from_partition(
             )
         ),
         "names": sql.Literal(None if names is None else list(names)),
-        "valid": _VALID.get(relation, sql.SQL("true")),
     }
     raw = driver(con)
     if not _is_there(raw, buried):
@@ -145,18 +140,17 @@ def _from_partition(
 def let_go(engine: Engine, plan_sha256: str, step: Callable[[str], None]) -> int:
     """Remove what a plan left in the graveyard for good; returns the bytes of the partitions that went."""
     freed = 0
-    while True:
-        chosen = select(GRAVEYARD.c.position).where(GRAVEYARD.c.plan_sha256 == plan_sha256).limit(_BATCH)
-        with engine.begin() as con:
-            gone = con.execute(
-                delete(GRAVEYARD).where(GRAVEYARD.c.plan_sha256 == plan_sha256, GRAVEYARD.c.position.in_(chosen))
-            ).rowcount
-        step("sweeping")
-        if not gone:
-            break
+    for grave in GRAVES.values():
+        mine = grave.c.plan_sha256 == plan_sha256
+        gone = 1
+        while gone:
+            chosen = select(grave.c.position).where(mine).limit(_BATCH)
+            with engine.begin() as con:
+                gone = con.execute(delete(grave).where(mine, grave.c.position.in_(chosen))).rowcount
+            step("sweeping")
     with engine.connect() as con:
-        mine = BURIED_PARTITIONS.c.plan_sha256 == plan_sha256
-        names = con.scalars(select(BURIED_PARTITIONS.c.buried_as).where(mine)).all()
+        buried = select(BURIED_PARTITIONS.c.buried_as).where(BURIED_PARTITIONS.c.plan_sha256 == plan_sha256)
+        names = con.scalars(buried).all()
     for name in names:
         with engine.begin() as con:
             freed += con.scalar(text("select public.retention_drop_buried_partition(:name)"), {"name": name}) or 0
@@ -168,17 +162,19 @@ def is_empty(engine: Engine, plan_sha256: str) -> bool:
     """Whether nothing of a plan lies here any more."""
     buried = select(BURIED_PARTITIONS.c.buried_as).where(BURIED_PARTITIONS.c.plan_sha256 == plan_sha256)
     with engine.connect() as con:
-        if con.scalar(select(GRAVEYARD.c.position).where(GRAVEYARD.c.plan_sha256 == plan_sha256).limit(1)) is not None:
-            return False
+        for grave in GRAVES.values():
+            if con.scalar(select(exists().where(grave.c.plan_sha256 == plan_sha256))):
+                return False
         return not any(_is_there(driver(con), name) for name in con.scalars(buried).all())
 
 
 def ids_of(engine: Engine, plan_sha256: str, dataset: Governed, names: Collection[str]) -> list[str]:
     """Rows of a plan in the graveyard that have one of these names: a plan's own, or the value of a naming column."""
-    wanted = [GRAVEYARD.c.row_id.in_(names), *(GRAVEYARD.c.row[column].astext.in_(names) for column in dataset.names)]
+    grave = GRAVES[dataset.table].c
+    row_id = cast(func.json_build_array(*(grave[name] for name in dataset.identity)), Text)
+    wanted = [row_id.in_(names), *(cast(grave[name], Text).in_(names) for name in dataset.names)]
     with engine.connect() as con:
-        query = select(GRAVEYARD.c.row_id).where(GRAVEYARD.c.plan_sha256 == plan_sha256, or_(*wanted))
-        return list(con.scalars(query))
+        return list(con.scalars(select(row_id).where(grave.plan_sha256 == plan_sha256, or_(*wanted))))
 
 
 def name_of(row_id: str) -> tuple[Any, ...]:
