@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import groupby
 from queue import Full, Queue
@@ -33,8 +34,8 @@ from retention_pipelines.warehouse.duck import bind, set_variables, statement
 # A load is not a call of a user's: it may take its time, but not for ever.
 LOADING = Deadlines(statement=900.0, lock=300.0, idle_in_transaction=900.0)
 ROWS_AT_ONCE = 5_000
-# Batches worked out while Postgres takes earlier ones: some 2.5 MB each.
-AHEAD = 24
+# Batches worked out while Postgres takes earlier ones, and read while those are worked out: some 2.5 MB each.
+AHEAD, READ_AHEAD = 24, 4
 # What tells which version of a study stands.
 _CHOSEN_BY = ("source_data_id", "feature_hash", "event_time", "computed_at", "version", "moved")
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -90,6 +91,7 @@ def entity_digest(source_data_id: str) -> bytes:
     return blake2b(source_data_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
+@lru_cache(maxsize=1024)
 def seal_header(tenant: str, feature_type: str) -> bytes:
     """Where a payload belongs, up to the study's name, which follows as it is."""
     return header("online_features", tenant, feature_type)
@@ -105,10 +107,11 @@ def load_hot_rows(lake: Lake, server: Server, *, tenant: str, seal: Seal, full: 
         con.execute("select pg_advisory_xact_lock(hashtext('online_features'), hashtext(%s))", (tenant,))
         con.execute(statement(PACKAGE, "online_stage"))
         held = {} if full else read_held(con)
-        source = _Source(lake, tenant=tenant, seal=seal)
+        source = _Source(lake)
         copy = _Copy(con, tenant=tenant, source=source)
         types = []
-        with closing(_ahead(source.steps(held), AHEAD)) as steps:
+        packed = _packed(_ahead(source.steps(held), READ_AHEAD), tenant=tenant, seal=seal)
+        with closing(_ahead(packed, AHEAD)) as steps:
             for kind, of_type in groupby(steps, key=lambda step: step.layout.feature_type):
                 types.append(copy.take(of_type, held.get(kind)))
     return HotRowsLoad(tenant=tenant, lake_version=source.version, types=tuple(types))
@@ -135,6 +138,14 @@ class _Begin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Some rows of it, as the lake has them."""
+
+    layout: Layout
+    rows: pa.RecordBatch
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Rows:
     """Some rows of it, as COPY takes them."""
 
@@ -146,16 +157,14 @@ class _Rows:
 class _Source:
     """A pinned version of the lake's table: what changed in it, and the rows to say so."""
 
-    def __init__(self, lake: Lake, *, tenant: str, seal: Seal) -> None:
+    def __init__(self, lake: Lake) -> None:
         self._con = lake.con
-        self._tenant = tenant
-        self._seal = seal
         self._table = lake.table("feature_store")
         self.version = self._table.version()
         self._files = self._table.files(version=self.version)
         self.identity = str(self._table.delta().metadata().id) if self.version >= 0 else "none"
 
-    def steps(self, held: Mapping[str, Held]) -> Iterator[_Begin | _Rows]:
+    def steps(self, held: Mapping[str, Held]) -> Generator[_Begin | _Batch, None, None]:
         """For every feature type its begin, then its rows."""
         for feature_type in FEATURE_TYPES:
             layout = layout_of(feature_type)
@@ -172,9 +181,7 @@ class _Source:
                 bind(self._con, view, self._table.scan_files(files, columns={name: name for name in some}))
             relation = self._con.sql(statement(PACKAGE, "online_latest")).select("source_data_id", *columns)
             for batch in relation.to_arrow_reader(ROWS_AT_ONCE):
-                yield _Rows(
-                    layout=layout, rows=batch.num_rows, data=_copied(batch, layout, self._tenant, self._seal)
-                )  # fmt: skip
+                yield _Batch(layout=layout, rows=batch)
 
     def _changes(self, layout: Layout, files: Sequence[LakeFile], held: Held | None) -> How:
         """What to look at; for `changed`, DuckDB's table _wanted names the studies."""
@@ -263,7 +270,20 @@ class _Copy:
         return int(row[0]) if row else 0
 
 
-def _ahead(steps: Iterator[T], depth: int) -> Generator[T, None, None]:
+def _packed(
+    steps: Generator[_Begin | _Batch, None, None], *, tenant: str, seal: Seal
+) -> Generator[_Begin | _Rows, None, None]:
+    """The same steps with their rows packed."""
+    with closing(steps):
+        for step in steps:
+            if isinstance(step, _Begin):
+                yield step
+            else:
+                data = _copied(step.rows, step.layout, tenant, seal)
+                yield _Rows(layout=step.layout, rows=step.rows.num_rows, data=data)
+
+
+def _ahead(steps: Generator[T, None, None], depth: int) -> Generator[T, None, None]:
     """The same steps, worked out in a thread while the caller is busy with earlier ones."""
     ready: Queue[T | BaseException | None] = Queue(depth)
     stop = threading.Event()
@@ -276,10 +296,11 @@ def _ahead(steps: Iterator[T], depth: int) -> Generator[T, None, None]:
 
     def work() -> None:
         try:
-            for step in steps:
-                put(step)
-                if stop.is_set():
-                    return
+            with closing(steps):
+                for step in steps:
+                    put(step)
+                    if stop.is_set():
+                        return
             put(None)
         except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
             put(error)
