@@ -50,6 +50,17 @@ WHAT_ELSE_GOES = (
     "Tombstones, regrets and counted reads of cached entries.",
     "Whole copies of raw files that hold or mention the subject, and its name in texts of other rows.",
 )
+#: Places that no order reaches; its certificate says so.
+NOT_REACHED = (
+    "Backups, and copies that somebody made elsewhere.",
+    "Postgres's write-ahead log, and its pages until Postgres uses them again.",
+    "Logs, and Dagster's own events and runs, which may name it.",
+    "Files outside the root of the lake, the other root and the state folder.",
+)
+_NOT_REACHED_ON_S3 = (
+    "On S3: earlier versions of objects where the bucket keeps them, and files of plans; what was deleted there was not"
+    " looked for again."
+)
 # These change with every request, and go whole: to confirm one need not have seen the very number.
 _CHANGING = frozenset(
     f"postgres {name}"
@@ -276,9 +287,14 @@ class Eraser:
             held=look.held,
             left={self._masked(subject, place): n for place, n in look.left.items()},
             versions={name: version for name in DATASETS if (version := lake.table(name).version()) >= 0},
+            not_reached=(*NOT_REACHED, *([_NOT_REACHED_ON_S3] if self._is_remote else [])),
             actor=who,
         )
         self.step("certified")
+
+    @property
+    def _is_remote(self) -> bool:
+        return any("://" in (root or "") for root in (self.settings.lake_root, self.settings.cold_root))
 
     @staticmethod
     def _masked(subject: Subject, place: str) -> str:
