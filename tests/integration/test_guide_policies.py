@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,7 +16,15 @@ from retention_pipelines.postgres.server import Server, embedded_url
 from retention_pipelines.retention.policies.defaults import default_policies
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse import Lake
+from tests.fixtures.postgres import migrated_database
 from tests.unit.warehouse.rows import rows
+
+
+@pytest.fixture(params=["embedded", pytest.param("external", marks=pytest.mark.long)])
+def database(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """As everywhere, on the external server with `--long`: nothing here depends on the kind of server."""
+    with migrated_database(request) as opened:
+        yield opened
 
 
 @pytest.fixture

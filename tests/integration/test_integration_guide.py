@@ -22,12 +22,20 @@ from retention_pipelines.guide import monitoring, system
 from retention_pipelines.postgres import address
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings, load_settings
+from tests.fixtures.postgres import migrated_database
 
 MODULES = {"models": "platform_models", "endpoints": "platform_no_endpoints"}
 TABLES = (
     "ml_feature_store", "ml_inference_cache", "ml_training_cache", "ml_performance_metrics", "access_counts",
     "invalidation_log", "models",
 )  # fmt: skip
+
+
+@pytest.fixture(params=["embedded", pytest.param("external", marks=pytest.mark.long)])
+def database(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """As everywhere, on the external server with `--long`: nothing here depends on the kind of server."""
+    with migrated_database(request) as opened:
+        yield opened
 
 
 @pytest.fixture

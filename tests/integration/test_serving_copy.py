@@ -15,6 +15,7 @@ from retention_pipelines.series.aggregate import update_series
 from retention_pipelines.series.serving import CURRENT, ServingLoad, load_serving_copy
 from retention_pipelines.settings import load_settings
 from retention_pipelines.warehouse import Lake
+from tests.fixtures.postgres import migrated_database
 from tests.unit.series.raw_rows import observe, utc
 
 COLUMNS = (
@@ -22,6 +23,13 @@ COLUMNS = (
     "window_label, window_start, window_end, n, mean, std, min, max, surface_limit_m"
 )
 DATASET, WINDOW, LABEL, START = 1, 8, 9, 10
+
+
+@pytest.fixture(params=["embedded", pytest.param("external", marks=pytest.mark.long)])
+def database(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """As everywhere, on the external server with `--long`: nothing here depends on the kind of server."""
+    with migrated_database(request) as opened:
+        yield opened
 
 
 @pytest.fixture
