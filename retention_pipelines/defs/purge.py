@@ -138,10 +138,12 @@ def _delete_superseded(events: SqlEventLogStorage, *, before: datetime) -> int:
         Events.c.timestamp < before.replace(tzinfo=None),
         db.or_(Events.c.asset_key.is_(None), Events.c.id.not_in(newest)),
     )
-    with events.index_transaction() as con:
+    with events.index_connection() as con:
         numbers = [row[0] for row in con.execute(db.select(Events.c.id).where(old))]
-        for start in range(0, len(numbers), _AT_ONCE):
-            some = numbers[start : start + _AT_ONCE]
+    # What is superseded stays so, whatever is written in between.
+    for start in range(0, len(numbers), _AT_ONCE):
+        some = numbers[start : start + _AT_ONCE]
+        with events.index_transaction() as con:
             con.execute(db.delete(AssetEventTagsTable).where(AssetEventTagsTable.c.event_id.in_(some)))
             con.execute(db.delete(Events).where(Events.c.id.in_(some)))
     return len(numbers)

@@ -6,10 +6,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from retention_pipelines.errors import PolicyError
+from retention_pipelines.errors import PolicyError, RunBusy
 from retention_pipelines.postgres.partitions import add_day_partitions
 from retention_pipelines.retention.actions import rollup
 from retention_pipelines.retention.recovery.restore import restore_plan, restore_rows
+from retention_pipelines.retention.runs.lock import run_lock
 from retention_pipelines.retention.runs.run import Runner
 
 pytestmark = pytest.mark.parametrize("database", ["embedded"], indirect=True)
@@ -62,6 +63,8 @@ def test_samples_go_whole_days_and_single_and_their_rollups_stand_for_them(
     assert sum(row[4] for row in rolled if row[0] == "daily") >= outcome.removed
     # Computed again from what is left, they say the same; and so they do after all came back.
     first = min(row[3] for row in samples).date()
+    with run_lock(retention.server, "performance_metrics", plan.sha256), pytest.raises(RunBusy, match="in the hands"):
+        rollup.roll_up(retention.planner.engine, first, first + timedelta(days=20))
     rollup.roll_up(retention.planner.engine, first, first + timedelta(days=20))
     assert everyone.execute(STATISTICS).fetchall() == samples
     (one,) = restore_rows(retention, "performance_metrics", [str(before[0][0])])

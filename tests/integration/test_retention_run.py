@@ -259,6 +259,24 @@ def test_a_refused_run_removes_nothing_and_leaves_a_trace(retention: Runner, eve
     assert retention.execute(plan.sha256, confirm=plan.sha256).removed == plan.removed_rows
 
 
+def test_a_failure_that_cannot_be_written_down_is_told_all_the_same(
+    retention: Runner, everyone: psycopg.Connection[Any], server_owner: Any
+) -> None:
+    add_predictions(everyone, 300)
+    plan = retention.plan(retention.planner.registry.get("ic_old_unused"))
+
+    def step(name: str) -> None:
+        if name == "deleting":
+            server_owner("alter table audit rename to audit_of_before")
+            raise PlanError("The first thing that went wrong.")
+
+    with pytest.raises(PlanError, match="The first thing that went wrong") as failed:
+        replace(retention, step=step).execute(plan.sha256, confirm=plan.sha256)
+    assert "written to the history" in failed.value.__notes__[0]
+    server_owner("alter table audit_of_before rename to audit")
+    assert retention.execute(plan.sha256, confirm=plan.sha256).removed == plan.removed_rows
+
+
 def test_a_plan_that_was_changed_is_not_executed(retention: Runner, everyone: psycopg.Connection[Any]) -> None:
     add_features(retention, 600)
     before = feature_rows(retention)

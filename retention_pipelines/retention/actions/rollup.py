@@ -13,21 +13,31 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
-from retention_pipelines.errors import PlanError
+from retention_pipelines.errors import PlanError, RunBusy
 from retention_pipelines.postgres.tables import GRAVES, ML_PERFORMANCE_METRICS, ML_PERFORMANCE_ROLLUPS
 from retention_pipelines.retention.actions.act_postgres import Removed
 from retention_pipelines.retention.plans.plan_store import driver
 
 RAW = ML_PERFORMANCE_METRICS.name
+# The lock of a run (`runs/lock.py`), until the transaction ends.
+_ALONE = text("select pg_try_advisory_xact_lock(hashtext('retention_run'), hashtext('performance_metrics'))")
 _DAYS = sql.SQL("(select * from {raw} where recorded_on >= {first} and recorded_on < {end})")
 _BURIED = sql.SQL("(select * from {grave} where plan_sha256 = {plan} and position = any({positions}))")
 
 
 def roll_up(engine: Engine, first: date, end: date) -> int:
-    """Write the rollups of the days `first <= day < end` from what is left of their samples; returns how many."""
+    """Write the rollups of the days `first <= day < end` from what is left of their samples; returns how many.
+
+    Raises RunBusy while a run, or somebody else who does this, has the samples in hand: both would read what the other
+    is about to change.
+    """
     with engine.begin() as con:
+        if not con.scalar(_ALONE):
+            raise RunBusy(
+                "performance_metrics is in the hands of a run.", hint="Wait for it to end, then run this again."
+            )
         return _write(driver(con), _days(first, end))
 
 

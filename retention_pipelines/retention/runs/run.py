@@ -5,12 +5,15 @@ call again is one clean run. What does not belong here: what is decided (`decide
 store (`act_lake.py`, `act_postgres.py`), taking back (`restore.py`).
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 from sqlalchemy import func
+from sqlalchemy.exc import SQLAlchemyError
 
 from retention_pipelines.errors import PlanError, RetentionError, RunBusy, RunRefused
 from retention_pipelines.postgres.server import Server, open_server
@@ -31,6 +34,8 @@ from retention_pipelines.retention.runs.lock import RunLock, run_lock, who_am_i
 from retention_pipelines.retention.simulation.access_log import prune
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.objects import open_objects
+
+LOG = logging.getLogger(__name__)
 
 RESUMABLE = ("marked", "archived")
 EXECUTED = ("published", "swept", "done")
@@ -379,16 +384,23 @@ class Runner:
         return longest if capped is None else min(longest, capped)
 
     def _failed(self, record: PlanRecord, who: str, error: RetentionError) -> None:
-        """Leave a trace of a run that ended badly (P10); its state stays, so that it can go on."""
-        with self.store.change(
-            record.sha256,
-            actor=who,
-            action="retention.failed",
-            dataset=record.dataset,
-            details={"error": type(error).__name__, "reason": error.message},
-            refused_because=f"failed: {error.message}",
-        ):
-            pass
+        """Leave a trace of a run that ended badly (P10); its state stays, so that it can go on.
+
+        Where even that cannot be written, what the run ended of is still what is told.
+        """
+        try:
+            with self.store.change(
+                record.sha256,
+                actor=who,
+                action="retention.failed",
+                dataset=record.dataset,
+                details={"error": type(error).__name__, "reason": error.message},
+                refused_because=f"failed: {error.message}",
+            ):
+                pass
+        except (RetentionError, SQLAlchemyError, psycopg.Error) as second:
+            LOG.error("That plan %s failed could not be written down: %s", record.sha256[:12], second)
+            error.add_note(f"Nor could this be written to the history and the audit: {second}")
 
 
 @contextmanager
