@@ -75,7 +75,7 @@ def copier(value: T) -> Callable[[T], T] | None:
         return None
     if kind is dict or kind is list or kind is set:
         children: Any = value.values() if isinstance(value, dict) else value
-        if _ATOMS.issuperset(map(type, children)) and (kind is not dict or _all_atoms(value)):
+        if _ATOMS.issuperset(map(type, children)) and (kind is not dict or _ATOMS.issuperset(map(type, value))):
             return kind.copy  # type: ignore[attr-defined, no-any-return]
     flat = _flat_array(value)
     if flat is not None:
@@ -83,10 +83,6 @@ def copier(value: T) -> Callable[[T], T] | None:
     if not _changes(value, 0, set()):
         return None
     return _deep_copy
-
-
-def _all_atoms(values: Any) -> bool:
-    return _ATOMS.issuperset(map(type, values))
 
 
 def _flat_array(value: Any) -> Callable[[Any], Any] | None:
