@@ -36,7 +36,7 @@ class Breaker:
 
     def allows(self) -> bool:
         """Whether this caller may ask the store; whoever may must tell `succeeded` or `failed`."""
-        if self._next_try_at is None:
+        if not self.is_open:
             return True
         with self._lock:
             due, now = self._next_try_at, self._clock()

@@ -74,8 +74,9 @@ def copier(value: T) -> Callable[[T], T] | None:
     if kind in _ATOMS:
         return None
     if kind is dict or kind is list or kind is set:
-        children: Any = value.values() if isinstance(value, dict) else value
-        if _ATOMS.issuperset(map(type, children)) and (kind is not dict or _ATOMS.issuperset(map(type, value))):
+        whole: Any = value
+        children = whole.values() if kind is dict else whole
+        if _ATOMS.issuperset(map(type, children)) and (kind is not dict or _ATOMS.issuperset(map(type, whole))):
             return kind.copy  # type: ignore[attr-defined, no-any-return]
     flat = _flat_array(value)
     if flat is not None:
