@@ -23,7 +23,7 @@ from retention_pipelines.retention.filter.text import text
 from retention_pipelines.retention.plans.planning import Planner, planner
 from retention_pipelines.retention.policies.governed import GOVERNED, governed
 from retention_pipelines.retention.policies.lint import lint
-from retention_pipelines.retention.policies.policy import Policy, PolicySet, describe
+from retention_pipelines.retention.policies.policy import Policy, PolicySet, describe, tolerance_of
 from retention_pipelines.retention.policies.registry import PolicyRegistry, differences
 from retention_pipelines.retention.runs.lock import who_am_i
 from retention_pipelines.retention.simulation.simulate import simulate
@@ -31,6 +31,7 @@ from retention_pipelines.settings import Settings, load_settings
 
 Identity = Annotated[str, typer.Argument(help="Policy, for example fs_low_quality.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+_TOLERANCE_HELP = "COLUMN=NUMBER: by how much compressing may change its values; several times, or none."
 _REPLAY_HELP = "Days of recorded reads to replay under the edit; 0: none."
 
 
@@ -105,6 +106,7 @@ def set_policy(
     priority: Annotated[int | None, typer.Option(help="The highest that matches governs a row.")] = None,
     grace_days: Annotated[int | None, typer.Option(help="Days in which what went can be brought back.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why this number, a sentence.")] = None,
+    tolerance: Annotated[list[str] | None, typer.Option(help=_TOLERANCE_HELP)] = None,
     enabled: Annotated[bool | None, typer.Option("--on/--off", help="Switch it on or off.")] = None,
     replay_days: Annotated[int, typer.Option(help=_REPLAY_HELP, min=0, max=3650)] = 30,
     yes: Annotated[bool, typer.Option("--yes", help="Save without asking.")] = False,
@@ -118,6 +120,7 @@ def set_policy(
         "priority": priority,
         "grace_days": grace_days,
         "reason": reason,
+        "tolerance": None if tolerance is None else _tolerance(policy, tolerance),
         "enabled": enabled,
     }
     changes = {name: value for name, value in given.items() if value is not None}
@@ -137,6 +140,21 @@ def set_policy(
             raise typer.Exit(1)
         saved = planning.registry.set(after, created_by=who_am_i(), expected_version=before.version)
     sys.stdout.write(f"Saved {saved}.\n")
+
+
+def _tolerance(policy: str, given: Sequence[str]) -> dict[str, object]:
+    """`COLUMN=NUMBER` by column; of `none` an empty map."""
+    found: dict[str, object] = {}
+    for one in given:
+        name, is_there, most = one.partition("=")
+        if one == "none":
+            continue
+        try:
+            found[name] = float(most) if is_there else None
+        except ValueError:
+            found[name] = most
+    tolerance_of(policy, found)
+    return found
 
 
 def _replay(planning: Planner, edited: Sequence[Policy], days: int) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
-from retention_pipelines.errors import CommitConflict, LakeError, PolicyError, RunRefused
+from retention_pipelines.errors import CommitConflict, LakeError, PlanError, PolicyError, RunRefused
+from retention_pipelines.postgres.tables import HOLDS
 from retention_pipelines.retention.policies.defaults import read_policies
 from retention_pipelines.retention.policies.governed import GOVERNED
 from retention_pipelines.retention.policies.policy import Policy
@@ -58,6 +59,11 @@ def act(retention: Runner, action: str, grace_days: int = 7) -> tuple[Any, Outco
     return execute(retention, registry.proposed("fs_low_quality", {"action": action, "grace_days": grace_days}))
 
 
+def hold(retention: Runner, match: str) -> None:
+    with retention.planner.engine.begin() as con:
+        con.execute(insert(HOLDS).values(dataset="feature_store", match=match, reason="trial", placed_by="ana"))
+
+
 def end_grace(retention: Runner) -> None:
     with retention.planner.engine.begin() as con:
         con.execute(text("update plans set grace_until = now() - interval '1 second' where state = 'published'"))
@@ -73,6 +79,65 @@ def cold(database_settings: Settings, tmp_path: Path) -> Iterator[Runner]:
     """A runner with another root to migrate to."""
     with runner(database_settings.model_copy(update={"cold_root": str(tmp_path / "cold")})) as opened:
         yield opened
+
+
+def test_numbers_are_rounded_within_the_tolerance_of_their_policy_and_restored_exactly(retention: Runner) -> None:
+    """Rows of the policy that have expired, and no others; what cannot be rounded stays; undo brings back every bit."""
+    table = retention.planner.lake.table("feature_store")
+    table.append(
+        rows(
+            "feature_store",
+            4_000,
+            feature_hash="'hash-' || i",
+            # A quarter is young, and some is held.
+            computed_at="if(i % 4 = 0, now() - to_days(1), now() - to_days(400))",
+            source_data_id="if(i % 40 = 1, 'held', 'study-' || i)",
+            quality_score="0.1::double + 1e-9 * i",
+            temperature_degc="case i when 1 then 'nan'::double when 2 then 'inf'::double when 3 then null "
+            "else 10 + (hash(i) % 1000000007) / 1e8 end",
+            gini_simpson="1 - (hash(i, 'g') % 1000) / 1e9",
+        )
+    )
+    registry = retention.planner.registry
+    hold(retention, "source_data_id = 'held'")
+    before, size = feature_rows(retention), sum(file.bytes for file in table.files())
+    changes = {"action": "compress", "tolerance": {"temperature_degc": 0.01, "gini_simpson": 0.1}}
+    plan, outcome = execute(retention, registry.proposed("fs_low_quality", changes))
+    after, names = feature_rows(retention), table.dataset.column_names
+    moved = 0
+    for key, row in before.items():
+        old, new = dict(zip(names, row, strict=True)), dict(zip(names, after[key], strict=True))
+        rounded = int(key[5:]) % 4 != 0 and old["source_data_id"] != "held" and int(key[5:]) not in (1, 2, 3)
+        for name in ("temperature_degc", "gini_simpson"):
+            was, now = old.pop(name), new.pop(name)
+            if rounded:
+                assert abs(now - was) <= changes["tolerance"][name]  # type: ignore[index]
+                moved += now != was
+            elif int(key[5:]) > 3:
+                assert now == was
+        assert new["quality_score"] == old["quality_score"]
+        assert new == old
+        # Its nearest step would be 1 and a bit: bounds of the column hold.
+    assert moved > 2_000
+    assert all(row[names.index("gini_simpson")] <= 1 for row in after.values())
+    odd = [after[f"hash-{number}"][names.index("temperature_degc")] for number in (1, 2, 3)]
+    assert [str(one) for one in odd] == ["nan", "inf", "None"]
+    assert "rounded temperature_degc by at most 0.00" in str(outcome.said)
+    assert sum(file.bytes for file in table.files()) < 0.95 * size
+    restore_plan(retention, plan.sha256)
+    assert repr(feature_rows(retention)) == repr(before)
+
+
+def test_files_that_were_rounded_and_written_anew_since_are_not_put_back_silently(retention: Runner) -> None:
+    table = retention.planner.lake.table("feature_store")
+    noise = "10 + (hash(i) % 1000000007) / 1e8"
+    old = "now() - to_days(400)"
+    table.append(rows("feature_store", 2_000, feature_hash="'h' || i", computed_at=old, temperature_degc=noise))
+    changes = {"action": "compress", "tolerance": {"temperature_degc": 0.01}}
+    plan, _ = execute(retention, retention.planner.registry.proposed("fs_low_quality", changes))
+    table.rewrite(lambda rows: f"select * from {rows}", op="rewritten")
+    with pytest.raises(PlanError, match="written anew since"):
+        restore_plan(retention, plan.sha256)
 
 
 def test_packing_takes_less_space_changes_no_value_and_is_done_once(retention: Runner) -> None:

@@ -60,6 +60,7 @@ ML_RETENTION_POLICIES = table(
     text("created_by", "Who wrote this version."),
     instant("created_at", "When.", server_default=fragment("now()")),
     instant("superseded_at", "When the next version took over; null for the current one.", required=False),
+    document("tolerance", "By how much compressing may change values, by column, in its unit; empty: not at all."),
     in_order("created_at", "superseded_at"),
     PrimaryKeyConstraint("policy_id", "version"),
     Index(

@@ -401,7 +401,7 @@ def _find_gone(
         spared = frozenset[str]() if rules.erasing else _all_of_newest(table, files, whole, {})
         whole = [file for file in whole if file.path not in spared]
         return _Gone(rows=sum(file.rows for file in whole), whole=tuple(whole), touched=(), unseen=bool(whole))
-    _expired_now(con, table, looked_at, rules)
+    find_expired(con, table, looked_at, rules)
     _planned_rows(con, table, plan, rules, [file for file in then if folder(file, by) in mixed])
     names = [] if whole else [f"{table.root}/{file.path}" for file in dropped]
     con.register("_retention_dropped", pa.table({"filename": pa.array(names, pa.string())}))
@@ -447,7 +447,7 @@ def _place(table: Table, file: LakeFile) -> tuple[str, ...]:
     return tuple(file.partition[name] for name in table.dataset.partition_by)
 
 
-def _expired_now(con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], rules: Rules) -> None:
+def find_expired(con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], rules: Rules) -> None:
     """Temp table `_retention_expired`: what the rules let go now, and where it lies."""
     by = table.dataset.partition_by
     key = rules.dataset.read_key or rules.dataset.identity[0]

@@ -1,5 +1,7 @@
 """Packing a lake table: rows come to rest in files that a measurement chose, with every value as it was.
 
+Where a policy states a tolerance, numbers of its rows that have expired are rounded within it.
+
 Layouts are tried on a sample of the rows that are due; the smallest that reads no slower is taken. A partition whose
 files would hardly become smaller stays, and is remembered so that nobody tries again tomorrow. What does not belong
 here: which partitions are due (`select_lake.py`), guards and states (`run.py`).
@@ -9,31 +11,35 @@ import json
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 from deltalake.transaction import AddAction
 from duckdb import ColumnExpression, FunctionExpression
 
 from retention_pipelines.errors import CommitConflict, PlanError
 from retention_pipelines.retention.actions.act_lake import (
     entry_of,
+    find_expired,
     groups_of,
     planned_files,
     sum_of,
     transaction,
 )
+from retention_pipelines.retention.plans.lake_rows import counted_reads
 from retention_pipelines.retention.plans.plan import Plan
-from retention_pipelines.retention.plans.select_lake import folder, table_of, tried_object
+from retention_pipelines.retention.plans.select_lake import Rules, folder, table_of, tried_object
 from retention_pipelines.retention.policies.governed import Governed
 from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.commit import TRIES, pause
-from retention_pipelines.warehouse.duck import bind
+from retention_pipelines.warehouse.duck import bind, statement
 from retention_pipelines.warehouse.files import scan_text, write_parquet
 from retention_pipelines.warehouse.layout import Layout
 from retention_pipelines.warehouse.listing import keep_age
+from retention_pipelines.warehouse.rounding import Tolerance, largest_changes, rounded
 from retention_pipelines.warehouse.table import Table
 
 # Of a partition's bytes: what packing must save, or it is not worth a commit.
@@ -43,6 +49,10 @@ _SAMPLE_ROWS = 100_000
 _HARD, _HARD_MUST_SAVE = 19, 0.03
 _SLOWER = 1.25
 _SORTED_BY = 6
+_PACKAGE = "retention_pipelines.retention.actions"
+_PLANNED = pa.schema([("partition", pa.string()), ("rows", pa.int64())])
+# What the log says of a packing that changed values.
+ROUNDED = "rounded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +82,14 @@ class _Trial:
     read_seconds: float
 
 
-def pack_rows(lake: Lake, plan: Plan, dataset: Governed) -> Packed:
-    """Write the files of the plan's partitions anew in one commit, once; rows that came since stay where they are."""
+def pack_rows(lake: Lake, plan: Plan, dataset: Governed, rules: Rules, reads: pa.Table | None) -> Packed:
+    """Write the files of the plan's partitions anew in one commit, once; rows that came since stay where they are.
+
+    Where the plan's policy has a tolerance, the numbers it names are rounded of the rows that it governs and that have
+    expired, decided again by the `rules` of now; in a partition in which more have than were planned, of none.
+    """
+    tolerance = next((one.tolerance for one in rules.policies.policies if one.policy_id == plan.only), ())
+    planned_rows = {one.partition: one.expired for one in plan.partitions}
     table, op = table_of(lake, dataset), transaction(plan.sha256)
     due = {one.partition for one in plan.partitions if one.fate == "rewrite"}
     for attempt in range(TRIES):
@@ -85,12 +101,23 @@ def pack_rows(lake: Lake, plan: Plan, dataset: Governed) -> Packed:
         files = [file for file in table.live(delta) if file.path in planned and folder(file, by) in due]
         if not files:
             return Packed(version=None, rows=0, before=0, after=0, unworthy=0, said="nothing was left to pack")
-        chosen = _choose(lake, table, files)
+        chosen = _choose(lake, table, files, tolerance)
+        moved = {name: 0.0 for name, _ in tolerance}
         adds: list[AddAction] = []
         replaced: list[LakeFile] = []
         unworthy: list[LakeFile] = []
         for group in groups_of(table, files):
-            new, old, stay = _pack(lake, table, group, chosen.layout)
+            if tolerance:
+                with counted_reads(lake.con, reads):
+                    find_expired(lake.con, table, group, rules)
+                _leave_unplanned(lake, planned_rows)
+                placed = scan_text(table.dataset, table.root, group, named=True, numbered=True)
+                rows = rounded(table.dataset, placed, tolerance, placed=True)
+                for name, most in largest_changes(lake.con, table.dataset, placed, tolerance).items():
+                    moved[name] = max(moved[name], most)
+            else:
+                rows = table.scan_files(group)
+            new, old, stay = _pack(lake, table, group, rows, chosen.layout)
             adds, replaced, unworthy = adds + new, replaced + old, unworthy + stay
         _remember(lake, table, unworthy)
         stayed = len({folder(file, by) for file in unworthy})
@@ -99,6 +126,7 @@ def pack_rows(lake: Lake, plan: Plan, dataset: Governed) -> Packed:
             return Packed(version=None, rows=0, before=0, after=0, unworthy=stayed, said=said)
         before, after = _read_seconds(table, replaced), _read_seconds(table, [_as_file(add) for add in adds])
         said = f"{chosen.layout}; read in {before:.3f} s before, {after:.3f} s after"
+        said += "".join(f"; {ROUNDED} {name} by at most {moved[name]:.3g} ({most:g})" for name, most in tolerance)
         said += f"; {stayed} partitions stay, as they would hardly become smaller" if stayed else ""
         try:
             table.commit(
@@ -119,12 +147,30 @@ def pack_rows(lake: Lake, plan: Plan, dataset: Governed) -> Packed:
 
 
 def take_packing_back(table: Table, plan_sha256: str) -> None:
-    """Put the files back that packing replaced, where all of its own are still there; no value differs either way."""
+    """Put the files back that packing replaced, where all of its own are still there.
+
+    No value differs either way, unless some were rounded: then PlanError is raised where files were written anew since.
+    """
     op = transaction(plan_sha256)
     if table.version() >= 0 and table.has_done(op):
         entry = entry_of(table, op)
         if {file.path for file in table.files()}.issuperset(entry.added):
             table.undo(entry.version)
+        elif f"; {ROUNDED} " in (entry.op or ""):
+            raise PlanError(
+                f"Files of {table.name} that plan {plan_sha256[:12]} rounded were written anew since.",
+                hint=f"Version {entry.version - 1} has the exact values: read it as it was then.",
+            )
+
+
+def _leave_unplanned(lake: Lake, planned: Mapping[str, int]) -> None:
+    """Table `PLACES`: the rows that have expired now, but for partitions where those are more than were planned."""
+    known = pa.table({"partition": list(planned), "rows": list(planned.values())}, schema=_PLANNED)
+    lake.con.register("_pack_planned", known)
+    try:
+        lake.con.execute(statement(_PACKAGE, "lake_pack_places"))
+    finally:
+        lake.con.unregister("_pack_planned")
 
 
 def _done(table: Table, op: str) -> Packed:
@@ -145,12 +191,12 @@ def _done(table: Table, op: str) -> Packed:
 # -- choosing by measurement ------------------------------------------------------------------------------------------
 
 
-def _choose(lake: Lake, table: Table, files: Sequence[LakeFile]) -> _Trial:
+def _choose(lake: Lake, table: Table, files: Sequence[LakeFile], tolerance: Tolerance) -> _Trial:
     """The smallest layout of a sample that reads about as fast as the table's own."""
     con = lake.con
     largest = max(files, key=lambda file: file.rows)
     sample = [file for file in files if file.partition == largest.partition]
-    bind(con, "_pack_due", table.scan_files(sample))
+    bind(con, "_pack_due", rounded(table.dataset, table.scan_files(sample), tolerance))
     con.execute("create or replace temp table _pack_sample as select * from _pack_due limit ?", [_SAMPLE_ROWS])
     lake.settings.state_dir.mkdir(parents=True, exist_ok=True)
     try:
@@ -222,14 +268,14 @@ def _timed(con: duckdb.DuckDBPyConnection, rows: str) -> float:
 
 
 def _pack(
-    lake: Lake, table: Table, files: Sequence[LakeFile], layout: Layout
+    lake: Lake, table: Table, files: Sequence[LakeFile], rows: str, layout: Layout
 ) -> tuple[list[AddAction], list[LakeFile], list[LakeFile]]:
-    """New files, those they replace, and those that stay because little would be saved. Raises PlanError on any doubt.
+    """New files of `rows`, the files they replace, and those that stay because little would be saved.
 
-    All of these files, of whole partitions, are written, then held against the old ones, row by row and value by value.
+    Raises PlanError on any doubt: all of these files, of whole partitions, are written, then held against `rows`, row
+    by row and value by value.
     """
     by = table.dataset.partition_by
-    rows = table.scan_files(files)
     adds = table.write_files(f"from {rows}", layout=layout, frees=True)
     if sum_of(lake.con, rows) != sum_of(lake.con, table.scan_files(_as_file(add) for add in adds)):
         _discard(table, adds)

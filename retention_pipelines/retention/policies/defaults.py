@@ -8,11 +8,12 @@ import yaml
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.retention.filter.parse import parse
 from retention_pipelines.retention.policies.governed import governed
-from retention_pipelines.retention.policies.policy import Policy
+from retention_pipelines.retention.policies.policy import Policy, tolerance_of
 
 _DAY_SECONDS = 86_400
 _NAMES = frozenset(
     {"id", "priority", "match", "keep_days", "keep_seconds", "anchor", "action", "enabled", "grace_days", "reason"}
+    | {"tolerance"}
 )
 _REQUIRED = ("id", "priority", "match", "reason")
 
@@ -78,8 +79,10 @@ def _policy(dataset: str, written: Any) -> Policy:
         action=written.get("action", "delete"),
         enabled=enabled,
         grace_seconds=_whole(name, "grace_days", written.get("grace_days", 7)) * _DAY_SECONDS,
+        tolerance=tolerance_of(name, written.get("tolerance", {})),
     )
     target.require_action(name, policy.action)
+    target.require_tolerance(policy)
     return policy
 
 

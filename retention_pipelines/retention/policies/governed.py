@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from retention_pipelines.catalog import dataset
+from retention_pipelines.catalog.dataset import ColumnType
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.tables import METADATA
 from retention_pipelines.retention.filter.ast import Kind
-from retention_pipelines.retention.policies.policy import Action, Anchor
+from retention_pipelines.retention.policies.policy import Action, Anchor, Policy
 
 Store = Literal["lake", "postgres", "files"]
 
@@ -67,6 +68,28 @@ class Governed:
         )
 
     @property
+    def roundable(self) -> frozenset[str]:
+        """Columns that compressing may round: numbers that nothing else rests on being exact."""
+        if self.store != "lake" or self.table in _DELIVERED:
+            return frozenset()
+        table = dataset(self.table)
+        exact = {*self.identity, *table.key, *(self.sources.get(name, name) for name in self.fields), *_EXACT}
+        return frozenset(
+            column.name for column in table.columns if column.type is ColumnType.DOUBLE and column.name not in exact
+        )
+
+    def require_tolerance(self, policy: Policy) -> None:
+        """Raise PolicyError unless a policy may round these columns."""
+        for name, _ in policy.tolerance:
+            if name not in self.roundable:
+                hint = "What was delivered, names, places, what policies look at and what proves a rollup stay exact."
+                possible = ", ".join(sorted(self.roundable)) or "nothing"
+                raise PolicyError(
+                    f"{policy.policy_id}: {name} of {self.name} cannot be rounded.",
+                    hint=f"{hint} Possible: {possible}.",
+                )
+
+    @property
     def always_known(self) -> frozenset[str]:
         """Fields that are never null: required columns, and counted reads, which are 0 where there were none."""
         if self.store == "lake":
@@ -89,6 +112,13 @@ _PAST: dict[Action, str] = {
     "migrate": "migrated",
 }
 _NO_ROLLUP = "Nothing sums them up."
+# What was delivered stays as it was: series and features are computed from it.
+_DELIVERED = frozenset({"observations", "occurrences"})
+# Places, what series are asked for by, and what raw rows are proven against before they may go.
+_EXACT = frozenset(
+    {"cell_deg", "cell_lat0", "cell_lon0", "latitude", "longitude", "center_lat", "center_lon"}
+    | {"surface_limit_m", "mean", "min", "max"}
+)
 # Measured: relations of 1,500 payloads (predictions, arrays, records) are as large after rewriting as before.
 _NOT_SMALLER = (
     "Postgres compresses what is over 2 kB as it is written, and smaller rows do not become smaller: rewriting frees"

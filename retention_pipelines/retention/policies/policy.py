@@ -5,6 +5,7 @@ decision on a row (`decide.py`), warnings about a whole set (`lint.py`).
 """
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
@@ -26,6 +27,7 @@ class Policy:
         priority: unique in the dataset; of the policies that match a row the one with the highest governs it.
         grace_seconds: how long what went can be brought back.
         reason: why this number, a sentence.
+        tolerance: by how much compressing may change values, by column, in its unit; empty: not at all.
     """
 
     policy_id: str
@@ -39,6 +41,7 @@ class Policy:
     action: Action = "delete"
     enabled: bool = True
     grace_seconds: int = 7 * 86_400
+    tolerance: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name, allowed in (("anchor", get_args(Anchor)), ("action", get_args(Action))):
@@ -59,6 +62,11 @@ class Policy:
                 f"{self.policy_id}: keeping for 0 seconds lets every row go at once.",
                 hint="Only a policy anchored at expires_at may keep for 0 seconds.",
             )
+        if self.tolerance and self.action != "compress":
+            raise PolicyError(
+                f"{self.policy_id}: a tolerance is for compressing, and the action is {self.action}.",
+                hint="Set action to compress, or leave the tolerance out.",
+            )
         if not isinstance(self.enabled, bool):
             raise PolicyError(f"{self.policy_id}: enabled is {self.enabled!r}.", hint="Give true or false.")
         if not isinstance(self.priority, int) or isinstance(self.priority, bool) or abs(self.priority) >= 2**31:
@@ -73,6 +81,20 @@ class Policy:
 
     def __str__(self) -> str:
         return f"{self.policy_id} v{self.version}"
+
+
+def tolerance_of(policy_id: str, given: object) -> tuple[tuple[str, float], ...]:
+    """A tolerance as a policy has it, of a map from columns to numbers; raises PolicyError."""
+    if not isinstance(given, Mapping):
+        raise PolicyError(f"{policy_id}: tolerance is {given!r}.", hint="Write a map, as {temperature_degc: 0.001}.")
+    for name, most in given.items():
+        is_number = isinstance(most, int | float) and not isinstance(most, bool)
+        if not is_number or not 1e-100 < most < 1e100:
+            raise PolicyError(
+                f"{policy_id}: the tolerance of {name} is {most!r}.",
+                hint="Write by how much a value may change at most, in the column's unit, as 0.001.",
+            )
+    return tuple(sorted((str(name), float(most)) for name, most in given.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +139,6 @@ def describe(policy: Policy) -> str:
     """The rule in a line: `fs_low_quality v1: keep 90 d from computed_at if everything, then delete`."""
     days, rest = divmod(policy.keep_seconds, 86_400)
     keep = f"{days} d" if not rest else f"{policy.keep_seconds} s"
-    return f"{policy}: keep {keep} from {policy.anchor} if {text(policy.match)}, then {policy.action}"
+    within = ", ".join(f"{name} within {most:g}" for name, most in policy.tolerance)
+    said = f"{policy}: keep {keep} from {policy.anchor} if {text(policy.match)}, then {policy.action}"
+    return f"{said} ({within})" if within else said

@@ -20,11 +20,11 @@ from retention_pipelines.retention.filter.text import text
 from retention_pipelines.retention.policies.defaults import default_policies
 from retention_pipelines.retention.policies.governed import governed
 from retention_pipelines.retention.policies.lint import Finding, lint
-from retention_pipelines.retention.policies.policy import Policy, PolicySet
+from retention_pipelines.retention.policies.policy import Policy, PolicySet, tolerance_of
 
 LOG = logging.getLogger(__name__)
 _LOCK = "retention_policies"
-EDITABLE = ("match", "keep_seconds", "anchor", "action", "priority", "enabled", "grace_seconds", "reason")
+EDITABLE = ("match", "keep_seconds", "anchor", "action", "priority", "enabled", "grace_seconds", "reason", "tolerance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +168,7 @@ def _next(con: Connection, policy: Policy, there: Mapping[str, Policy], expected
             hint="Look at the new version and make the edit again.",
         )
     governed(policy.dataset).require_action(policy.policy_id, policy.action)
+    governed(policy.dataset).require_tolerance(policy)
     return replace(policy, version=last + 1)
 
 
@@ -208,6 +209,8 @@ def _changed(policy: Policy, changes: Mapping[str, Any]) -> Policy:
             values["grace_seconds" if name == "grace_days" else "keep_seconds"] = value * 86_400
         elif name == "match":
             values["match"] = parse(str(value), governed(policy.dataset).fields)
+        elif name == "tolerance":
+            values["tolerance"] = tolerance_of(policy.policy_id, value)
         elif name in EDITABLE:
             values[name] = value
         else:
@@ -221,6 +224,7 @@ def _changed(policy: Policy, changes: Mapping[str, Any]) -> Policy:
         )
     changed = replace(policy, **values)
     governed(changed.dataset).require_action(changed.policy_id, changed.action)
+    governed(changed.dataset).require_tolerance(changed)
     return changed
 
 
@@ -241,9 +245,10 @@ def _insert(con: Connection, policy: Policy, *, created_by: str) -> None:
 
 def _written(policy: Policy) -> dict[str, Any]:
     values = {name: getattr(policy, name) for name in Policy.__slots__}
-    return values | {"match": text(policy.match)}
+    return values | {"match": text(policy.match), "tolerance": dict(policy.tolerance)}
 
 
 def _policy(row: Row[Any]) -> Policy:
     values = {name: getattr(row, name) for name in Policy.__slots__}
-    return Policy(**values | {"match": parse(row.match, governed(row.dataset).fields)})
+    tolerance = tolerance_of(row.policy_id, row.tolerance)
+    return Policy(**values | {"match": parse(row.match, governed(row.dataset).fields), "tolerance": tolerance})

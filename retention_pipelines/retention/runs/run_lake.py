@@ -93,7 +93,9 @@ class _Inputs:
 
 
 def _compress(runner: "Runner", act: Act) -> dict[str, Any]:
-    done = lake_pack.pack_rows(runner.planner.lake, act.plan, act.dataset)
+    inputs = _Inputs(planner=runner.planner, act=act)
+    rules = inputs.rules(act.protections)
+    done = lake_pack.pack_rows(runner.planner.lake, act.plan, act.dataset, rules, inputs.reads())
     return {
         "removed": 0,
         "kept": 0,

@@ -200,3 +200,23 @@ def test_places_are_those_of_the_policies_with_an_action() -> None:
     assert policies.places("delete", "third") == []
     with pytest.raises(PolicyError, match=r"^'fourth' is no enabled policy of feature_store\.$"):
         policies.places("archive", "fourth")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "column", "most", "said"),
+    [
+        ("feature_store", "quality_score", 0.1, "cannot be rounded"),
+        ("feature_store", "latitude", 0.1, "cannot be rounded"),
+        ("feature_store", "feature_hash", 0.1, "cannot be rounded"),
+        ("aggregated_time_series", "mean", 0.1, "cannot be rounded"),
+        ("observations", "raw_value", 0.1, "cannot be rounded"),
+        ("feature_store", "temperature_degc", 0, "the tolerance of temperature_degc is 0"),
+        ("feature_store", "temperature_degc", float("nan"), "the tolerance of temperature_degc is nan"),
+    ],
+)
+def test_a_tolerance_that_makes_no_sense_is_refused(dataset: str, column: str, most: float, said: str) -> None:
+    written = f"{dataset}: [{{id: one, priority: 1, match: everything, keep_days: 1, reason: R, action: compress, "
+    with pytest.raises(PolicyError, match=said):
+        read_policies(written + f"tolerance: {{{column}: {most if most == most else '.nan'}}}}}]")
+    with pytest.raises(PolicyError, match="is for compressing"):
+        replace(read_policies(written + "}]")[0], action="delete", tolerance=(("temperature_degc", 0.1),))
