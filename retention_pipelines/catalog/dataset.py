@@ -1,7 +1,9 @@
 """What a dataset and a column are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 
 class ColumnType(StrEnum):
@@ -59,12 +61,12 @@ class Dataset:
     event_time: str | None = None
     owner: str = "team:data-engineering"
 
-    @property
-    def types(self) -> dict[str, str]:
+    @cached_property
+    def types(self) -> Mapping[str, str]:
         """DuckDB type by column name, in order."""
         return {column.name: column.type.value for column in self.columns}
 
-    @property
+    @cached_property
     def column_names(self) -> tuple[str, ...]:
         """Names of the columns, in order."""
         return tuple(column.name for column in self.columns)

@@ -36,7 +36,8 @@ with facts as (
         given_number(case when has_depth then minimumDepthInMeters else depths.low end) as low,
         given_number(case when has_depth then maximumDepthInMeters else depths.high end) as high,
         given_number(coalesce(coordinateUncertaintyInMeters, case when not has_position then uncertainty end)) as radius,
-        quantity_kind(coalesce(organismQuantityType, ''), organismQuantityType, null) as quantity_is
+        case when organismQuantityType is not null
+            then quantity_kind(organismQuantityType, organismQuantityType, null) end as quantity_is
     from joined
 ), counted as (
     select *,
@@ -48,7 +49,13 @@ with facts as (
             as abundance
     from parsed
 ), judged as (
-    select *, coalesce(is_absence(occurrenceStatus), false) or coalesce(lower(absence) = 'true', false) as says_absent, coalesce(abundance, quantity, found_density) = 0 as is_zero
+    select *,
+        coalesce(is_absence(occurrenceStatus), false) or coalesce(lower(absence) = 'true', false) as says_absent,
+        coalesce(abundance, quantity, found_density) = 0 as is_zero,
+        -- Making JSON takes longer than all the rest, so it is made where there is something to say.
+        datasetID is not null or others is not null or event_others is not null
+            or (individualCount is not null and individual_count is null)
+            or coalesce(lower(occurrenceStatus) not in ('present', 'absent'), false) as has_more
     from counted
 )
 select source_row,
@@ -83,7 +90,7 @@ select source_row,
     licence_of(coalesce(license, event_licence, getvariable('licence'))) as licence,
     coalesce(rightsHolder, event_holder) as rights_holder,
     coalesce(bibliographicCitation, citation, getvariable('citation')) as bibliographic_citation,
-    list_filter([
+    coalesce(string_split(nullif(concat_ws(' ',
         case when low is null and high is null then 'NO_DEPTH' end,
         case when low > high then 'MIN_DEPTH_EXCEEDS_MAX' end,
         case when greatest(low, high) > 11000 or least(low, high) < -100000 then 'DEPTH_OUT_OF_RANGE' end,
@@ -91,12 +98,17 @@ select source_row,
             or is_zero and occurrenceStatus is not null and not says_absent then 'STATUS_CONTRADICTS_COUNT' end,
         case when given(individualCount) is not null and individual_count is null then 'INVALID_MEASUREMENT' end,
         case when radius < 0 or radius > 10000000 then 'UNCERTAINTY_OUT_OF_RANGE' end
-    ], lambda one: one is not null) as flags,
-    without_nulls(json_merge_patch(coalesce(event_extra, '{}'::json), extra, json_object(
-        'individualCount', case when individual_count is null then individualCount end,
-        'occurrenceStatus', case when lower(occurrenceStatus) not in ('present', 'absent') then occurrenceStatus end,
-        'measurementOrFact', others, 'eventMeasurementOrFact', event_others, 'datasetID', datasetID
-    ))) as dynamic_properties,
+    ), ''), ' '), []) as flags,
+    case
+        when event_extra is null and not has_more then case when extra::varchar <> '{}'
+            then without_nulls(json_merge_patch(extra, '{"individualCount": null, "occurrenceStatus": null,
+                "measurementOrFact": null, "eventMeasurementOrFact": null, "datasetID": null}'::json)) end
+        else without_nulls(json_merge_patch(coalesce(event_extra, '{}'::json), extra, json_object(
+            'individualCount', case when individual_count is null then individualCount end,
+            'occurrenceStatus', case when lower(occurrenceStatus) not in ('present', 'absent') then occurrenceStatus end,
+            'measurementOrFact', others, 'eventMeasurementOrFact', event_others, 'datasetID', datasetID
+        )))
+    end as dynamic_properties,
     case when getvariable('core_is_event') and found_event is null and not has_position then 'unmatched_join' end as reason,
     case when getvariable('core_is_event') and found_event is null and not has_position
         then 'The event ' || coalesce(event, part_key, '(none)') || ' is not in the event file.' end as detail

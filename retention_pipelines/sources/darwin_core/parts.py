@@ -34,7 +34,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A loaded file: `kind` is event, occurrence or measurement; `terms` has every term as a column."""
+    """A loaded file: `kind` is event, occurrence or measurement; `terms` is a view with every term as a column."""
 
     kind: str
     table: TextTable
@@ -82,7 +82,7 @@ def load_part(
         key.alias("part_key"),
         *(_term(term, by_term, layout.defaults) for term in TERMS),
         _json([column for column in table.columns if column not in known]).alias("extra"),
-    ).create(terms)
+    ).create_view(terms)
     flags = ("MISSPELT_TERM",) if layout.misspelt else ()
     return Part(kind=kind, table=table, terms=terms, layout=layout, file=file, member=member, flags=flags)
 

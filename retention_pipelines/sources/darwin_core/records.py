@@ -39,13 +39,15 @@ class DataSet:
 
 def stage(con: duckdb.DuckDBPyConnection, data: DataSet, wanted: Sequence[str] | None = None) -> Iterator[Staged]:
     """Staging tables of the parts (of the kinds in `wanted`; all by default). The parts' own tables are used up."""
-    scratch = [name for part in data.parts for name in (part.terms, part.table.relation, part.table.unreadable)]
+    scratch = [name for part in data.parts for name in (part.table.relation, part.table.unreadable)]
     handed_over: set[str] = set()
     try:
         for staged in _stage(con, data, set(wanted or ("event", "occurrence", "measurement")), scratch):
             handed_over |= {name for name in (staged.relation, staged.raw) if name}
             yield staged
     finally:
+        for part in data.parts:
+            con.execute("drop view if exists " + quote_name(part.terms))
         for name in scratch:
             if name not in handed_over:
                 con.execute("drop table if exists " + quote_name(name))
@@ -79,11 +81,12 @@ def _stage(con: duckdb.DuckDBPyConnection, data: DataSet, kinds: set[str], scrat
     set_variables(con, has_occurrences=bool(shared))
     scratch.append(_name_quantities(con))
     make("facts", "dwc_facts")
-    occurrences = make("occurrences", "dwc_occurrence_rows")
+    # Read once as a rule: held, its forty columns would be written for nothing.
+    con.execute("create or replace temp view dwc_occurrence_rows as " + statement(_PACKAGE, "occurrences"))
     source_type = "survey" if event is not None or _has_events(con) else "other"
     if occurrence is not None and "occurrence" in kinds:
-        _require_all(con, occurrence, occurrences)
-        yield _finish(con, data, occurrence, occurrences, "occurrences", source_type)
+        _require_all(con, occurrence, "dwc_occurrence_rows")
+        yield _finish(con, data, occurrence, "dwc_occurrence_rows", "occurrences", source_type)
     if event is not None and "event" in kinds:
         make("event_rows", "dwc_event_rows")
         empty = make("empty_events", "dwc_empty_events")
