@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import platform
-import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ import psycopg
 from psycopg.pq.abc import PGresult
 
 from retention_pipelines.cache import columns as fit
-from retention_pipelines.cache import statements
+from retention_pipelines.cache import lookups, statements
 from retention_pipelines.cache.breaker import Breaker
 from retention_pipelines.cache.connections import READERS, REFUSALS, Connections, Place, Unavailable
 from retention_pipelines.cache.days import days_ahead, make_ahead, prune_log, remove_expired
@@ -46,12 +45,6 @@ BATCH = 1000
 # Longer lives are for ever; dates in Postgres end.
 _LONGEST_TTL = 100 * 366 * 86_400.0
 Scope = Literal["key", "function", "model", "source", "tag", "all"]
-_DAY_SECONDS = 86_400.0
-_DOUBLE = struct.Struct("!d").unpack
-# Microseconds since 2000.
-_INSTANT = struct.Struct("!q").unpack
-_GET: dict[Kind, bytes] = {"features": b"retention_get_features", "predictions": b"retention_get_predictions"}
-_GET_WITHIN: dict[Kind, bytes] = {kind: name + b"_within" for kind, name in _GET.items()}
 _PUT: dict[Kind, bytes] = {"features": b"retention_put_features", "predictions": b"retention_put_predictions"}
 _LOCK = b"retention_lock_for_put"
 
@@ -85,7 +78,7 @@ class HotTier:
             self.place,
             most=READERS,
             statement_seconds=settings.cache_deadline_seconds,
-            prepare=prepare_reader,
+            prepare=lookups.prepare,
             breaker=self.breaker,
         )
         self._writers = Connections(self.place, most=1, statement_seconds=REMOVE_SECONDS, prepare=_prepare_writer)
@@ -111,18 +104,18 @@ class HotTier:
             return self._get_or_dig_up(key, stale_seconds)
         name, values, _ = self.lookup(kind, key, stale_seconds, within_days)
         found = self._readers.call(lambda con: con.answer(name, values), seconds=self.deadline_seconds)
-        fields = _newest(found, stale_seconds)
+        fields = lookups.newest(found, stale_seconds)
         return None if fields is None else self._checked(kind, key, *fields)
 
     def _get_or_dig_up(self, key: str, stale_seconds: float) -> StoredEntry | None:
-        days = math.ceil(stale_seconds / _DAY_SECONDS)
+        days = lookups.days(stale_seconds)
         values = {"tenant": self.tenant, "key": key, "days": days, "digest": self._digest(key)}
 
         def ask(con: BoundedConnection) -> PGresult | None:
             return con.execute(statements.plain("get_or_dig_up"), values, prepare=True, binary=True).pgresult
 
         found = self._readers.call(ask, seconds=self.deadline_seconds)
-        fields = None if found is None else _newest(found, stale_seconds)
+        fields = None if found is None else lookups.newest(found, stale_seconds)
         entry = None if fields is None else self._checked("predictions", key, *fields)
         # What was not taken out comes first.
         is_buried = found is not None and entry is not None and found.get_value(0, 7) == b"\x01"
@@ -143,32 +136,41 @@ class HotTier:
 
     def holds(self, kind: Kind, key: str, found: PGresult) -> bool:
         """Whether what `lookup` found is a fresh entry that can be read."""
-        fields = _newest(found, 0.0)
+        fields = lookups.newest(found, 0.0)
         if fields is None:
             return False
         payload, codec, mac, *_ = fields
         return self.seal.verify(self._headers[kind] + header(key, codec), payload, mac)
 
     def lookup(self, kind: Kind, key: str, stale_seconds: float = 0.0, within_days: int | None = None) -> Step:
-        """The prepared statement that looks for an entry, for a connection of somebody else's (`prepare_reader`)."""
-        ago = b"%d" % math.ceil(stale_seconds / _DAY_SECONDS) if stale_seconds else b"0"
-        if within_days is None:
-            return _GET[kind], (self._tenant, key.encode(), ago), ()
-        return _GET_WITHIN[kind], (self._tenant, key.encode(), ago, b"%d" % within_days), ()
+        """The prepared statement that looks for an entry, for a connection of somebody else's (`lookups.prepare`)."""
+        return lookups.one(self._tenant, kind, key, stale_seconds, within_days)
 
     def get_many(
         self, kind: Kind, keys: Sequence[str], *, stale_seconds: float = 0.0, columns: bool = False
     ) -> dict[str, StoredEntry]:
         """The entries there are of these keys, in one round trip."""
-        statement = statements.get_many(kind, columns=columns)
+        if columns:
+            return self._get_with_columns(kind, keys, stale_seconds)
+        name, values, _ = lookups.many(self._tenant, kind, keys, stale_seconds)
+        found = self._readers.call(lambda con: con.answer(name, values), seconds=self.deadline_seconds)
+        entries: dict[str, StoredEntry] = {}
+        for key, rows in lookups.rows_by_key(found).items():
+            fields = lookups.newest(found, stale_seconds, rows)
+            entry = None if fields is None else self._checked(kind, key, *fields)
+            if entry is not None:
+                entries[key] = entry
+        return entries
+
+    def _get_with_columns(self, kind: Kind, keys: Sequence[str], stale_seconds: float) -> dict[str, StoredEntry]:
         asked = {"tenant": self.tenant, "keys": list(keys), "stale": stale_seconds}
-        rows = self.ask(statement, asked)
         names = tuple(HOT_TABLES[kind].columns)
         entries: dict[str, StoredEntry] = {}
-        for key, payload, codec, mac, age, remaining, compute, *more in rows:
-            entry = self._checked(
-                kind, key, payload, codec, mac, age, remaining, compute or 0.0, dict(zip(names, more, strict=False))
-            )
+        for key, payload, codec, mac, age, remaining, compute, *more in self.ask(
+            statements.get_with_columns(kind), asked
+        ):
+            described = dict(zip(names, more, strict=True))
+            entry = self._checked(kind, key, payload, codec, mac, age, remaining, compute or 0.0, described)
             if entry is not None:
                 entries[key] = entry
         return entries
@@ -369,46 +371,6 @@ class HotTier:
         self._readers.close()
         self._writers.close()
         self.place.close()
-
-
-def _newest(found: PGresult, stale_seconds: float) -> tuple[bytes, str, bytes, float, float | None, float] | None:
-    """Payload, codec, seal, age, remaining life and compute time of the newest entry that `lookup` found alive."""
-    value = found.get_value
-    best: tuple[int, int, float, float | None] | None = None
-    for row in range(found.ntuples):
-        computed, expires, now = value(row, 3), value(row, 4), value(row, 5)
-        if computed is None or now is None:
-            continue
-        asked = _INSTANT(now)[0]
-        remaining = None if expires is None else (_INSTANT(expires)[0] - asked) / 1e6
-        if remaining is not None and remaining <= -stale_seconds:
-            continue
-        computed_at = _INSTANT(computed)[0]
-        if best is None or computed_at > best[0]:
-            best = computed_at, row, (asked - computed_at) / 1e6, remaining
-    if best is None:
-        return None
-    _, row, age, remaining = best
-    compute = value(row, 6)
-    return (
-        value(row, 0) or b"",
-        (value(row, 1) or b"").decode(),
-        value(row, 2) or b"",
-        age,
-        remaining,
-        0.0 if compute is None else _DOUBLE(compute)[0],
-    )
-
-
-def prepare_reader(con: BoundedConnection) -> None:
-    """Make a connection ready for `HotTier.lookup`."""
-    # The plan is made once: a partition that is all but empty then is not read whole when it is full.
-    con.execute("set enable_seqscan = off")
-    # Days are those of UTC, whatever the address of the database says.
-    con.execute("set timezone = 'UTC'")
-    for names, bounded in ((_GET, False), (_GET_WITHIN, True)):
-        for kind, name in names.items():
-            con.execute(statements.prepare_get(name.decode(), kind, bounded=bounded))
 
 
 def _prepare_writer(con: BoundedConnection) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Generator, Iterable
 from hashlib import blake2b
 from typing import Literal
 
+from retention_pipelines.cache import lookups
 from retention_pipelines.cache.connections import Connections, Unavailable
 from retention_pipelines.cache.entry import Kind
-from retention_pipelines.cache.hot import HotTier, prepare_reader
+from retention_pipelines.cache.hot import HotTier
 from retention_pipelines.postgres.bounded import BoundedConnection
 
 # "leader": locked; compute, store, then release. "ready": another process is done with it; look the key up again and
@@ -135,6 +136,6 @@ def _array(numbers: list[bytes]) -> bytes:
 
 
 def _prepare(con: BoundedConnection) -> None:
-    prepare_reader(con)
+    lookups.prepare(con)
     con.execute("prepare retention_try_lock (int8) as select pg_try_advisory_lock($1)")
     con.execute("prepare retention_unlock (int8[]) as select pg_advisory_unlock(number) from unnest($1) as number")

@@ -94,9 +94,23 @@ def prepare_get(name: str, kind: Kind, *, bounded: bool) -> sql.Composed:
     Where it is bounded, also the days from now on which it expires at the latest.
     """
     until = sql.SQL("and expires_on <= current_date + $4" if bounded else "")
-    lookup = _sql("get").format(table=sql.Identifier(HOT_TABLES[kind].name), until=until)
+    lookup = _sql("get").format(
+        table=sql.Identifier(HOT_TABLES[kind].name), asked=sql.SQL("$2"), key=sql.SQL(""), until=until
+    )
     types = sql.SQL("text, text, int, int" if bounded else "text, text, int")
     return sql.SQL("prepare {} ({}) as {}").format(sql.Identifier(name), types, lookup)
+
+
+@cache
+def prepare_get_many(name: str, kind: Kind) -> sql.Composed:
+    """Prepare, under a name, the lookup of many entries: tenant, keys, days they may have expired ago."""
+    lookup = _sql("get").format(
+        table=sql.Identifier(HOT_TABLES[kind].name),
+        asked=sql.SQL("any($2)"),
+        key=sql.SQL(", cache_key"),
+        until=sql.SQL(""),
+    )
+    return sql.SQL("prepare {} (text, text[], int) as {}").format(sql.Identifier(name), lookup)
 
 
 @cache
@@ -125,10 +139,10 @@ def prepare_put(name: str, kind: Kind) -> sql.Composed:
 
 
 @cache
-def get_many(kind: Kind, *, columns: bool) -> sql.Composed:
-    """Many entries by their keys, with the further columns if so asked."""
+def get_with_columns(kind: Kind) -> sql.Composed:
+    """Many entries by their keys, with the further columns."""
     table = HOT_TABLES[kind]
-    more = sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(name)) for name in table.columns if columns)
+    more = sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(name)) for name in table.columns)
     return _sql("get_many").format(table=sql.Identifier(table.name), columns=more)
 
 

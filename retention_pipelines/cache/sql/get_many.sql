@@ -1,4 +1,4 @@
--- The newest fresh entries of many keys, with or without the further columns of the table.
+-- The newest fresh entries of many keys with the further columns of the table, for people and reports.
 select distinct on (cache_key)
     cache_key,
     payload,
