@@ -215,9 +215,12 @@ def _would_be_the_same(
     try:
         con.execute(statement(_PACKAGE, "lake_read_since"))
         read = con.execute("select count(*) from _retention_read_since").fetchall()[0][0]
-        if read and gone.unseen:
-            return False
-        return not read or not con.execute(statement(_PACKAGE, "lake_read_gone")).fetchall()[0][0]
+        if not read or gone.unseen:
+            return not read
+        keys = {"read_key": str(rules.dataset.read_key)}
+        scanned = scan_text(table.dataset, table.root, gone.files, named=True, numbered=True, columns=keys)
+        bind(con, "_retention_read_scan", scanned)
+        return not con.execute(statement(_PACKAGE, "lake_read_gone")).fetchall()[0][0]
     finally:
         con.unregister("_retention_reads")
         con.unregister("_retention_newer_reads")
@@ -450,14 +453,12 @@ def _place(table: Table, file: LakeFile) -> tuple[str, ...]:
 def find_expired(con: duckdb.DuckDBPyConnection, table: Table, files: Sequence[LakeFile], rules: Rules) -> None:
     """Temp table `_retention_expired`: what the rules let go now, and where it lies."""
     by = table.dataset.partition_by
-    key = rules.dataset.read_key or rules.dataset.identity[0]
     found = (
-        decided(con, table, files, rules, [*rules.dataset.identity, key, *_PLACED])
+        decided(con, table, files, rules, [*rules.dataset.identity, *_PLACED])
         .filter(ColumnExpression("decided_expired"))
         .select(
             partition_name(by).alias("partition"),
             row_id(rules.dataset.identity).alias("row_id"),
-            ColumnExpression(key).cast("VARCHAR").alias("read_key"),
             ColumnExpression("decided_anchored_at").alias("anchored_at"),
             *map(ColumnExpression, _PLACED),
         )

@@ -10,8 +10,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,7 +44,7 @@ from sqlalchemy.exc import OperationalError
 
 from retention_pipelines.errors import PlanError
 from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVES, PLAN_ROWS, PLAN_STEPS
-from retention_pipelines.retention.actions.due_postgres import Act, Chunk, chunk, relation_of, tuple_id
+from retention_pipelines.retention.actions.due_postgres import Act, Chunk, Pieces, chunk, relation_of, tuple_id
 from retention_pipelines.retention.plans.plan import Plan
 
 # A batch has as many rows as go in this time: whoever writes one of them waits no longer than that.
@@ -107,8 +106,7 @@ class Progress:
     """Which rows of a plan are still there, by the batches on record."""
 
     def __init__(self, engine: Engine, plan: Plan) -> None:
-        self.pending = np.ones(plan.rows.num_rows, dtype=bool)
-        self.step = 0
+        turns, self.step = np.zeros(plan.rows.num_rows + 1, dtype=np.int64), 0
         query = select(PLAN_STEPS.c.step, cast(PLAN_STEPS.c.positions, Text)).where(
             PLAN_STEPS.c.plan_sha256 == plan.sha256
         )
@@ -117,13 +115,14 @@ class Progress:
                 self.step = max(self.step, step + 1)
                 # As in `{[3,5),[8,9)}`: thousands of objects would take longer than removing the rows.
                 ranges = np.fromstring(positions.translate(_NUMBERS), dtype=np.int64, sep=",").reshape(-1, 2)
-                if len(ranges) and ranges.max() > len(self.pending):
+                if len(ranges) and ranges.max() >= len(turns):
                     raise PlanError(
                         f"The steps of plan {plan.sha256[:12]} name rows it does not have: somebody changed them.",
                         hint="Nothing more was removed. Find out who did, then make a new plan.",
                     )
-                for lower, upper in ranges.tolist():
-                    self.pending[lower:upper] = False
+                np.add.at(turns, ranges[:, 0], 1)
+                np.add.at(turns, ranges[:, 1], -1)
+        self.pending = np.cumsum(turns[:-1]) == 0
         # The rows of a plan are sorted by partition.
         names = plan.rows["partition"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
         self._starts = [0, *(np.flatnonzero(np.diff(names)) + 1).tolist(), len(names)]
@@ -179,13 +178,15 @@ def delete_rows(
         con.execute(_PATIENCE, {"wait": f"{_ROW_TIMEOUT_MS}ms", "commit": "off", "local": False})
         con.execute(_BY_PLACE)
         con.commit()
+        removal = _Removal(act=act, bury=bury, removed=removed)
         for number in range(_PASSES):
             held = False
             for places in progress.chunks():
                 given = chunk(con, act, places)
-                removal = _Removal(act=act, given=given, bury=bury, removed=removed)
+                read = given.relation is not None
                 for first, last in pace.pieces(given):
-                    held |= removal.carry_out(con, pace, {**given.piece(first, last), "step": progress.step})
+                    values = {**given.piece(first, last), "step": progress.step}
+                    held |= removal.carry_out(con, pace, values, read=read)
                     progress.step += 1
                     step("deleting")
             progress = Progress(engine, act.plan)
@@ -200,23 +201,23 @@ class _Removal:
     """Decides about pieces of a chunk, and removes the rows that go, in the versions that were decided about."""
 
     act: Act
-    given: Chunk
     bury: bool
     removed: Callable[[Connection, Sequence[Removed]], None] | None
+    _statements: dict[tuple[bool, bool], Select[Any]] = field(default_factory=dict)
 
-    def carry_out(self, con: Connection, pace: Pace, values: dict[str, Any]) -> bool:
+    def carry_out(self, con: Connection, pace: Pace, values: dict[str, Any], *, read: bool) -> bool:
         """Remove what goes of a piece; returns whether somebody held rows of it, which then stay."""
         try:
             with con.begin():
                 started = time.perf_counter()
-                self._remove(con, self._statement, values)
+                self._remove(con, self._statement(read), values)
             pace.took(time.perf_counter() - started)
             return False
         except OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
                 raise
         # Locking rows before they go writes each of them twice, so that is for pieces in which somebody holds one.
-        without_waiting(con, lambda con: self._remove(con, self._around, values), safe=False)
+        without_waiting(con, lambda con: self._remove(con, self._statement(read, around=True), values), safe=False)
         return True
 
     def _remove(self, con: Connection, statement: Select[Any], values: dict[str, Any]) -> None:
@@ -224,26 +225,31 @@ class _Removal:
         if self.removed is not None and found:
             self.removed(con, list(_removed(self.act, found)))
 
-    @cached_property
-    def _statement(self) -> Select[Any]:
-        return self._removing(self.given.due().cte("due").prefix_with("materialized"))
+    def _statement(self, read: bool, *, around: bool = False) -> Select[Any]:
+        if (read, around) not in self._statements:
+            pieces = Pieces(act=self.act, read=read)
+            due = pieces.due().cte("due").prefix_with("materialized")
+            if around:
+                free = select(due).where(*self._theirs(pieces, due))
+                due = free.with_for_update(of=self.act.table, skip_locked=True).cte("free").prefix_with("materialized")
+            self._statements[read, around] = self._removing(pieces, due)
+        return self._statements[read, around]
 
-    @cached_property
-    def _around(self) -> Select[Any]:
-        due, rows = self.given.due().cte("due").prefix_with("materialized"), self.act.table
-        free = select(due).where(*self._theirs(due)).with_for_update(of=rows, skip_locked=True)
-        return self._removing(free.cte("free").prefix_with("materialized"))
-
-    def _theirs(self, due: CTE) -> list[ColumnElement[bool]]:
+    def _theirs(self, pieces: Pieces, due: CTE) -> list[ColumnElement[bool]]:
         """The versions that were decided about: one statement sees no others."""
         rows = self.act.table
-        named = self.given.within() if self.given.relation is not None else self.given.same(due.c.row_id)
+        named = pieces.within() if pieces.read else pieces.same(due.c.row_id)
         return [tuple_id(rows) == due.c.tid, relation_of(rows) == due.c.relation, *named]
 
-    def _removing(self, due: CTE) -> Select[Any]:
+    def _removing(self, pieces: Pieces, due: CTE) -> Select[Any]:
         """One statement that removes rows, buries them, and notes which went."""
         plan = self.act.plan
-        gone = delete(self.act.table).where(*self._theirs(due)).returning(due.c.position, *self._told()).cte("removed")
+        gone = (
+            delete(self.act.table)
+            .where(*self._theirs(pieces, due))
+            .returning(due.c.position, *self._told())
+            .cte("removed")
+        )
         place = gone.c.position
         noted = insert(PLAN_STEPS).from_select(
             ["plan_sha256", "step", "positions", "n_rows", "size_bytes"],

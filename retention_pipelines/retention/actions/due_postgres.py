@@ -19,6 +19,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Date,
     DateTime,
     Integer,
     Select,
@@ -58,11 +59,8 @@ _MAKE = """
 drop table if exists pg_temp.retention_planned;
 create temporary table retention_planned (position bigint, row_id text, anchored_at timestamptz)
 """
-_INDEX = """
-create index on retention_planned (row_id);
-create index on retention_planned (position);
-analyze retention_planned
-"""
+_BY_NAME = "create index on retention_planned (row_id)"
+_BY_POSITION = "create index on retention_planned (position)"
 _PLANNED = table(
     "retention_planned",
     column("position", BigInteger),
@@ -131,13 +129,12 @@ class Chunk:
 
     Attributes:
         places: their places in the plan, in order.
-        relation: number of the partition, and
-        blocks: how many it has, where it is read through; None: its rows are looked up by their names.
+        day, relation: day and number of the partition, where it is read through; None: rows are looked up by their names.
+        blocks: how many it has.
     """
 
-    act: Act
-    partition: str
     places: np.ndarray
+    day: date | None
     relation: int | None
     blocks: int
 
@@ -149,11 +146,19 @@ class Chunk:
     def piece(self, first: int, last: int) -> dict[str, Any]:
         """The parameters of a piece."""
         if self.relation is not None:
-            return {"first": f"({first},0)", "last": f"({last},0)"}
+            return {"first": f"({first},0)", "last": f"({last},0)", "day": self.day, "relation": self.relation}
         return {"first": int(self.places[first]), "last": int(self.places[min(last, len(self.places)) - 1])}
 
+
+@dataclass(frozen=True, kw_only=True)
+class Pieces:
+    """Pieces of chunks, in words: of a partition that is `read` through, or of rows looked up by their names."""
+
+    act: Act
+    read: bool
+
     def due(self) -> Select[Any]:
-        """Of a piece (`first`, `last`) the planned rows that go by the decision of now: tid, relation, position."""
+        """Of a piece the planned rows that go by the decision of now: tid, relation, position."""
         rows = self.act.table
         decision = self.act.decided()
         known = decision.selected_columns
@@ -168,20 +173,20 @@ class Chunk:
             tuple_id(rows).label("tid"),
             relation_of(rows).label("relation"),
             _PLANNED.c.position,
-            *(_PLANNED.c.row_id,) * (self.relation is None),
+            *(() if self.read else (_PLANNED.c.row_id,)),
             maintain_column_froms=True,
         )
         # Sorted, all of a piece is decided about before the first row of it goes: until then nobody waits for any.
         return found.order_by(tuple_id(rows))
 
     def within(self) -> list[ColumnElement[bool]]:
-        """The piece that is read through; all of the table, where rows are looked up."""
-        if self.relation is None:
+        """The piece of the partition; all of the table, where rows are looked up."""
+        if not self.read:
             return []
-        tid = tuple_id(self.act.table)
+        rows, tid = self.act.table, tuple_id(self.act.table)
         return [
-            *within(self.act, self.partition),
-            relation_of(self.act.table) == self.relation,
+            rows.c[DAY_COLUMNS[rows.name]] == bindparam("day", type_=Date),
+            relation_of(rows) == bindparam("relation", type_=OID),
             tid >= cast(bindparam("first", type_=Text), Tid()),
             tid < cast(bindparam("last", type_=Text), Tid()),
         ]
@@ -195,7 +200,7 @@ class Chunk:
         ]
 
     def _named(self, row_id: ColumnElement[str]) -> list[ColumnElement[bool]]:
-        if self.relation is not None:
+        if self.read:
             return [_PLANNED.c.row_id == row_id]
         between = _PLANNED.c.position.between(bindparam("first", type_=BigInteger), bindparam("last", type_=BigInteger))
         return [between, *self.same(_PLANNED.c.row_id)]
@@ -214,17 +219,17 @@ def chunk(con: Connection, act: Act, places: np.ndarray) -> Chunk:
     """Give the server the names of planned rows of one partition."""
     partition = act.plan.rows["partition"][places[0]].as_py()
     there = next((one.rows for one in act.plan.partitions if one.partition == partition), 0)
-    relation, blocks = None, 0
+    day, relation, blocks = day_of(act, partition), None, 0
     with con.begin():
-        if within(act, partition) and len(places) >= _FEW * there:
+        if day is not None and len(places) >= _FEW * there:
             relation, blocks = con.execute(_SIZE, {"one": partition}).one()
         raw = driver(con)
         raw.execute(_MAKE)
         with raw.cursor() as cursor, cursor.copy("copy retention_planned from stdin (format csv)") as copy:
             for first in range(0, len(places), _SENT):
                 copy.write(_csv(act.plan.rows, places[first : first + _SENT]))
-        raw.execute(_INDEX)
-    return Chunk(act=act, partition=partition, places=places, relation=relation, blocks=blocks or 0)
+        raw.execute(_BY_POSITION if relation is None else _BY_NAME)
+    return Chunk(places=places, day=day, relation=relation, blocks=blocks or 0)
 
 
 def still_due(con: Connection, act: Act, places: Sequence[int]) -> list[int]:
@@ -232,24 +237,24 @@ def still_due(con: Connection, act: Act, places: Sequence[int]) -> list[int]:
     if not len(places):
         return []
     given = chunk(con, act, np.asarray(places, dtype=np.int64))
-    due = given.due().subquery()
+    due = Pieces(act=act, read=given.relation is not None).due().subquery()
     with con.begin():
         return list(con.scalars(select(due.c.position).order_by(due.c.position), given.piece(0, given.extent)))
 
 
 def _csv(rows: pa.Table, places: np.ndarray) -> bytes:
-    chosen = rows.select(["row_id", "anchored_at"]).take(places)
+    in_a_row = int(places[-1]) - int(places[0]) + 1 == len(places)
+    chosen = rows.slice(int(places[0]), len(places)) if in_a_row else rows.take(places)
+    chosen = chosen.select(["row_id", "anchored_at"])
     content = io.BytesIO()
     csv.write_csv(chosen.add_column(0, "position", pa.array(places)), content, csv.WriteOptions(include_header=False))
     return content.getvalue()
 
 
-def within(act: Act, partition: str) -> list[ColumnElement[bool]]:
-    """The day of a partition, so that only that one is looked into; nothing is known of the default one."""
-    column_name, last = DAY_COLUMNS.get(act.dataset.table), partition.rpartition("_")[2]
-    if column_name is None or not last.isdecimal():
-        return []
-    return [act.table.c[column_name] == date.fromisoformat(last)]
+def day_of(act: Act, partition: str) -> date | None:
+    """The day of a partition; None of the default one, and where there are none."""
+    last = partition.rpartition("_")[2]
+    return date.fromisoformat(last) if act.dataset.table in DAY_COLUMNS and last.isdecimal() else None
 
 
 def tuple_id(rows: Table) -> ColumnElement[Any]:
