@@ -409,6 +409,30 @@ def test_an_entry_with_somebody_waiting_for_it_is_stored_at_once(hot: HotTier) -
     writer.close()
 
 
+def test_all_turns_of_a_batch_are_given_back_at_once(
+    tier: Callable[..., HotTier], hot: HotTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One round trip each took the connection from those who wanted a turn."""
+    mine, other, calls = ProcessLock(hot), ProcessLock(tier()), list[list[str]]()
+    keys = ["a", "b", "c"]
+    assert {mine.acquire(key, 0.0) for key in keys} == {"leader"}
+
+    def give_back(keys: list[str]) -> None:
+        calls.append(keys)
+        mine.release(keys)
+
+    writer = WriteBehind(hot, flush_seconds=60.0)
+    monkeypatch.setattr(writer, "_start", lambda: None)  # the thread might take the first ones alone
+    for key in keys:
+        writer.put(entry(key), then=give_back)
+    assert writer.flush(20.0)
+    assert calls == [keys]
+    assert {other.acquire(key, 0.0) for key in keys} == {"leader"}
+    other.close()
+    mine.close()
+    writer.close()
+
+
 def test_the_newest_of_what_waits_for_a_key_is_stored_and_everyone_is_told(hot: HotTier) -> None:
     writer, told = WriteBehind(hot, flush_seconds=60.0), list[str]()
     writer.put(entry("k", payload=Payload(codec="raw1", data=b"new")), then=lambda keys: told.append("new"))
