@@ -8,7 +8,7 @@ without values. A file is read block by block, never whole. Argo profiles are `a
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cf_xarray  # noqa: F401 - registers the accessor `.cf`
@@ -20,11 +20,13 @@ import pyarrow as pa
 import xarray as xr
 
 from retention_pipelines.errors import FileRefused
-from retention_pipelines.sources.arrays import Array, Measured, check_whole, is_netcdf, numbers, stage_arrays
+from retention_pipelines.sources.arrays import Array, Measured, check_whole, is_netcdf, numbers, stage_arrays, texts
 from retention_pipelines.sources.cf import Reading, Refusal, notes_on, readings
+from retention_pipelines.sources.cf_flags import FlagVariable, flag_texts, flags_of, scale_of
 from retention_pipelines.sources.cf_time import TimeAxis, Times, intervals
 from retention_pipelines.sources.identity import first, from_file_name, from_package, slug
 from retention_pipelines.sources.licences import licence_name
+from retention_pipelines.sources.mapping import QC_GOOD
 from retention_pipelines.sources.staging import RawFile, Recognition, Staged
 from retention_pipelines.sources.units import conversion
 
@@ -65,11 +67,16 @@ class Axes:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Variables of the same dimensions: the values of one row."""
+    """Variables of the same dimensions: the values of one row.
+
+    `flags` are those of a variable, by its name in the file; `placed_by` those of the coordinates.
+    """
 
     dimensions: tuple[str, ...]
     shape: tuple[int, ...]
     variables: tuple[Reading, ...]
+    flags: Mapping[str, FlagVariable] = field(default_factory=dict)
+    placed_by: tuple[FlagVariable, ...] = ()
 
     def blocks(self, limit: int) -> Iterator[tuple[slice, ...]]:
         """Cut into blocks of at most `limit` rows along the leading dimensions, in storage order."""
@@ -138,6 +145,13 @@ def _constants(
     identifier = _attribute(data, "id", "product_id", "dataset_id")
     title = _attribute(data, "title")
     kind = (_attribute(data, "featuretype", "cdm_data_type") or "").casefold()
+    used = {one.name for group in groups for one in (*group.flags.values(), *group.placed_by)}
+    unread = [
+        Refusal(column=one.name, reason=f"The flags {one.name} are on no scale that is known, so every value counts.")
+        for group in groups
+        for reading in group.variables
+        if (one := flags_of(data, reading.column)) is not None and one.name not in used
+    ]
     return _Constants(
         dataset_id=(from_package(identifier) if identifier else slug(title or "")) or from_file_name(file.name),
         source_type=_SOURCE_TYPES.get(kind, "grid"),
@@ -145,7 +159,11 @@ def _constants(
         rights_holder=_attribute(data, "creator_name", "institution"),
         citation=_attribute(data, "citation", "bibliographic_citation", "references"),
         flags=(*axes.times.flags, *(["UNIT_NOT_READ"] if any(one.unit_unknown for one in refused) else [])),
-        notes=notes_on(_fields(data, axes), [one for group in groups for one in group.variables], refused),
+        notes=notes_on(
+            [name for name in _fields(data, axes) if name not in used],
+            [one for group in groups for one in group.variables],
+            [*refused, *unread],
+        ),
     )
 
 
@@ -282,11 +300,36 @@ def _groups(data: netCDF4.Dataset, axes: Axes, file_name: str) -> tuple[list[Gro
         refused += unread
         if found:
             shape = tuple(data.dimensions[one].size for one in dimensions)
-            groups.append(Group(dimensions=dimensions, shape=shape, variables=tuple(found)))
+            of_values = {one.column: _read_flags(data, flags_of(data, one.column), dimensions) for one in found}
+            of_places = (_read_flags(data, one, dimensions) for one in _placing(data, axes))
+            group = Group(
+                dimensions=dimensions,
+                shape=shape,
+                variables=tuple(found),
+                flags={name: one for name, one in of_values.items() if one is not None},
+                placed_by=tuple(one for one in of_places if one is not None),
+            )
+            groups.append(group)
     if not groups:
         why = " ".join(one.reason for one in refused) or "None of its variables on those axes is a known quantity."
         raise FileRefused(f"{file_name} has no variable that can be read. {why}", hint="See docs/formats.md.")
     return groups, refused
+
+
+def _placing(data: netCDF4.Dataset, axes: Axes) -> list[FlagVariable]:
+    """Flags of the coordinates; `POSITION_QC` is that of both of a position."""
+    vertical = [axes.vertical.coordinate] if axes.vertical else []
+    found = [flags_of(data, one.name) for one in (axes.latitude, axes.longitude, axes.time, *vertical)]
+    position = (name for name in data.variables if name.casefold() == "position_qc")
+    found += [FlagVariable(name=name, scale=scale_of(data[name])) for name in position]
+    return list(dict.fromkeys(one for one in found if one is not None))
+
+
+def _read_flags(data: netCDF4.Dataset, flags: FlagVariable | None, dimensions: tuple[str, ...]) -> FlagVariable | None:
+    """The flags, if their scale is known and they are of the rows' dimensions."""
+    if flags is None or flags.scale is None or not set(data[flags.name].dimensions) <= set(dimensions):
+        return None
+    return flags
 
 
 def _stage(
@@ -301,13 +344,22 @@ def _stage(
     shape = tuple(one.stop - one.start for one in block)
     rows = math.prod(shape)
 
+    def cut_of(dimensions: tuple[str, ...]) -> tuple[slice, ...]:
+        return tuple(block[group.dimensions.index(one)] for one in dimensions)
+
+    def over_rows(cut: Array, dimensions: tuple[str, ...]) -> Array:
+        order = [dimensions.index(one) for one in group.dimensions if one in dimensions]
+        along = [slice(None) if one in dimensions else None for one in group.dimensions]
+        return np.broadcast_to(cut.transpose(order)[tuple(along)], shape).ravel()
+
     def spread(coordinate: Coordinate, values: Array | None = None) -> Array:
         """A coordinate's values over the rows of the block."""
         chosen = coordinate.values if values is None else values
-        cut = chosen[tuple(block[group.dimensions.index(one)] for one in coordinate.dimensions)]
-        order = [coordinate.dimensions.index(one) for one in group.dimensions if one in coordinate.dimensions]
-        along = [slice(None) if one in coordinate.dimensions else None for one in group.dimensions]
-        return np.broadcast_to(cut.transpose(order)[tuple(along)], shape).ravel()
+        return over_rows(chosen[cut_of(coordinate.dimensions)], coordinate.dimensions)
+
+    def flags_over(flags: FlagVariable) -> Array:
+        dimensions = tuple(map(str, data[flags.name].dimensions))
+        return over_rows(flag_texts(data[flags.name], cut_of(dimensions)), dimensions)
 
     # Blocks are cut along leading dimensions, so their rows are consecutive in storage order.
     before = int(np.ravel_multi_index([one.start for one in block], group.shape))
@@ -315,7 +367,12 @@ def _stage(
     latitude, longitude = spread(axes.latitude), spread(axes.longitude)
     at = spread(axes.time, np.arange(axes.time.values.size).reshape(axes.time.values.shape))
     values = {one.column: np.ma.asarray(data[one.column][block]).ravel() for one in group.variables}
-    flags = sorted({one.remark for one in group.variables if one.remark})
+    remarks = sorted({one.remark for one in group.variables if one.remark})
+    flags = {name: flags_over(one) for name, one in group.flags.items()}
+    placing = {one.name: flags_over(one) for one in group.placed_by}
+    well_placed = np.ones(rows, dtype=bool)
+    for one in group.placed_by:
+        well_placed &= np.isin(placing[one.name], QC_GOOD[one.scale or "none"])
     columns = {
         "decimal_latitude": numbers(latitude),
         "decimal_longitude": numbers(longitude),
@@ -335,9 +392,15 @@ def _stage(
         con,
         dataset_id=constants.dataset_id,
         source_row=source_row,
-        raw=raw | {name: numbers(np.ma.filled(_floats(found), np.nan)) for name, found in values.items()},
+        raw=raw
+        | {name: numbers(np.ma.filled(_floats(found), np.nan)) for name, found in values.items()}
+        | {group.flags[name].name: texts(found) for name, found in flags.items()}
+        | {name: texts(found) for name, found in placing.items()},
         columns=columns,
-        measured=[_measured(one, values[one.column]) for one in group.variables],
+        measured=[
+            _measured(one, values[one.column], well_placed, group.flags.get(one.column), flags.get(one.column))
+            for one in group.variables
+        ],
     )
     return Staged(
         relation=staged.relation,
@@ -349,7 +412,7 @@ def _stage(
         licence=constants.licence,
         rights_holder=constants.rights_holder,
         citation=constants.citation,
-        flags=(*constants.flags, *flags),
+        flags=(*constants.flags, *remarks),
         notes=constants.notes,
     )
 
@@ -377,8 +440,24 @@ def _floats(values: Any) -> Any:
     return values if values.dtype.kind == "f" else values.astype("f8")
 
 
-def _measured(reading: Reading, found: Any) -> Measured:
+def _measured(
+    reading: Reading, found: Any, well_placed: Array, flags: FlagVariable | None, texts_of_flags: Array | None
+) -> Measured:
     raw = np.ma.filled(found.astype("f8"), np.nan)
     there = np.isfinite(raw) & (np.abs(raw) < _NEVER_A_VALUE)
     value = np.where(there, reading.conversion.apply(raw), np.nan)
-    return Measured(variable=reading.variable, standard_name=reading.standard_name, value=value, qc_good=there)
+    good = there & well_placed
+    scale = flags.scale if flags is not None and flags.scale is not None else "none"
+    if texts_of_flags is not None:
+        good &= np.isin(texts_of_flags, QC_GOOD[scale])
+    return Measured(
+        variable=reading.variable,
+        standard_name=reading.standard_name,
+        value=value,
+        qc_good=good,
+        # "Missing" and "no control" of a cell without a value are left out: every cell of land would become a row.
+        qc_flag=None
+        if texts_of_flags is None
+        else np.where(there | ~np.isin(texts_of_flags, ("0", "9")), texts_of_flags, ""),
+        qc_scale=scale,
+    )
