@@ -129,7 +129,8 @@ class Chunk:
 
     Attributes:
         places: their places in the plan, in order.
-        day, relation: day and number of the partition, where it is read through; None: rows are looked up by their names.
+        day: of the partition; None of the default one, and where there are none.
+        relation: number of the partition, where it is read through; None: its rows are looked up by their names.
         blocks: how many it has.
     """
 

@@ -37,6 +37,7 @@ from retention_pipelines.retention.policies.governed import Governed
 from retention_pipelines.retention.policies.policy import Action, PolicySet
 
 SCHEMA = "retention_partitions"
+_FETCHED = 20_000
 _DAYS = table("days", column("parent"), column("partition"), column("first_day"), schema=SCHEMA)
 _TELL = text("select n_rows, told from public.retention_tell_partition(:schema, :name, :columns)")
 # Everything older than this has ended, and is in the snapshot that the plan is made of.
@@ -240,12 +241,16 @@ def _counts(
     )
 
 
-def _rows(con: Connection, decided: FromClause, policies: PolicySet, unnamed: Sequence[str]) -> pa.Table:
-    found = con.execute(
-        select(decided.c.partition, decided.c.row_id, decided.c.policy, decided.c.anchored_at).where(
-            decided.c.expired, decided.c.partition.not_in(unnamed)
-        )
-    ).all()
+def _rows(con: Connection, decided: FromClause, policies: PolicySet, dropped: Sequence[str]) -> pa.Table:
+    query = select(decided.c.partition, decided.c.row_id, decided.c.policy, decided.c.anchored_at).where(
+        decided.c.expired, decided.c.partition.not_in(dropped)
+    )
+    # As objects of Python rows take ten times the memory; of those there are only so many at a time.
+    found = con.execution_options(yield_per=_FETCHED).execute(query)
+    return pa.concat_tables([ROW_SCHEMA.empty_table(), *(_table(some, policies) for some in found.partitions())])
+
+
+def _table(found: Sequence[Any], policies: PolicySet) -> pa.Table:
     governing = [None if row.policy is None else policies.policies[row.policy] for row in found]
     return pa.table(
         {
