@@ -24,6 +24,8 @@ from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings, load_settings
 from tests.fixtures.postgres import migrated_database
 
+pytestmark = pytest.mark.usefixtures("little_to_search")
+
 MODULES = {"models": "platform_models", "endpoints": "platform_no_endpoints"}
 TABLES = (
     "ml_feature_store", "ml_inference_cache", "ml_training_cache", "ml_performance_metrics", "access_counts",

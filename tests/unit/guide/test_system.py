@@ -21,6 +21,8 @@ from retention_pipelines.errors import SettingsError
 from retention_pipelines.guide import monitoring, system
 from retention_pipelines.settings import load_settings
 
+pytestmark = pytest.mark.usefixtures("little_to_search")
+
 MODULES = {"models": "platform_models", "endpoints": "platform_no_endpoints"}
 
 

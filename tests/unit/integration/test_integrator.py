@@ -14,6 +14,8 @@ from retention_pipelines.errors import IntegrationError
 from retention_pipelines.integration.hooks import Hooks
 from retention_pipelines.integration.integrator import Integrator
 
+pytestmark = pytest.mark.usefixtures("little_to_search")
+
 MODULES = {"models": "platform_models", "endpoints": "platform_no_endpoints"}
 
 

@@ -1,11 +1,9 @@
 import asyncio
 import functools
-import gc
 import inspect
 import random
 import sys
 import threading
-from collections.abc import Iterator
 from types import ModuleType
 from unittest import mock
 
@@ -17,6 +15,8 @@ from retention_pipelines.errors import IntegrationError
 from retention_pipelines.integration.patching import Patcher, Replace, Request
 from retention_pipelines.integration.spots import ModuleNotLoaded, NoSuchTarget, is_async, locate
 from tests.fixtures.ml_platform import NAME, SOURCE, MakeModule, modules
+
+pytestmark = pytest.mark.usefixtures("little_to_search")
 
 TARGETS = (
     "platform_ml:score",
@@ -573,16 +573,6 @@ def _in_new_platform(steps) -> None:
         _sequence(make(NAME, SOURCE), steps)
 
 
-@pytest.fixture
-def little_to_search() -> Iterator[None]:
-    """Takes what is there before the test out of the collector's sight: searching it each time takes minutes."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("little_to_search")
 class TestAnySequence:
     """Whatever is patched, mocked, copied and undone in which order: at the end the originals are there."""
 

@@ -15,6 +15,8 @@ from retention_pipelines.integration.patching import Patcher, Request
 from retention_pipelines.integration.spots import locate
 from tests.fixtures.ml_platform import MakeModule
 
+pytestmark = pytest.mark.usefixtures("little_to_search")
+
 
 def request(target: str, tag: str = "p", **options) -> Request:
     def replacement(function):
