@@ -23,7 +23,7 @@ import psutil
 import psycopg
 
 from retention_pipelines.postgres import embedded
-from retention_pipelines.postgres.address import EVERY_TENANT, Deadlines
+from retention_pipelines.postgres.address import EVERY_TENANT, PATIENT
 from retention_pipelines.postgres.engine import connect, open_engine
 from retention_pipelines.postgres.migrate import upgrade_server
 from retention_pipelines.postgres.partitions import add_day_partitions
@@ -112,7 +112,7 @@ class Bench:
 
     def _use(self, stop: threading.Event, waits: list[float]) -> None:
         number = 1
-        with connect(self.server, tenant="local", autocommit=True) as con:
+        with connect(self.server, tenant="local", deadlines=PATIENT, autocommit=True) as con:
             while not stop.is_set():
                 number = (number * 7919 + 13) % self.count
                 started = time.perf_counter()
@@ -127,8 +127,7 @@ def bench_postgres(root: Path, count: int) -> None:
     settings = load_settings({}, lake_root=str(root / "warehouse"), state_dir=root / "pg")
     with open_server(settings) as server:
         upgrade_server(server)
-        patient = Deadlines(statement=900, lock=60, idle_in_transaction=900)
-        engine = open_engine(server, tenant=EVERY_TENANT, deadlines=patient)
+        engine = open_engine(server, tenant=EVERY_TENANT, deadlines=PATIENT)
         store, registry = PlanStore(engine, open_objects(str(root / "plans"), None)), PolicyRegistry(engine)
         registry.load_defaults()
 
@@ -138,7 +137,7 @@ def bench_postgres(root: Path, count: int) -> None:
             store.save(made, created_by="bench")
             return Act(plan=made, dataset=INFERENCE_CACHE, policies=policies, protections=(), unchanged=unchanged)
 
-        with connect(server, tenant=EVERY_TENANT, deadlines=patient, autocommit=True) as con:
+        with connect(server, tenant=EVERY_TENANT, deadlines=PATIENT, autocommit=True) as con:
             bench = Bench(settings=settings, server=server, con=con, count=count)
             started = time.perf_counter()
             _fill(con, count)

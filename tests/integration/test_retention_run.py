@@ -13,6 +13,7 @@ from retention_pipelines.errors import PlanError, RunBusy, RunRefused
 from retention_pipelines.postgres import audit
 from retention_pipelines.postgres.tables import HOLDS
 from retention_pipelines.retention.plans.guard import Limits
+from retention_pipelines.retention.policies.defaults import read_policies
 from retention_pipelines.retention.recovery.restore import restore_dataset, restore_plan, restore_rows
 from retention_pipelines.retention.runs.lock import run_lock
 from retention_pipelines.retention.runs.run import Runner
@@ -368,6 +369,34 @@ def _named(row_id: str) -> tuple[str, str, str]:
 
     tenant, key, day = json.loads(row_id)
     return tenant, key, day
+
+
+def test_single_rows_of_days_go_around_what_somebody_holds_and_come_back_to_the_last_bit(
+    retention: Runner, everyone: psycopg.Connection[Any]
+) -> None:
+    add_predictions(everyone, 600)
+    everyone.execute(
+        "update ml_inference_cache set model_version = '2', latitude = '-0.0', longitude = 0.1 + 0.2"
+        " where cache_key < 'k5' and expires_on <> 'infinity'"
+    )
+    policy = "inference_cache: [{id: second, priority: 900, match: \"model_version = '2'\", keep_days: 1, reason: R}]"
+    plan = retention.plan(retention.planner.registry.set(read_policies(policy)[0], created_by="ana"))
+    assert {one.fate for one in plan.partitions if one.expired} == {"rewrite"}
+    held, anew = (_named(plan.rows["row_id"][place].as_py())[:2] for place in (0, plan.rows.num_rows - 1))
+    everyone.execute(
+        "update ml_inference_cache set computed_at = now() - interval '2 days' where (tenant, cache_key) = (%s, %s)",
+        anew,
+    )
+    before = prediction_rows(everyone)
+    with everyone.transaction():
+        everyone.execute("select from ml_inference_cache where (tenant, cache_key) = (%s, %s) for update", held)
+        outcome = retention.execute(plan.sha256, confirm=plan.sha256)
+    assert (outcome.removed, outcome.kept) == (plan.removed_rows - 2, 2)
+    after = prediction_rows(everyone)
+    assert len(after) == len(before) - outcome.removed
+    assert {held, anew} <= {row[:2] for row in after}
+    assert restore_plan(retention, plan.sha256).rows == outcome.removed
+    assert prediction_rows(everyone) == before  # -0.0 as -0.0, too
 
 
 def test_a_host_whose_clock_is_off_runs_nothing(retention: Runner, everyone: psycopg.Connection[Any]) -> None:
