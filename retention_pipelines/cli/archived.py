@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 from sqlalchemy import func, select
 
+from retention_pipelines.cli.tables import fitting
 from retention_pipelines.postgres.address import EVERY_TENANT
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
 from retention_pipelines.postgres.tables import COLD_FILES
+from retention_pipelines.retention.policies.governed import governed
 from retention_pipelines.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -24,6 +25,8 @@ def archived(
 
     `retention restore --plan` brings a plan's rows back, `--dataset NAME --row ID` one of them.
     """
+    if dataset is not None:
+        governed(dataset)
     files = COLD_FILES.c
     query = (
         select(
@@ -49,8 +52,8 @@ def archived(
         rows = [dict(row._mapping) | {name: int(row._mapping[name]) for name in numbers} for row in found]
         typer.echo(json.dumps(rows, default=str, indent=2))
         return
-    right = [Column(name, justify="right") for name in ("rows", "files", "bytes", "before")]
-    table = Table("dataset", "plan", *right, "archived", "root")
+    sizes = ("rows", "files", "bytes", "before")
+    table = fitting("dataset", "plan", *sizes, "archived", "root", whole=("plan", *sizes))
     for one in found:
         told = [f"{int(number):,}" for number in (one.rows, one.files, one.size_bytes, one.raw_bytes)]
         table.add_row(one.dataset, one.plan_sha256[:12], *told, f"{one.archived_at:%Y-%m-%d %H:%M}", one.root)

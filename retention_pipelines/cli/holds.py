@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Engine
 
 from retention_pipelines.cli.models import instant
+from retention_pipelines.cli.tables import fitting
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres import audit
 from retention_pipelines.postgres.engine import connect, open_engine
@@ -68,7 +68,10 @@ def holds(
     if as_json:
         sys.stdout.write(json.dumps([asdict(one) for one in found], indent=1, default=str) + "\n")
         return
-    table = Table("hold", "dataset", "match", "reason", "by", "since", "released")
+    if not found:
+        sys.stdout.write("There are no holds.\n" if every else "No hold is in force.\n")
+        return
+    table = fitting("hold", "dataset", "match", "reason", "by", "since", "released", whole=("hold", "since"))
     for one in found:
         released = f"{one.released_at:%Y-%m-%d}" if one.released_at else ""
         table.add_row(
@@ -110,7 +113,10 @@ def pins(
     if as_json:
         sys.stdout.write(json.dumps([asdict(one) for one in found], indent=1, default=str) + "\n")
         return
-    table = Table("pin", "dataset", "match", "reason", "by", "until", "taken away")
+    if not found:
+        sys.stdout.write("There are no pins.\n" if every else "No pin is in force.\n")
+        return
+    table = fitting("pin", "dataset", "match", "reason", "by", "until", "taken away", whole=("pin",))
     for one in found:
         until = f"{one.pinned_until:%Y-%m-%d %H:%M}" if one.pinned_until else ""
         released = f"{one.released_at:%Y-%m-%d}" if one.released_at else ""

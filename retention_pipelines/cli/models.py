@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
+from retention_pipelines.cli.tables import fitting
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
@@ -125,7 +126,7 @@ def roots(
     if as_json:
         _print_json([asdict(one) for one in found])
         return
-    table = Table("model", "version", "dataset", "match", "lake version", "kept")
+    table = fitting("model", "version", "dataset", "match", "lake version", "kept", whole=("kept",))
     for one in found:
         version = "" if one.lake_version is None else str(one.lake_version)
         table.add_row(

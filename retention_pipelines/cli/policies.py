@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from retention_pipelines.cli.simulate import policies_of, progress_bar
+from retention_pipelines.cli.tables import fitting
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.postgres.engine import open_engine
 from retention_pipelines.postgres.server import open_server
@@ -67,7 +67,8 @@ def list_policies(
         _print_json([_plain(policy) for policy in found])
         return
     for name, listed in groupby(found, key=lambda policy: policy.dataset):
-        table = Table("priority", "policy", "match", "keep", "from", "action", title=name, title_justify="left")
+        columns = ("priority", "policy", "match", "keep", "from", "action")
+        table = fitting(*columns, whole=tuple(one for one in columns if one != "match"), title=name)
         for policy in listed:
             label = policy.policy_id if policy.enabled else f"{policy.policy_id} (off)"
             keep = _days(policy.keep_seconds)

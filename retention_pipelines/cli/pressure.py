@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from retention_pipelines.cli.tables import fitting
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.retention.plans.plan import Plan
 from retention_pipelines.retention.pressure.budgets import set_budget
@@ -62,7 +63,7 @@ def pressure(as_json: AsJson = False) -> None:
             sys.stdout.write(f"{name}: nothing may or need go.\n")
     if not plans:
         return
-    table = Table("dataset", "would go", "rows", "early", "grace", "plan")
+    table = fitting("dataset", "would go", "rows", "early", "grace", "plan", whole=("dataset", "plan"))
     for name, plan in plans.items():
         share = plan.haste.forward_share if plan.haste else 0.0
         seconds = plan.haste.grace_seconds if plan.haste else None

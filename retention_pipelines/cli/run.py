@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 
+from retention_pipelines.cli.tables import fitting
 from retention_pipelines.errors import PolicyError
 from retention_pipelines.retention.policies.governed import governed
 from retention_pipelines.retention.recovery.restore import restore_dataset, restore_plan, restore_rows
@@ -122,7 +122,11 @@ def history(
             ]
         )
         return
-    table = Table(*(Column(name, no_wrap=True) for name in ("plan", "dataset", "action", "as of", "state", "removed")))
+    if not records:
+        sys.stdout.write("There are no plans on record.\n")
+        return
+    names = ("plan", "dataset", "action", "as of", "state", "removed")
+    table = fitting(*names, whole=tuple(name for name in names if name != "dataset"))
     for record in records:
         table.add_row(
             record.sha256[:12],

@@ -374,8 +374,6 @@ GOVERNED: dict[str, Governed] = {
 def governed(name: str) -> Governed:
     """A dataset under policies by name; raises PolicyError with the nearest name."""
     if name not in GOVERNED:
-        near = difflib.get_close_matches(name, GOVERNED, n=1, cutoff=0.0)
-        raise PolicyError(
-            f"{name!r} is not governed by policies.", hint=f"Did you mean {near[0]!r}? Governed: {', '.join(GOVERNED)}."
-        )
+        near = "".join(f"Did you mean {one!r}? " for one in difflib.get_close_matches(name, GOVERNED, n=1))
+        raise PolicyError(f"{name!r} is not governed by policies.", hint=f"{near}Governed: {', '.join(GOVERNED)}.")
     return GOVERNED[name]
