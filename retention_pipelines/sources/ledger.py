@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,10 +53,15 @@ def look_of(file: RawFile, recognition: Recognition) -> str:
     The release is part of it, as another one may read the same in another way.
     """
     words = [file.sha256, recognition.format, recognition.role, recognition.mapping_digest or ""]
-    words += [version("retention_pipelines"), file.name, Path(file.folder).name]
+    words += [_release(), file.name, Path(file.folder).name]
     for other in recognition.beside:
         words += [other.name, other.sha256]
     return _digest(words)
+
+
+@cache
+def _release() -> str:
+    return version("retention_pipelines")
 
 
 def _digest(words: Iterable[str]) -> str:
@@ -89,13 +95,15 @@ where status = 'ingested' and identity in (select unnest($1::varchar[]))
 def record(lake: Lake, reports: Sequence[FileReport], *, op: str) -> None:
     """Write the lines of files."""
     types = dataset("ingested_files").types
-    columns = ", ".join(f"{quote_name(name)} {kind}" for name, kind in types.items())
-    lake.con.execute(f"create or replace temp table ledger_line ({columns})")
+    lines = []
     for report in reports:
         line = {name: getattr(report, name) for name in types}
         line |= {"reasons": json.dumps(report.reasons, sort_keys=True), "notes": " ".join(report.notes) or None}
-        # Not by way of Arrow: making an array imports pandas, which takes longer than reading a small file.
-        lake.con.table("ledger_line").insert(list(line.values()))
+        lines.append(line)
+    # Not by way of Arrow: making an array imports pandas, which takes longer than reading a small file.
+    columns = ", ".join(f"{quote_name(name)} {kind}" for name, kind in types.items())
+    rows = f"unnest($1::struct({columns})[], recursive := true)"
+    lake.con.execute(f"create or replace temp table ledger_line as select {rows}", [lines])
     lake.table("ingested_files").append("select * from ledger_line", op=op)
 
 
