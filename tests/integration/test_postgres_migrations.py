@@ -93,6 +93,36 @@ def test_migrated_and_declared_tables_have_the_same_columns_checks_indexes_and_c
     assert {row[1] for row in ours} >= CONTRACT
 
 
+def test_rows_in_the_graveyard_are_the_same_after_going_down_to_documents_and_up_again(server: Server) -> None:
+    migrate.upgrade_server(server)
+    told = "select g::text from graveyard_inference_cache as g"
+    with connect(server, tenant="*", autocommit=True) as con:
+        con.execute(
+            "insert into plans (plan_sha256, dataset, action, as_of, policy_versions, counts, created_by)"
+            " values (repeat('a', 64), 'inference_cache', 'delete', now(), '{}', '{}', 'ana')"
+        )
+        con.execute(
+            "insert into ml_inference_cache (tenant, cache_key, model_id, model_type, model_version, payload,"
+            " payload_codec, payload_mac, computed_at, expires_on, latitude, tags)"
+            " values ('a', 'k', 'm', 't', '1', 'x', 'c', sha256('x'), now(), 'infinity', 0.1, '{b,c}')"
+        )
+        con.execute(
+            "insert into graveyard_inference_cache select repeat('a', 64), 7, gone.* from ml_inference_cache as gone"
+        )
+        before = con.execute(told.encode()).fetchall()
+    migrate.downgrade_server(server, "0009")
+    with connect(server, tenant="*", autocommit=True) as con:
+        documents = con.execute(
+            "select position, tenant, relation, row_id, row ->> 'cache_key' from graveyard"
+        ).fetchall()
+    assert documents == [(7, "a", "ml_inference_cache", '["a", "k", "infinity"]', "k")]
+    migrate.upgrade_server(server)
+    with connect(server, tenant="*", autocommit=True) as con:
+        assert con.execute(told.encode()).fetchall() == before
+    with connect(server, tenant="b", autocommit=True) as con:
+        assert con.execute(told.encode()).fetchall() == []
+
+
 def test_two_upgrades_at_once_both_succeed(server: Server) -> None:
     server.ensure_database()
     url = server.address().render_as_string(hide_password=False)
