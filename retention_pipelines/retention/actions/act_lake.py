@@ -46,7 +46,7 @@ _PLACED = ("filename", "file_row_number")
 # A query has a fixed cost of a fifth of a second over a wide table; sorting this much takes some hundred megabytes.
 _GROUP_BYTES = 32_000_000
 # Rows that pack well are as large in memory as others: a million of 80 columns took two gigabytes.
-_GROUP_ROWS = 300_000
+_GROUP_ROWS = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -409,6 +409,9 @@ def _find_gone(
     names = [] if whole else [f"{table.root}/{file.path}" for file in dropped]
     con.register("_retention_dropped", pa.table({"filename": pa.array(names, pa.string())}))
     con.execute(statement(_PACKAGE, "lake_gone"))
+    # Names of rows take more memory than writing the others: they must be gone before that.
+    con.execute("drop table _retention_expired")
+    con.execute("drop table _retention_planned")
     unproven: Mapping[str, int] = {}
     if plan.action == "downsample":
         places = {folder(file, by) for file in looked_at}
