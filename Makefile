@@ -28,7 +28,7 @@ demo: $(READY) ## Simulate a survey (or DATA=path), ingest it, build features an
 	@$(BIN)/retention demo $(if $(DATA),--data "$(DATA)")
 
 test: $(READY) ## Run the tests
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q -j 0 retention_pipelines
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q -j 0 retention_pipelines tests
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 up: $(READY) ## Start Postgres, the Dagster daemon and its web UI on this machine
