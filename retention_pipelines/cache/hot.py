@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
@@ -46,6 +47,7 @@ BATCH = 1000
 _LONGEST_TTL = 100 * 366 * 86_400.0
 Scope = Literal["key", "function", "model", "source", "tag", "all"]
 _PUT: dict[Kind, bytes] = {"features": b"retention_put_features", "predictions": b"retention_put_predictions"}
+_GET_OR_DIG_UP = b"retention_get_or_dig_up"
 _LOCK = b"retention_lock_for_put"
 
 
@@ -66,6 +68,7 @@ class HotTier:
         self._known_secret: bytes | None = None
         # Whether a run took predictions out whose grace lasts: told by the look at the invalidation log.
         self.digs = False
+        self._digging: weakref.WeakSet[BoundedConnection] = weakref.WeakSet()
         # How the headers of seals begin.
         self._headers = {kind: header(settings.tenant, kind) for kind in HOT_TABLES}
         self._ahead: dict[Kind, int] = {
@@ -108,18 +111,21 @@ class HotTier:
         return None if fields is None else self._checked(kind, key, *fields)
 
     def _get_or_dig_up(self, key: str, stale_seconds: float) -> StoredEntry | None:
-        days = lookups.days(stale_seconds)
-        values = {"tenant": self.tenant, "key": key, "days": days, "digest": self._digest(key)}
+        digest = b"\\x" + self._digest(key).hex().encode()
+        values = (self._tenant, key.encode(), b"%d" % lookups.days(stale_seconds), digest)
 
-        def ask(con: BoundedConnection) -> PGresult | None:
-            return con.execute(statements.plain("get_or_dig_up"), values, prepare=True, binary=True).pgresult
+        def ask(con: BoundedConnection) -> PGresult:
+            if con not in self._digging:
+                # Not with the others: hardly any process needs it.
+                con.execute(statements.prepare_get_or_dig_up(_GET_OR_DIG_UP.decode()))
+                self._digging.add(con)
+            return con.answer(_GET_OR_DIG_UP, values)
 
         found = self._readers.call(ask, seconds=self.deadline_seconds)
-        fields = None if found is None else lookups.newest(found, stale_seconds)
+        fields = lookups.newest(found, stale_seconds)
         entry = None if fields is None else self._checked("predictions", key, *fields)
         # What was not taken out comes first.
-        is_buried = found is not None and entry is not None and found.get_value(0, 7) == b"\x01"
-        return replace(entry, is_buried=True) if entry is not None and is_buried else entry
+        return replace(entry, is_buried=True) if entry and found.get_value(0, 7) == b"\x01" else entry
 
     def _digest(self, key: str) -> bytes:
         return key_digest(self._secret(), self.tenant, "inference_cache", key)

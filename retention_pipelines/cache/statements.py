@@ -114,6 +114,12 @@ def prepare_get_many(name: str, kind: Kind) -> sql.Composed:
 
 
 @cache
+def prepare_get_or_dig_up(name: str) -> sql.Composed:
+    """Prepare, under a name, the lookup of a prediction that may lie in the graveyard: as above, and its digest."""
+    return sql.SQL("prepare {} (text, text, int, bytea) as {}").format(sql.Identifier(name), _sql("get_or_dig_up"))
+
+
+@cache
 def prepare_lock(name: str) -> sql.Composed:
     """Prepare the locks that go before a store: table and tenant."""
     return sql.SQL("prepare {} (text) as {}").format(sql.Identifier(name), _sql("lock_for_put"))
