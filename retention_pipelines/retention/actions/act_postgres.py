@@ -47,9 +47,10 @@ from retention_pipelines.postgres.tables import BURIED_PARTITIONS, GRAVES, PLAN_
 from retention_pipelines.retention.actions.due_postgres import Act, Chunk, Pieces, chunk, relation_of, tuple_id
 from retention_pipelines.retention.plans.plan import Plan
 
-# A batch has as many rows as go in this time: whoever writes one of them waits no longer than that.
-_BATCH_SECONDS = 0.04
-_FEWEST, _MOST = 1_000, 40_000
+# A batch has as many rows as are decided about and go in this time: whoever writes one of them waits for half of it,
+# because rows are nobody's until all of the batch is decided about.
+_BATCH_SECONDS = 0.08
+_FEWEST, _MOST = 2_000, 40_000
 _NOTED = 10_000
 _LOCK_TIMEOUT_MS = 100
 # What a batch waits for somebody's row before it steps around it: meanwhile others wait for its own.
@@ -61,7 +62,8 @@ _PATIENCE = text("select set_config('lock_timeout', :wait, :local), set_config('
 # Pieces are read by their place and everything else by its name, whatever the planner believes of a table nobody
 # analyzed: reading all of one for each piece would take longer the larger it is, squared.
 _BY_PLACE = text(
-    "select set_config('plan_cache_mode', 'force_custom_plan', false), set_config(name, 'off', false)"
+    "select set_config('plan_cache_mode', 'force_custom_plan', false), set_config('work_mem', '32MB', false),"
+    " set_config(name, 'off', false)"
     " from unnest(array['enable_seqscan', 'enable_bitmapscan', 'enable_hashjoin', 'enable_mergejoin']) as name"
 )
 T = TypeVar("T")

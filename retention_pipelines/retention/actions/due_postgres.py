@@ -54,11 +54,13 @@ _SENT = 100_000
 _SIZE = text(
     "select to_regclass(:one)::oid, pg_relation_size(to_regclass(:one)) / current_setting('block_size')::bigint"
 )
-# Without an index each piece of the table would read all planned names again; sorted as they come, it is made at once.
+# So many names are read anew for each piece faster than each row of it is looked up; of more, that would be squared.
+_HASHED = 100_000
 _MAKE = """
 drop table if exists pg_temp.retention_planned;
 create temporary table retention_planned (position bigint, row_id text, anchored_at timestamptz)
 """
+_JOINED = "select set_config('enable_hashjoin', %s, false)"
 _BY_NAME = "create index on retention_planned (row_id)"
 _BY_POSITION = "create index on retention_planned (position)"
 _PLANNED = table(
@@ -229,7 +231,10 @@ def chunk(con: Connection, act: Act, places: np.ndarray) -> Chunk:
         with raw.cursor() as cursor, cursor.copy("copy retention_planned from stdin (format csv)") as copy:
             for first in range(0, len(places), _SENT):
                 copy.write(_csv(act.plan.rows, places[first : first + _SENT]))
-        raw.execute(_BY_POSITION if relation is None else _BY_NAME)
+        hashed = relation is not None and len(places) <= _HASHED
+        if not hashed:
+            raw.execute(_BY_POSITION if relation is None else _BY_NAME)
+        raw.execute(_JOINED, ("on" if hashed else "off",))
     return Chunk(places=places, day=day, relation=relation, blocks=blocks or 0)
 
 
