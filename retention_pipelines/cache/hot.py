@@ -102,7 +102,7 @@ class HotTier:
         """
         if columns:
             return self.get_many(kind, [key], stale_seconds=stale_seconds, columns=True).get(key)
-        # Of entries that end by themselves no run takes those that have not ended.
+        # Of entries that end by themselves no default policy takes those that have not ended; who has others computes.
         if self.digs and within_days is None and kind == "predictions":
             return self._get_or_dig_up(key, stale_seconds)
         name, values, _ = self.lookup(kind, key, stale_seconds, within_days)
@@ -136,7 +136,7 @@ class HotTier:
 
         def work(con: BoundedConnection) -> int:
             con.answers([(_LOCK, (f"{HOT_TABLES['predictions'].name} {self.tenant}".encode(),), ())])
-            return con.execute(statements.plain("dig_up"), values).rowcount
+            return con.execute(statements.dig_up(), values).rowcount
 
         return self.change(work) > 0
 

@@ -120,6 +120,21 @@ def prepare_get_or_dig_up(name: str) -> sql.Composed:
 
 
 @cache
+def dig_up() -> sql.Composed:
+    """Put a prediction back out of the graveyard."""
+    names = (
+        "tenant",
+        "writer",
+        "expires_at",
+        "expires_on",
+        "computed_at",
+        *_STORED,
+        *HOT_TABLES["predictions"].columns,
+    )
+    return _sql("dig_up").format(columns=sql.SQL(", ").join(map(sql.Identifier, names)))
+
+
+@cache
 def prepare_lock(name: str) -> sql.Composed:
     """Prepare the locks that go before a store: table and tenant."""
     return sql.SQL("prepare {} (text) as {}").format(sql.Identifier(name), _sql("lock_for_put"))

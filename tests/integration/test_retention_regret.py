@@ -127,6 +127,78 @@ def test_a_prediction_in_its_grace_is_served_from_the_grave_comes_back_and_is_re
     assert not caches.hot.digs
 
 
+def old_predictions(everyone: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
+    everyone.execute("update ml_inference_cache set computed_at = now() - interval '30 days', compute_seconds = '-0'")
+    return everyone.execute("select p::text from ml_inference_cache p order by 1").fetchall()
+
+
+def test_a_prediction_whose_grace_is_over_is_computed_though_it_was_not_swept_and_others_are_in_theirs(
+    retention: Runner, caches: CacheRuntime, everyone: psycopg.Connection[Any]
+) -> None:
+    runs: list[int] = []
+
+    @cache_predictions(model_id="whales", model_type="t", ttl=math.inf)
+    def predict(place: int) -> float:
+        runs.append(place)
+        return float(place)
+
+    assert caches.hot is not None
+    assert caches.log is not None
+    for place in (1, 2):
+        predict(place)
+        assert caches.flush()
+        before = old_predictions(everyone)
+        assert execute(retention, "ic_old_unused") == 1
+        if place == 1:
+            everyone.execute("update plans set grace_until = now() - interval '1 second'")
+    assert everyone.execute("select count(*) from graveyard_inference_cache").fetchone() == (2,)
+    caches.log.catch_up()
+    assert caches.hot.digs
+    assert not caches.hot.dig_up(predict.key(1))
+    caches.memory.clear()
+    predict(1), predict(2)
+    assert runs == [1, 2, 1]
+    # What comes back is what was taken out, to the sign of a zero.
+    back = "select p::text from ml_inference_cache p where computed_at < now() - interval '1 day'"
+    wait_until(lambda: len(everyone.execute(back).fetchall()) == 1)
+    assert everyone.execute(back).fetchall() == before
+
+
+def test_who_only_reads_is_served_from_the_grave_and_nothing_is_written(
+    retention: Runner, caches: CacheRuntime, everyone: psycopg.Connection[Any], database_settings: Settings
+) -> None:
+    runs: list[int] = []
+
+    @cache_predictions(model_id="whales", model_type="t", ttl=math.inf)
+    def predict(place: int) -> float:
+        runs.append(place)
+        return float(place)
+
+    predict(1)
+    assert caches.flush()
+    old_predictions(everyone)
+    assert execute(retention, "ic_old_unused") == 1
+    counted = (
+        "select (select count(*) from ml_inference_cache), (select count(*) from graveyard_inference_cache),"
+        " (select count(*) from regrets), (select count(*) from access_counts)"
+    )
+    before = everyone.execute(counted).fetchall()
+    with runtime.replaced(CacheRuntime(database_settings.model_copy(update={"mode": "read_only"}))) as own:
+        assert own.log is not None
+        # The first connection may take longer than a call waits for it.
+        wait_until(lambda: own.poll() or own.log.seq() is not None)  # type: ignore[func-returns-value, union-attr]
+        for turn in range(4):
+            own.memory.clear()
+            assert predict(1) == 1.0
+            predict(10 + turn)
+        counts = own.counters.snapshot()
+        own.close()
+    assert runs == [1, 10, 11, 12, 13]
+    assert counts["predictions", "hit", "postgres"] == 4
+    assert ("predictions", "degraded", "postgres") not in counts
+    assert everyone.execute(counted).fetchall() == before
+
+
 @pytest.mark.parametrize("named", ["model", "function", "tag", "all", "key"])
 def test_what_was_invalidated_while_it_lay_in_the_graveyard_does_not_come_back(
     named: Any, retention: Runner, caches: CacheRuntime, everyone: psycopg.Connection[Any]

@@ -9,8 +9,9 @@ union all
 select grave.payload, grave.payload_codec, grave.payload_mac, grave.computed_at, grave.expires_at, statement_timestamp(),
     grave.compute_seconds, true
 from (
-    select plan_sha256, position from public.tombstones
-    where tenant = $1 and dataset = 'inference_cache' and key_digest = $4
+    select plan_sha256, position from public.tombstones join public.plans using (plan_sha256)
+    where tenant = $1 and tombstones.dataset = 'inference_cache' and key_digest = $4
+        and grace_until > statement_timestamp()
     order by removed_at desc
     limit 1
 ) as gone

@@ -1,7 +1,7 @@
 -- What was said after a number, for one tenant, or without a number in so many seconds; and whether nothing can have been
 -- removed from the log since: then the line with that number, or with none the first line ever, is still there (or
 -- nothing was ever said). Lines are kept for days. And whether a run took predictions out whose grace lasts: then lookups
--- look there, too.
+-- look there, too; not in a database of an older state, which does not let who only reads ask for invalidations.
 with said as (
     select * from public.invalidation_log
     where (tenant is null or tenant = %(tenant)s)
@@ -32,4 +32,8 @@ select
         select from public.plans
         where dataset = 'inference_cache' and state not in ('refused', 'done', 'restored')
             and grace_until > statement_timestamp()
+    )
+    and coalesce(
+        has_function_privilege(to_regprocedure('public.retention_is_outdated(public.ml_inference_cache)'), 'execute'),
+        false
     ) as are_buried
