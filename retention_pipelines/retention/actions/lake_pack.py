@@ -21,14 +21,8 @@ from deltalake.transaction import AddAction
 from duckdb import ColumnExpression, FunctionExpression
 
 from retention_pipelines.errors import CommitConflict, PlanError
-from retention_pipelines.retention.actions.act_lake import (
-    entry_of,
-    find_expired,
-    groups_of,
-    planned_files,
-    sum_of,
-    transaction,
-)
+from retention_pipelines.retention.actions.act_lake import entry_of, transaction
+from retention_pipelines.retention.actions.lake_gone import find_expired, groups_of, planned_files, sum_of
 from retention_pipelines.retention.plans.lake_rows import counted_reads
 from retention_pipelines.retention.plans.plan import Plan
 from retention_pipelines.retention.plans.select_lake import Rules, folder, table_of, tried_object
