@@ -141,7 +141,7 @@ def _search(
 ) -> dict[int, Chain]:
     """Note the places that refer to the objects of `level`; returns the immutable objects that do."""
     values = [chain.value for chain in level.values()]
-    referrers = gc.get_referrers(*values)
+    referrers = _referrers(values)
     own = {id(values), id(level), id(referrers)}
     dicts = [r for r in referrers if issubclass(type(r), dict) and id(r) not in own]
     own.add(id(dicts))
@@ -174,6 +174,13 @@ def _search(
             elif id(referrer) not in known:
                 found.fixed.append(Fixed(chain.root, f"a {type(referrer).__module__}.{type(referrer).__qualname__}"))
     return deeper
+
+
+def _referrers(values: list[object]) -> list[Any]:
+    """What holds them, but for what nobody but this call holds: Python 3.13 names the tuple of its own arguments."""
+    found = gc.get_referrers(*values)
+    # Held by `found`, by `one` and by the argument of `getrefcount`.
+    return [one for one in found if type(one) is not tuple or sys.getrefcount(one) > 3]
 
 
 def _globals(level: dict[int, Chain]) -> Iterator[Site]:
