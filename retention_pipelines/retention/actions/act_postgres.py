@@ -50,7 +50,7 @@ from retention_pipelines.retention.plans.plan import Plan
 # A batch has as many rows as are decided about and go in this time: whoever writes one of them waits for half of it,
 # because rows are nobody's until all of the batch is decided about.
 _BATCH_SECONDS = 0.08
-_FEWEST, _MOST = 2_000, 40_000
+_FIRST, _FEWEST, _MOST = 1_000, 2_000, 40_000
 _NOTED = 10_000
 _LOCK_TIMEOUT_MS = 100
 # What a batch waits for somebody's row before it steps around it: meanwhile others wait for its own.
@@ -141,7 +141,7 @@ class Pace:
     """How many rows a batch takes: as many as go in a moment."""
 
     def __init__(self) -> None:
-        self.rows = 2 * _FEWEST
+        self.rows = _FIRST
 
     def pieces(self, given: Chunk) -> Iterator[tuple[int, int]]:
         """Pieces of a chunk with about that many planned rows each."""
