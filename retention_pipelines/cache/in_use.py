@@ -10,7 +10,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from retention_pipelines.errors import RetentionError
 from retention_pipelines.postgres.leases import InUse
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ class Leases:
         hot = runtime.hot
         self._used: InUse | None = None
         self._fails = False
+        self._counters = runtime.counters
         if hot is None or runtime.read_only or runtime.testing:
             return
 
@@ -51,9 +51,10 @@ class Leases:
             return
         try:
             self._used.keep(dataset, match)
-        except RetentionError as error:
+        except Exception as error:  # noqa: BLE001 - the user's own code reads the table: it goes on
             # One attempt: work that takes minutes must not wait a second for each table it reads.
             self._fails = True
+            self._counters.add("training", "degraded", "postgres")
             LOG.info("%s is used without a lease: %s", dataset, error)
 
     def end(self) -> None:

@@ -119,10 +119,9 @@ class WriteBehind:
         callbacks = known.then if known else []
         if then is not None:
             callbacks.append(then)
-        if known is not None and not known.forgotten and known.entry.computed_monotonic > entry.computed_monotonic:
-            return
-        self._bytes += size - (known.size_bytes if known else 0)
-        self._queue[name] = _Waiting(entry, size, callbacks)
+        if known is None or known.forgotten or known.entry.computed_monotonic <= entry.computed_monotonic:
+            self._bytes += size - (known.size_bytes if known else 0)
+            self._queue[name] = _Waiting(entry, size, callbacks)
         if self._thread is None:
             self._start()
         due = time.monotonic()
@@ -187,7 +186,7 @@ class WriteBehind:
             self._bytes = 0
         for waiting in left:
             self._counters.add(waiting.entry.kind, "dropped", "postgres")
-        _tell(left)
+        self._tell(left)
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="retention-writer", daemon=True)
@@ -259,7 +258,7 @@ class WriteBehind:
             self._sending = {}
             self._bytes -= sum(waiting.size_bytes for waiting in batch.values())
             self._changed.notify_all()
-        _tell(batch.values())
+        self._tell(batch.values())
         return True
 
     def _put_back(self, batch: dict[tuple[Kind, str], _Waiting]) -> None:
@@ -280,7 +279,21 @@ class WriteBehind:
             self._queue = kept | self._queue
             self._due = now if self._queue else None
             self._changed.notify_all()
-        _tell(batch.values())
+        self._tell(batch.values())
+
+    def _tell(self, entries: Iterable[_Waiting]) -> None:
+        """Call what is to be called for entries, each callable once."""
+        told: dict[Then, list[NewEntry]] = {}
+        for waiting in entries:
+            for then in waiting.then:
+                told.setdefault(then, []).append(waiting.entry)
+        for then, of_then in told.items():
+            try:
+                then([entry.key for entry in of_then])
+            except Exception:
+                # As above: nor must it keep the others from hearing.
+                LOG.exception("%d stored entries could not be told of", len(of_then))
+                self._counters.add(of_then[0].kind, "degraded", "postgres")
 
 
 def is_named(scope: Scope, target: str | None, version: str | None, entry: NewEntry) -> bool:
@@ -299,16 +312,6 @@ def is_named(scope: Scope, target: str | None, version: str | None, entry: NewEn
             return version is None and target == entry.columns.get("model_id")
         case "source":
             return target in (entry.columns.get("source_table"), entry.columns.get("source_data_id"))
-
-
-def _tell(entries: Iterable[_Waiting]) -> None:
-    """Call what is to be called for entries, each callable once."""
-    keys: dict[Then, list[str]] = {}
-    for waiting in entries:
-        for then in waiting.then:
-            keys.setdefault(then, []).append(waiting.entry.key)
-    for then, of_then in keys.items():
-        then(of_then)
 
 
 _ALL: "weakref.WeakSet[WriteBehind]" = weakref.WeakSet()

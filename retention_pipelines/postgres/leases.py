@@ -5,6 +5,7 @@ What belongs here: their life. What does not: what they keep, which plans and ru
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -43,6 +44,7 @@ class InUse:
         self._execute = execute
         self._told: dict[str, object] = {"reason": reason, "placed_by": placed_by, "seconds": seconds}
         self._seconds = seconds
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._numbers: dict[tuple[str, str], int] = {}
         self._ended = threading.Event()
@@ -60,8 +62,9 @@ class InUse:
                 rows = self._execute(_TAKE, {**self._told, "dataset": dataset, "match": match})
                 self._numbers[dataset, match] = int(rows[0][0])
             if self._thread is None:
-                self._thread = threading.Thread(target=self._renew, name="retention-lease", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._renew, name="retention-lease", daemon=True)
+                thread.start()
+                self._thread = thread
             return self._numbers[dataset, match]
 
     def _renew(self) -> None:
@@ -79,12 +82,15 @@ class InUse:
 
     def end(self) -> None:
         """Give everything back. Idempotent."""
+        if os.getpid() != self._pid:
+            return  # a child's copy: its parent goes on using it
         with self._lock:
             if self._ended.is_set():
                 return
             self._ended.set()
         if self._thread is not None:
             self._thread.join()
+        if self._numbers:
             self._write(_END, "end by themselves")
 
     def __enter__(self) -> Self:

@@ -409,6 +409,30 @@ def test_an_entry_with_somebody_waiting_for_it_is_stored_at_once(hot: HotTier) -
     writer.close()
 
 
+def test_who_waits_for_a_key_is_told_at_once_though_a_newer_value_of_it_waits_already(hot: HotTier) -> None:
+    writer, told = WriteBehind(hot, flush_seconds=60.0), threading.Event()
+    writer.put(entry("k"))
+    writer.put(entry("k", age=5.0), then=lambda keys: told.set())
+    assert told.wait(EVENTUALLY)
+    writer.close()
+
+
+def test_one_who_cannot_be_told_keeps_no_other_from_being_told_and_stored(hot: HotTier) -> None:
+    def fail(keys: list[str]) -> None:
+        raise RuntimeError("a fault of ours")
+
+    writer, told = WriteBehind(hot, flush_seconds=60.0), threading.Event()
+    writer.put(entry("a"), then=fail)
+    writer.put(entry("b"), then=lambda keys: told.set())
+    assert told.wait(EVENTUALLY)
+    told.clear()
+    # Nor does it end the thread.
+    writer.put(entry("c"), then=lambda keys: told.set())
+    assert told.wait(EVENTUALLY)
+    assert hot.counters.snapshot()["features", "degraded", "postgres"] == 1
+    writer.close()
+
+
 def test_all_turns_of_a_batch_are_given_back_at_once(
     tier: Callable[..., HotTier], hot: HotTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
