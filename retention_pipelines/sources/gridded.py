@@ -22,11 +22,10 @@ import xarray as xr
 from retention_pipelines.errors import FileRefused
 from retention_pipelines.sources.arrays import Array, Measured, check_whole, is_netcdf, numbers, stage_arrays, texts
 from retention_pipelines.sources.cf import Reading, Refusal, notes_on, readings
-from retention_pipelines.sources.cf_flags import FlagVariable, flag_texts, flags_of, scale_of
+from retention_pipelines.sources.cf_flags import FlagVariable, described, flag_texts, flags_of, worst_of
 from retention_pipelines.sources.cf_time import TimeAxis, Times, intervals
 from retention_pipelines.sources.identity import first, from_file_name, from_package, slug
 from retention_pipelines.sources.licences import licence_name
-from retention_pipelines.sources.mapping import QC_GOOD
 from retention_pipelines.sources.staging import RawFile, Recognition, Staged
 from retention_pipelines.sources.units import conversion
 
@@ -145,12 +144,13 @@ def _constants(
     identifier = _attribute(data, "id", "product_id", "dataset_id")
     title = _attribute(data, "title")
     kind = (_attribute(data, "featuretype", "cdm_data_type") or "").casefold()
-    used = {one.name for group in groups for one in (*group.flags.values(), *group.placed_by)}
+    used = {name for group in groups for one in (*group.flags.values(), *group.placed_by) for name in one.names}
+    of_values = (flags_of(data, reading.column) for group in groups for reading in group.variables)
+    placing = (one for one in _placing(data, axes) if one.scale is None)
     unread = [
-        Refusal(column=one.name, reason=f"The flags {one.name} are on no scale that is known, so every value counts.")
-        for group in groups
-        for reading in group.variables
-        if (one := flags_of(data, reading.column)) is not None and one.name not in used
+        Refusal(column=name, reason=f"The flags {name} are on no scale that is known, so every value counts.")
+        for name in dict.fromkeys(name for one in (*of_values, *placing) if one is not None for name in one.names)
+        if name not in used
     ]
     return _Constants(
         dataset_id=(from_package(identifier) if identifier else slug(title or "")) or from_file_name(file.name),
@@ -319,17 +319,18 @@ def _groups(data: netCDF4.Dataset, axes: Axes, file_name: str) -> tuple[list[Gro
 def _placing(data: netCDF4.Dataset, axes: Axes) -> list[FlagVariable]:
     """Flags of the coordinates; `POSITION_QC` is that of both of a position."""
     vertical = [axes.vertical.coordinate] if axes.vertical else []
-    found = [flags_of(data, one.name) for one in (axes.latitude, axes.longitude, axes.time, *vertical)]
-    position = (name for name in data.variables if name.casefold() == "position_qc")
-    found += [FlagVariable(name=name, scale=scale_of(data[name])) for name in position]
+    found = [flags_of(data, one.name, places=True) for one in (axes.latitude, axes.longitude, axes.time, *vertical)]
+    found += [described(data, name, places=True) for name in data.variables if name.casefold() == "position_qc"]
     return list(dict.fromkeys(one for one in found if one is not None))
 
 
 def _read_flags(data: netCDF4.Dataset, flags: FlagVariable | None, dimensions: tuple[str, ...]) -> FlagVariable | None:
     """The flags, if their scale is known and they are of the rows' dimensions."""
-    if flags is None or flags.scale is None or not set(data[flags.name].dimensions) <= set(dimensions):
+    if flags is None or flags.scale is None:
         return None
-    return flags
+    # A dimension of one element is none: characters of length 1, a POSITION.
+    of_flags = {one for name in flags.names for one in data[name].dimensions if data.dimensions[one].size > 1}
+    return flags if of_flags <= set(dimensions) else None
 
 
 def _stage(
@@ -344,8 +345,8 @@ def _stage(
     shape = tuple(one.stop - one.start for one in block)
     rows = math.prod(shape)
 
-    def cut_of(dimensions: tuple[str, ...]) -> tuple[slice, ...]:
-        return tuple(block[group.dimensions.index(one)] for one in dimensions)
+    def cut_of(dimensions: tuple[str, ...]) -> tuple[slice | int, ...]:
+        return tuple(block[group.dimensions.index(one)] if one in group.dimensions else 0 for one in dimensions)
 
     def over_rows(cut: Array, dimensions: tuple[str, ...]) -> Array:
         order = [dimensions.index(one) for one in group.dimensions if one in dimensions]
@@ -357,9 +358,10 @@ def _stage(
         chosen = coordinate.values if values is None else values
         return over_rows(chosen[cut_of(coordinate.dimensions)], coordinate.dimensions)
 
-    def flags_over(flags: FlagVariable) -> Array:
-        dimensions = tuple(map(str, data[flags.name].dimensions))
-        return over_rows(flag_texts(data[flags.name], cut_of(dimensions)), dimensions)
+    def flags_over(name: str) -> Array:
+        dimensions = tuple(map(str, data[name].dimensions))
+        of_rows = tuple(one for one in dimensions if one in group.dimensions)
+        return over_rows(flag_texts(data[name], cut_of(dimensions)), of_rows)
 
     # Blocks are cut along leading dimensions, so their rows are consecutive in storage order.
     before = int(np.ravel_multi_index([one.start for one in block], group.shape))
@@ -368,11 +370,11 @@ def _stage(
     at = spread(axes.time, np.arange(axes.time.values.size).reshape(axes.time.values.shape))
     values = {one.column: np.ma.asarray(data[one.column][block]).ravel() for one in group.variables}
     remarks = sorted({one.remark for one in group.variables if one.remark})
-    flags = {name: flags_over(one) for name, one in group.flags.items()}
-    placing = {one.name: flags_over(one) for one in group.placed_by}
+    read = {name: flags_over(name) for one in (*group.flags.values(), *group.placed_by) for name in one.names}
+    flags = {name: worst_of([read[one] for one in found.names]) for name, found in group.flags.items()}
     well_placed = np.ones(rows, dtype=bool)
     for one in group.placed_by:
-        well_placed &= np.isin(placing[one.name], QC_GOOD[one.scale or "none"])
+        well_placed &= np.isin(worst_of([read[name] for name in one.names]), one.good)
     columns = {
         "decimal_latitude": numbers(latitude),
         "decimal_longitude": numbers(longitude),
@@ -394,8 +396,7 @@ def _stage(
         source_row=source_row,
         raw=raw
         | {name: numbers(np.ma.filled(_floats(found), np.nan)) for name, found in values.items()}
-        | {group.flags[name].name: texts(found) for name, found in flags.items()}
-        | {name: texts(found) for name, found in placing.items()},
+        | {name: texts(found) for name, found in read.items()},
         columns=columns,
         measured=[
             _measured(one, values[one.column], well_placed, group.flags.get(one.column), flags.get(one.column))
@@ -449,7 +450,7 @@ def _measured(
     good = there & well_placed
     scale = flags.scale if flags is not None and flags.scale is not None else "none"
     if texts_of_flags is not None:
-        good &= np.isin(texts_of_flags, QC_GOOD[scale])
+        good &= np.isin(texts_of_flags, flags.good if flags is not None else ())
     return Measured(
         variable=reading.variable,
         standard_name=reading.standard_name,

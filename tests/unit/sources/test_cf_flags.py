@@ -97,6 +97,70 @@ def test_flags_of_time_and_position_count_for_every_value_of_the_row(
     assert [one["qc_good"] for one in found.values("temperature_degc")] == [True, False, False, True]
 
 
+def good(found: Read) -> list[bool]:
+    return [one["qc_good"] for one in found.values("temperature_degc")]
+
+
+def test_a_flag_that_says_bad_does_not_count_whatever_its_number_is(
+    tmp_path: Path, con: duckdb.DuckDBPyConnection
+) -> None:
+    words = {"flag_values": np.array([1, 2, 5, 8], "i1"), "flag_meanings": "good probably_good spike missing"}
+    found = read_one(GriddedReader(), buoy(tmp_path / "a.nc", sea(), TEMP_QC=flags([1, 2, 5, 8], **words)), con)
+    assert good(found) == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "encoding"),
+    [
+        (np.array([1.0, 4.0, np.nan, 2.0]), {}),
+        (np.array(["1", "4", "", "2"], dtype=object), {}),
+        (np.array([b"1", b"4", b" ", b"2"], "S1"), {"dtype": "S1"}),
+    ],
+)
+def test_flags_written_as_decimals_or_characters_count(
+    values: Any, encoding: dict[str, Any], tmp_path: Path, con: duckdb.DuckDBPyConnection
+) -> None:
+    described = {"flag_values": np.arange(10.0), "flag_meanings": ARGO}
+    both = dict.fromkeys(("TEMP_QC", "POSITION_QC"), ("time", values, described))
+    path = buoy(tmp_path / "a.nc", sea(), dict.fromkeys(both, encoding), **both)
+    assert told(read_one(GriddedReader(), path, con)) == [
+        (10.0, "1", "argo", True),
+        (11.0, "4", "argo", False),
+        (12.0, None, "argo", False),
+        (13.0, "2", "argo", True),
+    ]
+
+
+def test_of_several_flags_the_one_that_sums_up_counts_else_the_worst(
+    tmp_path: Path, con: duckdb.DuckDBPyConnection
+) -> None:
+    tests = {"t_flat_flag": flags([1, 1, 2, 9], **QARTOD), "t_gross_flag": flags([1, 4, 1, 1], **QARTOD)}
+    total = {"t_primary_flag": flags([1, 4, 3, 1], standard_name="aggregate_quality_flag", **QARTOD)}
+    for more, expected in (({}, ["1", "4", "1", "1"]), (total, ["1", "4", "3", "1"])):
+        path = buoy(tmp_path / "a.nc", sea(ancillary_variables=" ".join([*tests, *more])), **tests, **more)
+        assert [flag for _, flag, _, _ in told(read_one(GriddedReader(), path, con))] == expected
+
+
+@pytest.mark.parametrize("stated", [{}, {"ancillary_variables": "TEMP_QC"}])
+def test_flags_that_say_nothing_of_themselves_are_told_to_be_unread(
+    stated: dict[str, Any], tmp_path: Path, con: duckdb.DuckDBPyConnection
+) -> None:
+    unsaid = {"TEMP_QC": flags([1, 2, 3, 4], long_name="as told by the cargo ship"), "POSITION_QC": flags([4] * 4)}
+    found = read_one(GriddedReader(), buoy(tmp_path / "a.nc", sea(**stated), **unsaid), con)
+    assert good(found) == [True] * 4
+    assert [note.split(" are on no scale")[0] for note in found.staged.notes] == [f"The flags {one}" for one in unsaid]
+
+
+def test_a_nominal_place_counts_as_that_of_a_mooring_and_a_nominal_value_does_not(
+    tmp_path: Path, con: duckdb.DuckDBPyConnection
+) -> None:
+    table = {"flag_values": np.arange(10, dtype="i1"), "flag_meanings": ARGO}
+    path = buoy(
+        tmp_path / "a.nc", sea(), POSITION_QC=flags([7, 7, 1, 4], **table), TEMP_QC=flags([1, 7, 7, 1], **table)
+    )
+    assert good(read_one(GriddedReader(), path, con)) == [True, False, False, False]
+
+
 def test_the_flag_of_a_missing_value_is_kept_unless_it_only_says_missing(
     tmp_path: Path, con: duckdb.DuckDBPyConnection
 ) -> None:
