@@ -121,7 +121,7 @@ def siblings(file: RawFile, delivered: Iterable[RawFile], workspace: Path) -> li
     found = Discovery()
     for entry in others:
         if _why_partial(entry.name) is None and entry.stat().st_size <= _LARGEST_SIBLING and entry.suffix != ".zip":
-            _open_into(found, str(entry), entry, workspace)
+            _open_into(found, _shown(str(entry)), entry, workspace)
     return found.files
 
 

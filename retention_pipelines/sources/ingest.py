@@ -92,7 +92,8 @@ class _Call:
         self.now = now
         self._siblings: dict[str, list[RawFile]] = {}
         # After an order to erase, every file is read, as only its rows tell whether it may be taken.
-        self._taken = taken_by_look(lake) if read_erased(lake) is None else {}
+        contents = [file.sha256 for file in found.files]
+        self._taken = taken_by_look(lake, contents) if read_erased(lake) is None else {}
 
     def run(self, progress: Progress | None) -> list[FileReport]:
         reports: list[FileReport] = []

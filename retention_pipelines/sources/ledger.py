@@ -55,7 +55,8 @@ def look_of(file: RawFile, recognition: Recognition) -> str:
     words = [file.sha256, recognition.format, recognition.role, recognition.mapping_digest or ""]
     words += [_release(), file.name, Path(file.folder).name]
     for other in recognition.beside:
-        words += [other.name, other.sha256]
+        # Of several lookups the one in the same folder is joined.
+        words += [other.name, other.sha256, "here" if other.folder == file.folder else "elsewhere"]
     return _digest(words)
 
 
@@ -71,10 +72,10 @@ def _digest(words: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def taken_by_look(lake: Lake) -> dict[str, Taken]:
-    """Deliveries that were taken, by what they looked like."""
+def taken_by_look(lake: Lake, contents: Iterable[str]) -> dict[str, Taken]:
+    """Deliveries of these contents (SHA-256) that were taken, by what they looked like."""
     bind(lake.con, "ledger_rows", lake.table("ingested_files").scan())
-    rows = lake.con.execute(statement("retention_pipelines.sources", "taken_by_look")).fetchall()
+    rows = lake.con.execute(statement("retention_pipelines.sources", "taken_by_look"), [list(contents)]).fetchall()
     names = ("fingerprint", "read", "dataset_id", "licence", "bibliographic_citation", "notes")
     return {row[0]: Taken(**dict(zip(names, row[1:], strict=True))) for row in rows}
 

@@ -1,6 +1,7 @@
 """What becomes of every row and every file."""
 
 import gzip
+import os
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -351,6 +352,34 @@ def test_a_known_file_with_another_file_beside_it_is_read_again(take, tmp_path):
     assert (take(temperatures).accepted, take(temperatures).accepted) == (1, 0)
     with_sites(tmp_path, SITES + "B,x,B/x,19,-34,2,t,wc\n")
     assert (take(temperatures).accepted, take(temperatures).accepted) == (1, 0)
+
+
+def test_a_known_file_is_read_again_where_another_of_the_same_lookups_lies_in_its_folder(take, tmp_path):
+    more = SITES + "B,x,B/x,19,-34,2,t,wc\n"
+    accepted = []
+    for run, there, here in (("first", "z", SITES), ("second", "0", more)):
+        for name, sites in ((there, more if here == SITES else SITES), ("a", here)):
+            (tmp_path / run / name).mkdir(parents=True)
+            with_sites(tmp_path / run / name, sites)
+        (tmp_path / run / there / "temperatures.csv").unlink()
+        report = take(tmp_path / run)
+        accepted.append([file.accepted for file in report.files if file.role == "records"])
+    assert accepted == [[1], [1]]
+
+
+def test_a_name_that_is_no_text_beside_a_file_does_not_stop_it(take, tmp_path):
+    (tmp_path / "event.txt").write_text(
+        "eventID\teventDate\tdecimalLatitude\tdecimalLongitude\ne1\t2001-01-01\t-9\t13\n"
+    )
+    (tmp_path / "occurrence.txt").write_text("eventID\toccurrenceID\tscientificName\ne1\to1\tSardina\n")
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.csv"
+    try:
+        with open(odd, "w") as file:
+            file.write("a,b\n1,2\n")
+    except OSError:
+        pytest.skip("names must be UTF-8 here")
+    statuses = [[file.status for file in take(tmp_path / "occurrence.txt").files] for _ in range(2)]
+    assert statuses == [["ingested"], ["duplicate"]]
 
 
 def test_a_known_file_with_another_mapping_is_read_again(take, tmp_path):
