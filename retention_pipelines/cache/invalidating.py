@@ -100,9 +100,7 @@ class Invalidating:
             return
         self._unrecorded.append((scope, target, version))
         self._tell_others()
-        ends = time.monotonic() + _WAIT_FOR_THE_LOG
-        while self._unrecorded and self._telling.is_set() and time.monotonic() < ends:
-            time.sleep(0.002)
+        self._wait_until_told(time.monotonic() + _WAIT_FOR_THE_LOG)
 
     def apply(self, invalidation: "Invalidation") -> None:
         """Forget what an invalidation from the log names."""
@@ -134,16 +132,35 @@ class Invalidating:
             self._record()
 
     def _record(self) -> None:
+        refused = 0
         try:
-            while self._unrecorded and self.log is not None:
-                scope, target, version = self._unrecorded[0]
-                self.log.record(scope, target, version)
-                self._unrecorded.pop(0)
-        except CacheError as error:
-            self.counters.add("features", "degraded", "postgres")
-            LOG.warning("An invalidation could not be told to other processes yet: %s", error)
-        finally:
+            while self.log is not None and self._is_more_to_tell(refused):
+                waiting = len(self._unrecorded)
+                try:
+                    self.log.record(*self._unrecorded[0])
+                    self._unrecorded.pop(0)
+                    refused = 0
+                except CacheError as error:
+                    refused = waiting
+                    self.counters.add("features", "degraded", "postgres")
+                    LOG.warning("An invalidation could not be told to other processes yet: %s", error)
+        except BaseException:
             self._telling.clear()
+            raise
+
+    def _is_more_to_tell(self, refused: int) -> bool:
+        """Whether more waits than was refused just now; if not, nobody is telling any more."""
+        # Looked at and cleared in one step: who adds one in between would find somebody telling, who never looks again.
+        with self._lock:
+            if len(self._unrecorded) > refused:
+                return True
+            self._telling.clear()
+            return False
+
+    def _wait_until_told(self, ends: float) -> None:
+        """Until nobody is telling the others any more, or a time of the monotonic clock."""
+        while self._unrecorded and self._telling.is_set() and time.monotonic() < ends:
+            time.sleep(0.002)
 
     def _listen(self) -> None:
         with self._lock:

@@ -192,6 +192,7 @@ class CacheRuntime(Background, Invalidating):
         written = self.writer is None or self.writer.flush(timeout_seconds)
         if self.access is not None and written:
             self.access.flush(max(_LEAST_WAIT, ends - time.monotonic()))
+        self._wait_until_told(ends)
         return written and not self._unrecorded
 
     def close(self) -> None:

@@ -399,6 +399,77 @@ def test_while_postgres_is_away_an_invalidated_answer_is_not_read_back(
     assert features(1) in (2, 3)
 
 
+class _SeenLock:
+    """A lock that says when somebody waits for it."""
+
+    def __init__(self, waited: threading.Event) -> None:
+        self._lock = threading.Lock()
+        self._waited = waited
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self._waited.set()
+            self._lock.acquire()
+
+    def __exit__(self, *raised: object) -> None:
+        self._lock.release()
+
+
+def test_an_invalidation_made_while_the_last_one_has_just_been_told_is_told_too(caches: CacheRuntime) -> None:
+    """It came between the last look at what waits and the end of the telling: no other process heard of it."""
+    arrived = threading.Event()
+
+    def invalidate_another() -> None:
+        caches.invalidate("tag", "second")
+        arrived.set()
+
+    another = threading.Thread(target=invalidate_another)
+
+    class Telling(threading.Event):
+        def clear(self) -> None:
+            if another.ident is None:
+                another.start()
+                assert arrived.wait(10)
+            super().clear()
+
+    caches._lock = _SeenLock(arrived)  # type: ignore[assignment]
+    caches._telling = Telling()
+    caches.invalidate("tag", "first")
+    until(lambda: another.ident is not None)
+    another.join(10)
+    until(lambda: not caches._unrecorded)
+
+
+def test_an_invalidation_made_while_another_is_refused_is_tried_too(caches: CacheRuntime) -> None:
+    """Postgres was back for it, but who told the others had given up, and looked no more."""
+    assert caches.log is not None
+    record = caches.log.record
+    another = threading.Thread(target=lambda: caches.invalidate("tag", "second"))
+
+    def refused_once(*args: Any, **kwargs: Any) -> Any:
+        assert caches.log is not None
+        caches.log.record = record  # type: ignore[method-assign]
+        another.start()
+        until(lambda: len(caches._unrecorded) == 2)
+        _unavailable()
+
+    caches.log.record = refused_once  # type: ignore[method-assign, assignment]
+    caches.invalidate("tag", "first")
+    until(lambda: another.ident is not None)
+    another.join(10)
+    until(lambda: not caches._unrecorded)
+
+
+def test_flushing_waits_for_invalidations_to_be_told(caches: CacheRuntime) -> None:
+    assert caches.log is not None
+    record, caches.log.record = caches.log.record, _unavailable  # type: ignore[method-assign]
+    caches.invalidate("tag", "first")
+    assert not caches.flush()
+    caches.log.record = record  # type: ignore[method-assign]
+    assert caches.flush()
+    assert not caches._unrecorded
+
+
 def _unavailable(*args: Any, **kwargs: Any) -> Any:
     from retention_pipelines.cache.hot import Unavailable
 
