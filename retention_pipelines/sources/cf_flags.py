@@ -15,7 +15,7 @@ import numpy as np
 from retention_pipelines.sources.arrays import Array
 from retention_pipelines.sources.mapping import QC_GOOD
 
-_ENDINGS = ("_qc", "_quality_flag", "_qc_agg", "_qartod_agg", "_qc_flag", "_qcflag", "_flag")
+_ENDINGS = ("_qc", "_quality_flag", "_qc_agg", "_qartod_agg", "_qc_flag", "_qcflag", "_flag", "_seadatanet_qc")
 _STATUS = re.compile(r"(status|quality)_flag$")
 _SUMS_UP = re.compile(r"aggregate_quality_flag|_agg\b|_primary_flag\b|_rollup")
 _OF_A_TEST = 2
@@ -78,7 +78,8 @@ def flag_texts(variable: netCDF4.Variable, block: tuple[slice | int, ...]) -> Ar
     if values.dtype.kind == "f":
         missing = missing | ~np.isfinite(np.ma.filled(values, np.nan))
         return np.where(missing, "", np.char.mod("%g", np.where(missing, 0, np.ma.filled(values, 0))))
-    return np.where(missing, "", np.ma.filled(values, 0).astype("i8").astype(str))
+    written = np.ma.filled(values, 0).astype("i8")
+    return np.where(missing, "", np.char.mod("%c", written) if _are_codes(variable) else written.astype(str))
 
 
 def worst_of(tests: Sequence[Array]) -> Array:
@@ -153,7 +154,16 @@ def _values(variable: netCDF4.Variable, meanings: int) -> list[str]:
     stated = getattr(variable, "flag_values", range(meanings))
     if isinstance(stated, str):
         return [word.rstrip("bB") for word in re.split(r"[\s,]+", stated.strip())]
-    return [f"{one:g}" if isinstance(one, float) else str(one) for one in np.asarray(stated).ravel().tolist()]
+    numbers = np.asarray(stated).ravel().tolist()
+    if _are_codes(variable):
+        return [chr(one) for one in numbers]
+    return [f"{one:g}" if isinstance(one, float) else str(one) for one in numbers]
+
+
+def _are_codes(variable: netCDF4.Variable) -> bool:
+    """Whether flags are numbers of characters, 49 for "1", as SeaDataNet writes them."""
+    stated = np.asarray(getattr(variable, "flag_values", 0))
+    return stated.dtype.kind in "iu" and bool(((stated >= ord("0")) & (stated <= ord("z"))).all())
 
 
 def _named(variable: netCDF4.Variable) -> str | None:

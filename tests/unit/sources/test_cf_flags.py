@@ -13,6 +13,7 @@ from retention_pipelines.warehouse.duck import open_connection
 from tests.unit.sources.reading import Read, read_one
 
 ARGO = "no_qc good probably_good probably_bad bad changed not_used nominal estimated missing"
+CODES = np.arange(48, 58, dtype="i1")
 QARTOD = {"flag_values": np.array([1, 2, 3, 4, 9], "i1"), "flag_meanings": "PASS NOT_EVALUATED SUSPECT FAIL MISSING"}
 
 
@@ -55,6 +56,7 @@ def flags(values: list[int], **described: Any) -> tuple[str, np.ndarray[Any, Any
         ("TEMP_QC", {}, {"flag_values": np.arange(10, dtype="i1"), "flag_meanings": ARGO}, "argo", [1, 1, 0, 1]),
         ("TEMP_QC", {}, {"conventions": "OceanSITES reference table 2"}, "argo", [1, 1, 0, 1]),
         ("checked", {"ancillary_variables": "checked"}, QARTOD, "qartod", [1, 0, 0, 0]),
+        ("TEMP_SEADATANET_QC", {}, {"flag_values": CODES, "flag_meanings": ARGO}, "argo", [1, 1, 0, 1]),
         ("TEMP_qartod_agg", {}, {"standard_name": "aggregate_quality_flag"}, "qartod", [1, 0, 0, 0]),
     ],
 )
@@ -67,7 +69,8 @@ def test_values_have_the_flag_of_their_variable_of_flags_and_count_by_its_scale(
     tmp_path: Path,
     con: duckdb.DuckDBPyConnection,
 ) -> None:
-    path = buoy(tmp_path / "a.nc", sea(**stated), **{name: flags([1, 2, 4, 8], **described)})
+    codes = 48 if "SEADATANET" in name else 0
+    path = buoy(tmp_path / "a.nc", sea(**stated), **{name: flags([one + codes for one in (1, 2, 4, 8)], **described)})
     found = read_one(GriddedReader(), path, con)
     assert told(found) == [
         (10.0 + number, flag, scale, bool(good[number])) for number, flag in enumerate(("1", "2", "4", "8"))
