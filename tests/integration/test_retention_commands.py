@@ -164,6 +164,11 @@ def test_a_run_is_refused_confirmed_taken_back_and_told_by_typing(typed: Typed) 
     sha256 = refused["plan_sha256"]
     assert (refused["state"], refused["removed"], sha256 in err) == ("refused", 0, True)
     assert refused["refused_because"].startswith("max_fraction: ")
+    code, out, err = typed("run", sha256[:12], "--json")
+    told = json.loads(out)
+    assert (code, told["state"], told["plan_sha256"], told["can_confirm"]) == (3, "refused", sha256, True)
+    assert told["reason"].startswith("max_fraction: 4 of 10 rows would go")
+    assert told["hint"] in err
     code, _, err = typed("run", sha256[:12], "--confirm", sha256[:12])
     assert (code, "Give all 64 characters" in err) == (2, True), err
 

@@ -264,8 +264,9 @@ def test_a_lake_in_an_object_store_is_packed(database_settings: Settings, s3_set
 def test_without_another_root_nothing_migrates(retention: Runner) -> None:
     add_features(retention, 300)
     before = feature_rows(retention)
-    with pytest.raises(RunRefused, match="no other root"):
+    with pytest.raises(RunRefused, match="no other root") as refused:
         act(retention, "migrate")
+    assert refused.value.plan_sha256 == retention.store.records("feature_store", limit=1)[0].sha256
     assert feature_rows(retention) == before
 
 

@@ -31,6 +31,7 @@ from retention_pipelines.warehouse.removed import note_removal
 from retention_pipelines.warehouse.table import Table
 
 if TYPE_CHECKING:
+    from retention_pipelines.retention.plans.plan import Plan
     from retention_pipelines.retention.runs.run import Runner
 
 ACTIONS = {"lake": ("delete", "archive", "compress", "downsample", "migrate")}
@@ -115,7 +116,7 @@ def _remove(runner: "Runner", act: Act, who: str) -> dict[str, Any]:
     plan, dataset, lake = act.plan, act.dataset, runner.planner.lake
     inputs = _Inputs(planner=runner.planner, act=act)
     reads, rules = inputs.reads(), inputs.rules(act.protections)
-    copy, archived = _copy_target(runner, dataset, plan.action), 0
+    copy, archived = _copy_target(runner, dataset, plan), 0
     if copy is not None:
         archived = act_lake.copy_rows(lake, copy, plan, rules, reads, unchanged=act.unchanged)
         with runner.store.change(
@@ -170,11 +171,11 @@ def _leave_tombstones(runner: "Runner", act: Act, rows: int) -> bool:
     return True
 
 
-def _copy_target(runner: "Runner", dataset: Governed, action: str) -> Table | None:
+def _copy_target(runner: "Runner", dataset: Governed, plan: "Plan") -> Table | None:
     try:
-        return act_lake.copy_target(runner.planner.lake, dataset, action)
+        return act_lake.copy_target(runner.planner.lake, dataset, plan.action)
     except LakeError as error:
-        raise RunRefused(error.message, hint=error.hint) from None
+        raise RunRefused(error.message, hint=error.hint, plan_sha256=plan.sha256) from None
 
 
 def _because(unproven: Mapping[str, int]) -> str:
