@@ -453,7 +453,7 @@ def test_an_invalidation_made_while_another_is_refused_is_tried_too(caches: Cach
         until(lambda: len(caches._unrecorded) == 2)
         _unavailable()
 
-    caches.log.record = refused_once  # type: ignore[method-assign, assignment]
+    caches.log.record = refused_once  # type: ignore[method-assign]
     caches.invalidate("tag", "first")
     until(lambda: another.ident is not None)
     another.join(10)
