@@ -79,7 +79,9 @@ def flag_texts(variable: netCDF4.Variable, block: tuple[slice | int, ...]) -> Ar
         missing = missing | ~np.isfinite(np.ma.filled(values, np.nan))
         return np.where(missing, "", np.char.mod("%g", np.where(missing, 0, np.ma.filled(values, 0))))
     written = np.ma.filled(values, 0).astype("i8")
-    return np.where(missing, "", np.char.mod("%c", written) if _are_codes(variable) else written.astype(str))
+    return np.where(
+        missing, "", np.char.mod("%c", written.clip(0, 127)) if _are_codes(variable) else written.astype(str)
+    )
 
 
 def worst_of(tests: Sequence[Array]) -> Array:
