@@ -14,12 +14,12 @@ import weakref
 from typing import Literal
 
 from retention_pipelines.cache import columns as fit
-from retention_pipelines.cache import statements
 from retention_pipelines.cache.connections import Unavailable
 from retention_pipelines.cache.hot import HotTier
 from retention_pipelines.cache.misses import count_regrets
 from retention_pipelines.cache.secret import load_secret
 from retention_pipelines.errors import CacheError
+from retention_pipelines.postgres.reads import count_reads, counted
 
 LOG = logging.getLogger(__name__)
 FLUSH_SECONDS = 5.0
@@ -117,16 +117,12 @@ class AccessCounter:
 
     def _add(self, batch: dict[tuple[str, str], list[float]], seconds: float) -> None:
         now = time.monotonic()
-        values = {
-            "tenant": self._hot.tenant,
-            "datasets": [fit.text(dataset) for dataset, _ in batch],
-            "keys": [fit.text(key) for _, key in batch],
-            "hits": [int(hits) for hits, _ in batch.values()],
-            "ages": [now - last for _, last in batch.values()],
-        }
-        self._hot.change(
-            lambda con: con.execute(statements.plain("count_accesses"), values, prepare=True), seconds=seconds
-        )
+        reads = [
+            (str(fit.text(dataset)), str(fit.text(key)), int(hits), now - last)
+            for (dataset, key), (hits, last) in batch.items()
+        ]
+        values = counted(self._hot.tenant, reads)
+        self._hot.change(lambda con: con.execute(count_reads(), values), seconds=seconds)
 
     def _keep(self, batch: dict[tuple[str, str], list[float]]) -> None:
         with self._lock:

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from retention_pipelines.features.names import FeatureName, resolve
 from retention_pipelines.features.online import OnlineFeatures, Reading, complete
 from retention_pipelines.features.online_reader import OnlineReader, open_reader
 from retention_pipelines.features.point_in_time import Asked, Picker, Read
+from retention_pipelines.features.reads import read_counter
 from retention_pipelines.features.studies import PACKAGE
 from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
@@ -61,8 +62,10 @@ class StudyFeatures:
 class FeatureStore:
     """Reads features for training and for single studies. Not for several threads at once: open a lake per thread."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, *, reader: Literal["user", "system"] = "user") -> None:
+        """Read from this lake; what a `system` reads, such as a report, does not count as use of a feature."""
         self._lake = lake
+        self._reads = read_counter(lake.settings) if reader == "user" else None
         self._table = lake.table("feature_store")
         self._online: OnlineReader | None = None
 
@@ -88,8 +91,21 @@ class FeatureStore:
             features: names such as `environmental.temperature_degc`, or plain column names.
             as_of: an aware instant; None reads the newest state.
             ttl: longest age of a value at `event_timestamp`.
-            on: join on the study (`source_data_id`) or on its cell (`location_grid`).
+            on: join on the study (`source_data_id`) or on its cell (`location_grid`); only the former is counted as
+                use of the features that answer.
         """
+        return self._frame(entities, features, as_of=as_of, ttl=ttl, on=on, counted=self._reads is not None)
+
+    def _frame(
+        self,
+        entities: Any,
+        features: Sequence[str],
+        *,
+        as_of: datetime | None = None,
+        ttl: timedelta | None = None,
+        on: str = "source_data_id",
+        counted: bool = False,
+    ) -> pa.Table:
         names = resolve(features)
         table, asks = entity_table(entities, on)
         clash = sorted({name.output for name in names} & set(table.column_names))
@@ -140,6 +156,8 @@ class FeatureStore:
         answers: dict[str, pa.ChunkedArray] = {}
         for read, found in zip(reads, Picker(self._table).pick(reads, asked), strict=True):
             answers |= _align(found, read.names, asked_at, ttl)
+            if counted and on == "source_data_id" and self._reads is not None:
+                self._reads.count(read.names[0].feature_type, _answering(asked, found))
         for name in names:
             table = table.append_column(name.output, answers[name.output])
         return table
@@ -172,8 +190,12 @@ class FeatureStore:
         reading = Reading(ids, features)
         self._online.read(reading, seconds=seconds)
         if reading.wants_lake(allowed=lake):
-            complete(reading, self.training_frame, lake=lake, now=datetime.now(UTC))
+            complete(reading, self._frame, lake=lake, now=datetime.now(UTC))
         for kind, origins in reading.origins.items():
+            if self._reads is not None:
+                self._reads.count(
+                    kind, [one for one, origin in zip(reading.ids, origins, strict=True) if origin != "missing"]
+                )
             if "missing" in origins:
                 tell_missing(
                     f"{one}/{kind}" for one, origin in zip(reading.ids, origins, strict=True) if origin == "missing"
@@ -201,6 +223,9 @@ class FeatureStore:
                 + (f" as of {as_of.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}." if as_of else "."),
                 hint="A study is named <dataset_id>/<event_id>; features are computed by `retention materialize`.",
             )
+        if self._reads is not None:
+            for row in rows:
+                self._reads.count(row["feature_type"], [source_data_id])
         found = {row["feature_type"]: _feature_row(row) for row in rows}
         return StudyFeatures(
             source_data_id=source_data_id,
@@ -245,6 +270,13 @@ def _align(
         row_of[ask] = np.arange(len(ask))
     index = pa.array(row_of, mask=row_of < 0)
     return {name.output: found[f"value {i}"].take(index) for i, name in enumerate(names)}
+
+
+def _answering(asked: Asked, found: pa.Table) -> pa.ChunkedArray:
+    """The keys whose rows were picked, each once."""
+    code = np.full(int(asked.row.max(initial=-1)) + 1, -1, dtype=np.int64)
+    code[asked.row] = asked.key
+    return asked.keys.take(pa.array(np.unique(code[found["ask"].to_numpy()])))
 
 
 def _may_hold(file: LakeFile, source_data_id: str) -> bool:
