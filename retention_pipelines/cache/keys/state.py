@@ -87,7 +87,7 @@ def _counted_attributes(function: Any) -> frozenset[str]:
     code = getattr(function, "__code__", None)
     if code is None or not code.co_argcount or code.co_varnames[0] in code.co_cellvars:
         return frozenset()
-    steps = [step for step in dis.get_instructions(code) if step.opname not in _NO_STEPS]
+    steps = [single for step in dis.get_instructions(code) if step.opname not in _NO_STEPS for single in _single(step)]
     counted, read = set(), set()
     for place, step in enumerate(steps[:-1]):
         if not step.opname.startswith("LOAD_FAST") or step.argval != code.co_varnames[0]:
@@ -100,6 +100,18 @@ def _counted_attributes(function: Any) -> frozenset[str]:
         else:
             return frozenset()
     return frozenset(counted - read)
+
+
+def _single(step: dis.Instruction) -> Sequence[dis.Instruction]:
+    """A step as Python 3.11 writes it: later ones load two variables in one, and a method as if an attribute."""
+    if step.opname == "LOAD_ATTR" and "NULL|self" in step.argrepr:
+        return [step._replace(opname="LOAD_METHOD")]
+    if isinstance(step.argval, tuple) and "_FAST_" in step.opname:
+        kinds = step.opname.split("_")[::2]
+        return [
+            step._replace(opname=f"{kind}_FAST", argval=name) for kind, name in zip(kinds, step.argval, strict=True)
+        ]
+    return [step]
 
 
 def _counted(after: Sequence[dis.Instruction], rest: Sequence[dis.Instruction]) -> str:
