@@ -4,6 +4,7 @@ What belongs here: telling. What does not: whether retention took them, which th
 (`cache/access.py`).
 """
 
+import os
 import weakref
 from collections.abc import Iterable
 from typing import Protocol
@@ -19,6 +20,8 @@ class Misses(Protocol):
 
 
 LISTENERS: "weakref.WeakSet[Misses]" = weakref.WeakSet()
+# Those of a parent process would come to life again in its child.
+os.register_at_fork(after_in_child=LISTENERS.clear)
 
 
 def tell_missing(feature_ids: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from retention_pipelines.cache.events import Counters
 from retention_pipelines.cache.hot import HotTier
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.retention.policies.defaults import default_policies
+from retention_pipelines.retention.runs.counts import forget_counts
 from retention_pipelines.retention.runs.run import Runner
 from retention_pipelines.retention.simulation.access_log import prune
 from retention_pipelines.retention.simulation.simulate import Comparison, Replay, simulate
@@ -159,3 +160,26 @@ def test_counted_reads_are_logged_by_key_and_day_and_forgotten_after_the_days_of
     prune(retention.planner.engine, 30)
     assert [key for (key,) in everyone.execute("select key from access_log").fetchall()] == ["s/temporal"]
     hot.close()
+
+
+def test_counts_of_what_is_nowhere_any_more_are_forgotten_once_nobody_can_want_them(
+    retention: Runner, everyone: psycopg.Connection[Any]
+) -> None:
+    add_features(retention, 5)
+    add_predictions(everyone, 5)
+    feature = retention.planner.lake.con.sql(
+        f"select min(feature_id) from {retention.planner.lake.table('feature_store').scan()}"
+    ).fetchall()[0][0]
+    tenant, entry = everyone.execute(
+        "select tenant, min(cache_key) from ml_inference_cache group by tenant"
+    ).fetchall()[0]
+    counted = [
+        ("feature_store", feature, 1000), ("feature_store", "gone/spatial", 1000), ("feature_store", "new/spatial", 60),
+        ("ml_inference_cache", entry, 1000), ("ml_inference_cache", "gone", 1000), ("ml_inference_cache", "new", 60),
+    ]  # fmt: skip
+    add = "insert into access_counts values (%s, %s, %s, 3, now() - make_interval(days => %s))"
+    for dataset, key, days in counted:
+        everyone.execute(add, (tenant, dataset, key, days))
+    assert forget_counts(retention.planner) == 2
+    left = everyone.execute("select key from access_counts").fetchall()
+    assert {str(key) for (key,) in left} == {feature, "new/spatial", entry, "new"}

@@ -30,6 +30,7 @@ from retention_pipelines.retention.policies.policy import Policy, PolicySet
 from retention_pipelines.retention.pressure.reserve import reserve_given_up
 from retention_pipelines.retention.pressure.state import writing_stopped
 from retention_pipelines.retention.runs import run_lake, run_postgres
+from retention_pipelines.retention.runs.counts import forget_counts
 from retention_pipelines.retention.runs.lock import RunLock, run_lock, who_am_i
 from retention_pipelines.retention.simulation.access_log import prune
 from retention_pipelines.settings import Settings
@@ -176,6 +177,7 @@ class Runner:
                 continue
             swept.append(self.outcome(record.sha256))
         prune(self.planner.engine, self.settings.access_log_days)
+        forget_counts(self.planner)
         if busy is not None:
             raise busy
         return tuple(swept)
