@@ -148,8 +148,13 @@ def _constants(
     of_values = (flags_of(data, reading.column) for group in groups for reading in group.variables)
     placing = (one for one in _placing(data, axes) if one.scale is None)
     unread = [
-        Refusal(column=name, reason=f"The flags {name} are on no scale that is known, so every value counts.")
-        for name in dict.fromkeys(name for one in (*of_values, *placing) if one is not None for name in one.names)
+        Refusal(column=name, reason=f"The flags {name} are {why}, so every value counts.")
+        for name, why in {
+            name: "on no scale that is known" if one.scale is None else "not of the dimensions of the values"
+            for one in (*of_values, *placing)
+            if one is not None
+            for name in one.names
+        }.items()
         if name not in used
     ]
     return _Constants(

@@ -154,6 +154,14 @@ def test_flags_that_say_nothing_of_themselves_are_told_to_be_unread(
     assert [note.split(" are on no scale")[0] for note in found.staged.notes] == [f"The flags {one}" for one in unsaid]
 
 
+def test_flags_of_another_shape_than_the_values_are_told_to_be_unread(
+    tmp_path: Path, con: duckdb.DuckDBPyConnection
+) -> None:
+    path = buoy(tmp_path / "a.nc", sea(), TEMP_QC=("other", np.array([1, 4, 1], "i1"), QARTOD))
+    found = read_one(GriddedReader(), path, con)
+    assert found.staged.notes == ("The flags TEMP_QC are not of the dimensions of the values, so every value counts.",)
+
+
 def test_a_nominal_place_counts_as_that_of_a_mooring_and_a_nominal_value_does_not(
     tmp_path: Path, con: duckdb.DuckDBPyConnection
 ) -> None:
