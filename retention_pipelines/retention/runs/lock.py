@@ -4,7 +4,7 @@ import getpass
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -71,6 +71,10 @@ def run_lock(server: Server, dataset: str, plan_sha256: str) -> Iterator[RunLock
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             # Of statements that go past SQLAlchemy, the audit's for example.
             raise broken(error) from error
+        finally:
+            # The server ends a session some time after its connection was closed: the next run would meet this one.
+            with suppress(psycopg.Error):
+                con.execute("select pg_advisory_unlock_all()")
 
 
 def _holder(con: psycopg.Connection[Any], dataset: str) -> str:
