@@ -49,7 +49,7 @@ from retention_pipelines.retention.plans.plan import Plan
 
 # A batch has as many rows as are decided about and go in this time: whoever writes one of them waits for half of it,
 # because rows are nobody's until all of the batch is decided about.
-_BATCH_SECONDS = 0.08
+_BATCH_SECONDS = 0.05
 _FIRST, _FEWEST, _MOST = 1_000, 2_000, 40_000
 _NOTED = 10_000
 _LOCK_TIMEOUT_MS = 100
