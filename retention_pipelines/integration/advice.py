@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 
 from retention_pipelines.cache import runtime as runtimes
@@ -214,58 +215,38 @@ class Advice:
         after = {"retraining": self._retrained, "study": self._studied}.get(self.target.kind)
         trains = self.target.kind == "retraining"
 
-        def begin(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> "_Told | None":
+        def begin(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Work:
             next(self._tally.calls)
-            if moments is None or not self._hooks.wanted(*moments):
-                return None
-            told = _Told(self, moments, args, kwargs)
-            told.before(self._hooks)
-            return told
+            told = None
+            if moments is not None and self._hooks.wanted(*moments):
+                told = _Told(self, moments, args, kwargs)
+                told.before(self._hooks)
+            return _Work(self._hooks, told, *(self._sets_in_use() if trains else (None, None)))
 
         def run(*args: Any, **kwargs: Any) -> Any:
-            told = begin(args, kwargs)
-            sets, leases = self._sets_in_use() if trains else (None, None)
-            used: tuple[str, ...] = ()
+            work = begin(args, kwargs)
             try:
-                try:
+                with work:
                     result = inner(*args, **kwargs)
-                except BaseException as error:
-                    if told is not None:
-                        told.after(self._hooks, error=error)
-                    raise
-                finally:
-                    if sets is not None:
-                        used = sets.end()
                 if after is not None:
-                    after(args, kwargs, result, used)
+                    after(args, kwargs, result, work.used)
             finally:
-                if leases is not None:
-                    leases.end()
-            if told is not None:
-                told.after(self._hooks, result=result)
+                if work.leases is not None:
+                    work.leases.end()
+            work.done(result)
             return result
 
         async def run_async(*args: Any, **kwargs: Any) -> Any:
-            told = begin(args, kwargs)
-            sets, leases = self._sets_in_use() if trains else (None, None)
-            used: tuple[str, ...] = ()
+            work = begin(args, kwargs)
             try:
-                try:
+                with work:
                     result = await inner(*args, **kwargs)
-                except BaseException as error:
-                    if told is not None:
-                        told.after(self._hooks, error=error)
-                    raise
-                finally:
-                    if sets is not None:
-                        used = sets.end()
                 if after is not None:
-                    await runtimes.current().in_thread(lambda: after(args, kwargs, result, used))
+                    await runtimes.current().in_thread(lambda: after(args, kwargs, result, work.used))
             finally:
-                if leases is not None:
-                    runtimes.current().behind(leases.end)
-            if told is not None:
-                told.after(self._hooks, result=result)
+                if work.leases is not None:
+                    runtimes.current().behind(work.leases.end)
+            work.done(result)
             return result
 
         return run_async if is_async(function) else run
@@ -335,6 +316,33 @@ class Advice:
         if found is ABSENT or found is None:
             raise IntegrationError(f"{self.target.target}: there is nothing at {path!r} in this call.")
         return as_text(found)
+
+
+@dataclass(slots=True)
+class _Work:
+    """One call of the original: a block that tells of what it raises and collects the training sets it uses."""
+
+    hooks: Hooks
+    told: "_Told | None"
+    sets: UsedSets | None
+    leases: Leases | None
+    used: tuple[str, ...] = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        try:
+            if error is not None and self.told is not None:
+                self.told.after(self.hooks, error=error)
+        finally:
+            if self.sets is not None:
+                self.used = self.sets.end()
+
+    def done(self, result: Any) -> None:
+        """Tell of what it returned."""
+        if self.told is not None:
+            self.told.after(self.hooks, result=result)
 
 
 class _Told:
