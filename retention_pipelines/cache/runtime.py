@@ -135,7 +135,7 @@ class CacheRuntime(Background, Invalidating):
             from retention_pipelines.cache.models import ModelVersions
             from retention_pipelines.cache.process_lock import ProcessLock
             from retention_pipelines.cache.writer import WriteBehind
-            from retention_pipelines.features.missing import LISTENERS
+            from retention_pipelines.features.missing import listen
 
             self.hot = hot = HotTier(self.settings, counters=self.counters)
             self.log = InvalidationLog(hot)
@@ -147,7 +147,7 @@ class CacheRuntime(Background, Invalidating):
                 self.writer = WriteBehind(hot, counters=self.counters, flush_seconds=self.settings.cache_flush_seconds)
                 self.process_lock = ProcessLock(hot)
                 self.access = AccessCounter(hot)
-                LISTENERS.add(self.access)
+                listen(self.access)
         except (ImportError, RetentionError) as error:
             self.counters.add("features", "degraded", "postgres")
             LOG.warning("The caches work with memory only: %s", error)

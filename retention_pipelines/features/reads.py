@@ -135,8 +135,10 @@ class ReadCounter:
             try:
                 self.flush()
             except Exception:
+                # A fault of ours, which sending the same again would meet again.
                 LOG.exception("Counts of feature reads could not be stored and are dropped")
-                self._drop()
+                with self._flushing:
+                    self._drop()
             with self._lock:
                 if not self._n_waiting:
                     self._thread = None
