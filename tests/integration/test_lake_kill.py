@@ -109,7 +109,7 @@ def check(settings: Settings, workers: Workers) -> None:
 def test_nothing_acknowledged_is_lost_doubled_or_torn_when_processes_are_killed(
     settings: Settings, tmp_path: Path
 ) -> None:
-    stress(settings, tmp_path / "notes", seconds=12)
+    stress(settings, tmp_path / "notes", seconds=20)
 
 
 @pytest.mark.long

@@ -581,7 +581,7 @@ class TestAnySequence:
     def test_with_mocks_and_copies_leaves_the_originals(self, steps) -> None:
         _in_new_platform(steps)
 
-    @pytest.mark.parametrize("sequences", [80, pytest.param(1000, marks=pytest.mark.long)])
+    @pytest.mark.parametrize("sequences", [200, pytest.param(1000, marks=pytest.mark.long)])
     def test_of_many_leaves_the_originals(self, sequences: int) -> None:
         order = random.Random(sequences)
         for _ in range(sequences):
