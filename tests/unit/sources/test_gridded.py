@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retention_pipelines.errors import FileRefused
-from retention_pipelines.sources.gridded import GriddedReader, Group
+from retention_pipelines.sources.gridded import GriddedReader
+from retention_pipelines.sources.gridded.variables import Group
 from retention_pipelines.warehouse.duck import open_connection
 from tests.unit.sources.reading import read, read_one, recognise
 
