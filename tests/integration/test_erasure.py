@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from obstore.store import S3Store
 
-from retention_pipelines.cache.training.files import locked
+from retention_pipelines.cache.training.durable import locked
 from retention_pipelines.cache.training.store import TrainingSets
 from retention_pipelines.cli.erase import _show
 from retention_pipelines.errors import PlanError, RunBusy

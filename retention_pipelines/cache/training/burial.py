@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from retention_pipelines.cache.training.files import list_folder, locked, make_folder, sync_folder
+from retention_pipelines.cache.training.durable import list_folder, locked, make_folder, sync_folder
 from retention_pipelines.errors import CacheError
 
 if TYPE_CHECKING:

@@ -5,24 +5,31 @@ other people can reach. What does not: what the bytes mean (`arrays.py`, `frames
 make up a set (`manifest.py`).
 """
 
-import fcntl
 import hashlib
 import mmap
 import os
 import re
 import secrets
-import stat as modes
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from retention_pipelines.cache.training.durable import (
+    is_temporary,
+    list_folder,
+    make_folder,
+    new_file,
+    open_to_read,
+    sync_folder,
+    temporary_in,
+    write_pieces,
+)
 from retention_pipelines.errors import CorruptEntry
 
 SUFFIXES = ("npy", "arrow", "skops")
 _NAME = re.compile(r"[0-9a-f]{64}\.(?:npy|arrow|skops)")
-_TEMPORARY = "new-"
 # What a compressed file is called beside the name of the plain one.
 PACKED = ".zst"
 # Blocks are small, so that looking at a few of them at every load costs next to nothing, and at most 4096.
@@ -90,7 +97,7 @@ class Folder:
         On the disk, with its name, before this returns.
         """
         make_folder(self.root)
-        temporary = self.root / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+        temporary = temporary_in(self.root)
         try:
             with new_file(temporary) as file:
                 write(file)
@@ -210,7 +217,7 @@ class Folder:
             fd = self._open(file)
         except FileGone:
             return self.stored_bytes(file)
-        temporary = self.root / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+        temporary = temporary_in(self.root)
         try:
             self._read_in_full(fd, file, Inode.of(os.fstat(fd)))
             way = choose(fd, file.size)
@@ -352,87 +359,3 @@ def _sample(blocks: int, seed: int) -> Iterator[int]:
     """First and last block and some between them."""
     between = (seed * (i + 1) % blocks for i in range(_SAMPLED - 2)) if blocks else ()
     return iter({0, blocks - 1, *between} if blocks else ())
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file has the name of one that is being written."""
-    return name.startswith(_TEMPORARY)
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder that only its owner enters."""
-    if not path.is_dir():
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sync_folder(path.parent)
-
-
-def list_folder(path: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder; nothing when there is none."""
-    try:
-        with os.scandir(path) as found:
-            return list(found)
-    except FileNotFoundError:
-        return []
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that nobody else made and only its owner reads."""
-    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w+b") as file:
-        yield file
-
-
-def open_to_read(path: Path) -> int:
-    """Open a plain file, following no link. Raises OSError, or CorruptEntry for anything but a plain file."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not modes.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise CorruptEntry(f"{path.name} is no plain file.")
-    return fd
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock among all processes; it goes with the process. Yields whether it was got."""
-    make_folder(path.parent)
-    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(fd)
-
-
-def write_whole(path: Path, *parts: bytes) -> None:
-    """Put a small file in place of another one: readers see the old or the new one, whole."""
-    write_pieces(path, parts)
-
-
-def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
-    """Put a file of any size in place of another one; nothing happens to that one if the pieces end in an error."""
-    make_folder(path.parent)
-    temporary = path.parent / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
-    try:
-        with new_file(temporary) as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()

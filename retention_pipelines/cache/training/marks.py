@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from retention_pipelines.cache.training.files import list_folder, make_folder, sync_folder
+from retention_pipelines.cache.training.durable import list_folder, make_folder, sync_folder
 
 
 class Marks:

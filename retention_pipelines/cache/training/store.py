@@ -23,15 +23,8 @@ from retention_pipelines.cache.memory import Scope
 from retention_pipelines.cache.secret import load_secret
 from retention_pipelines.cache.training.burial import buried_manifests, dig_up, plans_of
 from retention_pipelines.cache.training.description import Description
-from retention_pipelines.cache.training.files import (
-    FileGone,
-    Folder,
-    is_temporary,
-    list_folder,
-    locked,
-    open_to_read,
-    write_whole,
-)
+from retention_pipelines.cache.training.durable import is_temporary, list_folder, locked, open_to_read, write_whole
+from retention_pipelines.cache.training.files import FileGone, Folder
 from retention_pipelines.cache.training.manifest import (
     LARGEST_MANIFEST,
     LARGEST_PAYLOAD,

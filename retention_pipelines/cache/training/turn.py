@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from retention_pipelines.cache.training.files import list_folder, make_folder
+from retention_pipelines.cache.training.durable import list_folder, make_folder
 
 _POLL_SECONDS = 0.02
 

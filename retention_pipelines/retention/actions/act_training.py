@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Engine, Text, cast, exists, func, select, update
 
 from retention_pipelines.cache.training import burial
-from retention_pipelines.cache.training.files import PACKED, locked, write_whole
+from retention_pipelines.cache.training.durable import locked, write_whole
+from retention_pipelines.cache.training.files import PACKED
 from retention_pipelines.cache.training.manifest import open_manifest
 from retention_pipelines.cache.training.store import TrainingSets, content_sha256
 from retention_pipelines.errors import CorruptEntry, PlanError

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from retention_pipelines.cache.training.files import list_folder
+from retention_pipelines.cache.training.durable import list_folder
 from retention_pipelines.cache.training.store import TrainingSets
 from retention_pipelines.retention.erasure.subject import Subject
 from retention_pipelines.retention.plans.plan_store import FOLDER

@@ -9,7 +9,7 @@ from typing import IO
 
 import pytest
 
-from retention_pipelines.cache.training import files
+from retention_pipelines.cache.training.durable import list_folder
 from retention_pipelines.cache.training.files import Folder, StoredFile
 from retention_pipelines.errors import CorruptEntry
 
@@ -26,7 +26,7 @@ def put(folder: Folder, content: bytes = CONTENT) -> StoredFile:
 
 
 def names(folder: Folder) -> list[str]:
-    return sorted(entry.name for entry in files.list_folder(folder.root))
+    return sorted(entry.name for entry in list_folder(folder.root))
 
 
 def test_the_same_content_is_stored_once(folder: Folder) -> None:
