@@ -28,6 +28,8 @@ class Breaker:
         self._lock = threading.Lock()
         self._failed_in_a_row = 0
         self._next_try_at: float | None = None
+        # Whether the last call failed: while it did not, nobody need ask or tell. A plain attribute: every hit looks.
+        self.is_troubled = False
 
     @property
     def is_open(self) -> bool:
@@ -54,6 +56,7 @@ class Breaker:
             with self._lock:
                 self._failed_in_a_row = 0
                 self._next_try_at = None
+                self.is_troubled = False
 
     def try_now(self) -> None:
         """There is reason to believe that the store answers again: let the next caller try."""
@@ -65,5 +68,6 @@ class Breaker:
         """The store did not answer, or not in time."""
         with self._lock:
             self._failed_in_a_row += 1
+            self.is_troubled = True
             if self._failed_in_a_row >= self._limit:
                 self._next_try_at = self._clock() + self._open_seconds

@@ -153,12 +153,15 @@ class Connections:
         the values of the caller cause (`REFUSALS`) comes out as it is.
         """
         breaker = self.breaker
-        if not breaker.allows():
+        if breaker.is_troubled and not breaker.allows():
             raise self._turned_away()
         ends = time.monotonic() + seconds
         again = True
         while True:
-            con = self._take(ends)
+            try:
+                con = self._idle.pop()
+            except IndexError:
+                con = self._take(ends)
             con.ends = ends
             try:
                 result = work(con)
@@ -181,15 +184,13 @@ class Connections:
                 self._last = unavailable(error)
                 # Not the same one: what was raised holds the frames it went through.
                 raise unavailable(error) from error
-            breaker.succeeded()
+            if breaker.is_troubled:
+                breaker.succeeded()
             self._give(con)
             return result
 
     def _take(self, ends: float) -> BoundedConnection:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            pass
+        """A connection that is opened or given back by then."""
         with self._changed:
             if self.breaker.is_open and not self._idle:
                 # Nobody waits for a server that is known not to answer: the try goes on without its caller.

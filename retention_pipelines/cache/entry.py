@@ -16,7 +16,9 @@ Kind = Literal["features", "predictions", "training"]
 LARGEST_PAYLOAD_BYTES = 8 * 2**20
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+# Payloads and entries are made at each hit or miss, and a frozen dataclass takes three times as long to make. Nobody
+# changes one.
+@dataclass(kw_only=True, slots=True)
 class Payload:
     """A value as bytes; `codec` names the encoding with its version."""
 
@@ -24,7 +26,7 @@ class Payload:
     data: bytes
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class NewEntry:
     """An entry on its way to a store.
 
@@ -55,7 +57,7 @@ class NewEntry:
     as_of_seq: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class StoredEntry:
     """An entry that a store answered with, authenticated; ages are by the store's clock at the time of the answer.
 

@@ -21,18 +21,15 @@ T = TypeVar("T")
 class Flight:
     """One computation under way, and who waits for it; most are never waited for, so that is made when needed."""
 
-    __slots__ = ("abandoned", "done", "error", "landed", "loop", "value", "waiters", "waits_for")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.landed = False
-        self.done: threading.Event | None = None
-        # Event loop of a leading coroutine: a plain call on that loop would keep it from ever finishing.
-        self.loop = loop
-        self.waits_for: list[Flight] | None = None
-        self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] | None = None
-        self.value: Any = None
-        self.error: Exception | None = None
-        self.abandoned = False
+    landed = False
+    done: threading.Event | None = None
+    # Event loop of a leading coroutine: a plain call on that loop would keep it from ever finishing.
+    loop: asyncio.AbstractEventLoop | None = None
+    waits_for: "list[Flight] | None" = None
+    waiters: "list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] | None" = None
+    value: Any = None
+    error: Exception | None = None
+    abandoned = False
 
 
 # The flights the current thread or task is computing, outermost first; tasks and `to_thread` inherit it.
@@ -55,7 +52,7 @@ class Flights:
         What is no `Exception`, such as KeyboardInterrupt, concerns the leader alone: one who waits takes over.
         """
         while True:
-            mine = Flight(None)
+            mine = Flight()
             # One step for all threads.
             flight = self._flights.setdefault(key, mine)
             if flight is mine:
@@ -78,7 +75,8 @@ class Flights:
         """The same for coroutines; both kinds share a key's flight. One who waits succeeds a cancelled leader."""
         while True:
             loop = asyncio.get_running_loop()
-            mine = Flight(loop)
+            mine = Flight()
+            mine.loop = loop
             flight = self._flights.setdefault(key, mine)
             if flight is mine:
                 return await self._lead_async(key, flight, compute), True

@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 import orjson
@@ -49,6 +50,8 @@ Scope = Literal["key", "function", "model", "source", "tag", "all"]
 _PUT: dict[Kind, bytes] = {"features": b"retention_put_features", "predictions": b"retention_put_predictions"}
 _GET_OR_DIG_UP = b"retention_get_or_dig_up"
 _LOCK = b"retention_lock_for_put"
+# There are few encodings, and one is named in each seal.
+_encoding = lru_cache(maxsize=64)(header)
 
 
 class HotTier:
@@ -69,8 +72,8 @@ class HotTier:
         # Whether a run took predictions out whose grace lasts: told by the look at the invalidation log.
         self.digs = False
         self._digging: weakref.WeakSet[BoundedConnection] = weakref.WeakSet()
-        # How the headers of seals begin.
-        self._headers = {kind: header(settings.tenant, kind) for kind in HOT_TABLES}
+        # How the places that seals name begin.
+        self._places = {kind: header(settings.tenant, kind) for kind in HOT_TABLES}
         self._ahead: dict[Kind, int] = {
             "features": days_ahead(settings.feature_ttl_hours),
             "predictions": days_ahead(settings.prediction_ttl_hours),
@@ -146,7 +149,7 @@ class HotTier:
         if fields is None:
             return False
         payload, codec, mac, *_ = fields
-        return self.seal.verify(self._headers[kind] + header(key, codec), payload, mac)
+        return self.seal.verify(self._place(kind, key, codec), payload, mac)
 
     def lookup(self, kind: Kind, key: str, stale_seconds: float = 0.0, within_days: int | None = None) -> Step:
         """The prepared statement that looks for an entry, for a connection of somebody else's (`lookups.prepare`)."""
@@ -193,18 +196,25 @@ class HotTier:
         compute: float,
         columns: Mapping[str, Any] | None = None,
     ) -> StoredEntry | None:
-        if not self.seal.verify(self._headers[kind] + header(key, codec), payload, mac):
+        seal = self._seal or self.seal
+        if not seal.verify(self._place(kind, key, codec), payload, mac):
             self.counters.add(kind, "corrupt", "postgres")
             LOG.error("A cached entry of %s is damaged, foreign or forged and was not used: %s", kind, key)
             return None
-        return StoredEntry(
+        entry = StoredEntry(
             key=key,
             payload=Payload(codec=codec, data=payload),
             age_seconds=age,
             remaining_seconds=remaining,
             compute_seconds=compute,
-            columns=columns or {},
         )
+        if columns is not None:
+            entry.columns = columns
+        return entry
+
+    def _place(self, kind: Kind, key: str, codec: str) -> bytes:
+        """Where a seal says that a payload belongs."""
+        return self._places[kind] + header(key) + _encoding(codec)
 
     def put_many(self, entries: Sequence[NewEntry], *, seconds: float = WRITE_SECONDS) -> int:
         """Store entries, those of a kind in one transaction per batch; returns how many are stored when it returns.
@@ -288,9 +298,7 @@ class HotTier:
             "payload_codec": entry.payload.codec,
             "payload_at": at,
             "payload_bytes": len(payload),
-            "payload_seal": self.seal.sign(
-                self._headers[entry.kind] + header(entry.key, entry.payload.codec), payload
-            ).hex(),
+            "payload_seal": self.seal.sign(self._place(entry.kind, entry.key, entry.payload.codec), payload).hex(),
             "compute_seconds": compute if compute >= 0 and math.isfinite(compute) else None,
         }
         table, columns = HOT_TABLES[entry.kind], entry.columns

@@ -20,7 +20,7 @@ def header(*parts: str) -> bytes:
     """Where a payload belongs, each part behind its length, so that no two lists of parts give the same bytes."""
     told = b""
     for part in parts:
-        encoded = part.encode("utf-8", "surrogatepass")
+        encoded = part.encode() if part.isascii() else part.encode("utf-8", "surrogatepass")
         told += _LENGTH(len(encoded)) + encoded
     return told
 

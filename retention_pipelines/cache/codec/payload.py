@@ -62,15 +62,15 @@ def decode(payload: Payload, *, fetch: Fetch | None = None) -> Any:
     Raises:
         CorruptEntry: damaged, foreign, or of a class that is not loaded or has changed (`UnknownClass`).
     """
-    start = _START.get(payload.codec)
-    data = payload.data
+    codec, data = payload.codec, payload.data
+    start = _START.get(codec)
     if start is None:
-        raise CorruptEntry(f"The encoding {payload.codec[:20]!r} is not known here.", hint="It is computed again.")
+        raise CorruptEntry(f"The encoding {codec[:20]!r} is not known here.", hint="It is computed again.")
     body = memoryview(data)[4:]
     if len(data) < 5 or zlib.crc32(body, start).to_bytes(4, "little") != data[:4]:
         raise CorruptEntry("The stored value is damaged: its sum does not match.", hint="It is computed again.")
     try:
-        if payload.codec == _JSON:
+        if codec == _JSON:
             return orjson.loads(body)
         reader = Reader(body, fetch=fetch)
         value = tree.read(reader)
