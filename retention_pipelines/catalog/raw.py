@@ -189,7 +189,7 @@ INGESTED_FILES = Dataset(
         text("error", "Why the file was refused."),
         text(
             "fingerprint",
-            "What was read and how, and what it looked like unread: two hashes.",
+            "What was read and how, what it looked like unread, which delivery it is, whose rows its duplicates equal.",
         ),
         instant("ingested_at", "When.", required=True),
     ),

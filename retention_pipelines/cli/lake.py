@@ -15,9 +15,11 @@ from rich.table import Table as Grid
 from retention_pipelines.catalog import DATASETS
 from retention_pipelines.errors import LakeError
 from retention_pipelines.settings import load_settings
+from retention_pipelines.sources.rests import to_deliver_again
 from retention_pipelines.warehouse import Commit, Lake
 
 Name = Annotated[str, typer.Argument(help="Dataset, for example observations.")]
+_SHOWN = 20
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -45,6 +47,18 @@ def _say(lake: Lake, name: str, commit: Commit) -> None:
     sys.stdout.write(
         f"{name}: version {commit.version}; {commit.rows_added:,} rows written, {commit.rows_removed:,} replaced; "
         f"undo with: retention lake undo {name} {commit.version}\n"
+    )
+
+
+def _say_what_to_deliver_again(lake: Lake) -> None:
+    paths = to_deliver_again(lake)
+    if not paths:
+        return
+    several = f"{len(paths):,} deliveries" if len(paths) > 1 else "A delivery"
+    shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else "")
+    sys.stdout.write(
+        f"{several} counted rows of what was taken back as duplicates. Deliver again what should be there, with "
+        f"`retention ingest`; rows that are there are not taken twice: {shown}\n"
     )
 
 
@@ -102,6 +116,7 @@ def undo(name: Name, version: Annotated[int, typer.Argument(help="Commit to take
     with _open() as lake:
         for table, commit in lake.undo(name, version):
             _say(lake, table, commit)
+        _say_what_to_deliver_again(lake)
 
 
 def restore(
@@ -109,7 +124,7 @@ def restore(
     version: Annotated[int | None, typer.Option(help="Version to go back to; see history.")] = None,
     at: Annotated[datetime | None, typer.Option(help="Or an instant, UTC, for example 2026-09-01T12:00:00.")] = None,
 ) -> None:
-    """Go back to an earlier version of a dataset; what came after it is taken back, too."""
+    """Go back to an earlier version of a dataset; what came after it is taken back, of an ingest in every dataset."""
     with _open() as lake:
         lake.settings.require_full("retention lake restore")
         table = lake.table(name)
@@ -122,7 +137,9 @@ def restore(
                 )
         if version is None:
             raise LakeError("Say where to go back to.", hint="Give --version or --at.")
-        _say(lake, name, table.restore(version))
+        for touched, commit in lake.restore(name, version):
+            _say(lake, touched, commit)
+        _say_what_to_deliver_again(lake)
 
 
 def compact(

@@ -33,6 +33,7 @@ from retention_pipelines.sources.ledger import (
 )
 from retention_pipelines.sources.mapping import Mapping, Mappings
 from retention_pipelines.sources.report import FileReport, IngestReport
+from retention_pipelines.sources.rests import Ranges, keep_out, lost_rows, rests_of
 from retention_pipelines.sources.staging import RawFile, Readers, Recognition, Staged
 from retention_pipelines.warehouse.duck import bind, quote_name, statement
 from retention_pipelines.warehouse.faults import is_storage_full
@@ -41,6 +42,7 @@ from retention_pipelines.warehouse.table import LakeFile
 
 _SQL = "retention_pipelines.sources"
 _log = logging.getLogger(__name__)
+_AGAIN = "It came before; rows that were then duplicates of deliveries taken back since were looked at anew."
 # A query for each month costs some milliseconds; with fewer rows than this in a month, one that parts them costs less.
 _MANY_PER_MONTH = 3000
 #: Called before each file (its path, files done, files in all) and once at the end.
@@ -219,7 +221,7 @@ class _Call:
             return report
         finally:
             staged = [name for part in parts for name in (part.relation, part.raw) if name is not None]
-            for name in (*staged, "tidy_rows", "checked_rows", "duplicate_rows"):
+            for name in (*staged, "tidy_rows", "checked_rows", "duplicate_rows", "known_rows"):
                 _drop(self.lake, name)
 
     def _report(
@@ -242,17 +244,27 @@ class _Call:
         total = _Counts()
         reasons: dict[str, int] = {}
         months: dict[str, set[str]] = {}
-        for part in parts:
-            counts, part_reasons, touched = self._take_part(file, part, op)
+        lost = lost_rows(self.lake.con, identity)
+        rests: list[str] = []
+        for number, part in enumerate(parts):
+            counts, part_reasons, touched = self._take_part(file, part, op, [one.get(number, ()) for one in lost])
+            rests.append(rests_of(self.lake.con, number, file.sha256))
             total = _Counts(**{name: getattr(total, name) + getattr(counts, name) for name in vars(total)})
             for reason, rows in part_reasons.items():
                 reasons[reason] = reasons.get(reason, 0) + rows
             months.setdefault(part.dataset, set()).update(touched)
         report = self._report(file, recognition, parts, identity, total)
-        report = replace(report, erased=file.path if "erased" in reasons else None)
+        report = replace(
+            report,
+            rests=",".join(filter(None, rests)),
+            notes=(*report.notes, *([_AGAIN] if lost else [])),
+            erased=file.path if "erased" in reasons else None,
+        )
         return replace(report, reasons=reasons, months={name: tuple(sorted(keys)) for name, keys in months.items()})
 
-    def _take_part(self, file: RawFile, part: Staged, op: str) -> tuple[_Counts, dict[str, int], set[str]]:
+    def _take_part(
+        self, file: RawFile, part: Staged, op: str, lost: Sequence[Ranges]
+    ) -> tuple[_Counts, dict[str, int], set[str]]:
         con, target = self.lake.con, self.lake.table(part.dataset)
         # Within the transaction: an order that came meanwhile waits for it, or is on the list.
         erased = read_erased(self.lake)
@@ -265,6 +277,8 @@ class _Call:
         bind(con, "lake_rows", target.scan(keep=_near(touched, part.dataset_id)))
         bind(con, "lake_quarantine", self.lake.table("quarantine").scan(keep=_of_dataset(part.dataset_id)))
         con.execute(statement(_SQL, "known"))
+        for ranges in lost:
+            keep_out(con, ranges)
         accepted, quarantined, duplicates, values = con.execute(statement(_SQL, f"count_{part.dataset}")).fetchall()[0]
         if duplicates:
             con.execute(statement(_SQL, "new_rows"))

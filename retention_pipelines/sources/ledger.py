@@ -2,9 +2,9 @@
 
 What belongs here: the identity of a delivery and its line in the ledger. What does not: counting (`ingest.py`).
 
-A line's `fingerprint` holds two hashes, `<identity>:<look>`. The identity is of what was read: these rows were taken.
-The look is of what can be told before anything is read, and narrower: a file not known by its look is read, and may
-then be known by its identity.
+A line's `fingerprint` begins with two hashes, `<identity>:<look>`; what follows is in `rests.py`. The identity is of
+what was read: these rows were taken. The look is of what can be told before anything is read, and narrower: a file not
+known by its look is read, and may then be known by its identity.
 """
 
 import hashlib
@@ -19,9 +19,10 @@ from pathlib import Path
 
 from retention_pipelines.catalog import dataset
 from retention_pipelines.sources.report import FileReport
+from retention_pipelines.sources.rests import fingerprint_of, read_lines
 from retention_pipelines.sources.staging import RawFile, Recognition, Staged
-from retention_pipelines.warehouse.duck import bind, quote_name, statement
-from retention_pipelines.warehouse.lake import Lake
+from retention_pipelines.warehouse.duck import quote_name, statement
+from retention_pipelines.warehouse.lake import LEDGER, Lake
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,39 +74,36 @@ def _digest(words: Iterable[str]) -> str:
 
 
 def taken_by_look(lake: Lake, contents: Iterable[str]) -> dict[str, Taken]:
-    """Deliveries of these contents (SHA-256) that were taken, by what they looked like."""
-    bind(lake.con, "ledger_rows", lake.table("ingested_files").scan())
+    """Deliveries of these contents (SHA-256) that were taken and are whole, by what they looked like."""
+    read_lines(lake)
     rows = lake.con.execute(statement("retention_pipelines.sources", "taken_by_look"), [list(contents)]).fetchall()
     names = ("fingerprint", "read", "dataset_id", "licence", "bibliographic_citation", "notes")
     return {row[0]: Taken(**dict(zip(names, row[1:], strict=True))) for row in rows}
 
 
 def identities_taken(lake: Lake, identities: Collection[str]) -> set[str]:
-    """Those of the identities whose deliveries were taken before."""
-    bind(lake.con, "ledger_rows", lake.table("ingested_files").scan())
-    found = lake.con.execute(_TAKEN, [list(identities)]).fetchall()
-    return {row[0] for row in found}
+    """Those of the identities whose deliveries were taken before and are whole."""
+    read_lines(lake)
+    return {row[0] for row in lake.con.execute(_TAKEN, [list(identities)]).fetchall()}
 
 
-_TAKEN = """
-select distinct split_part(fingerprint, ':', 1) as identity from ledger_rows
-where status = 'ingested' and identity in (select unnest($1::varchar[]))
-"""
+_TAKEN = "select distinct identity from whole_lines where identity in (select unnest($1::varchar[]))"
 
 
 def record(lake: Lake, reports: Sequence[FileReport], *, op: str) -> None:
     """Write the lines of files."""
-    types = dataset("ingested_files").types
+    types = dataset(LEDGER).types
     lines = []
     for report in reports:
         line = {name: getattr(report, name) for name in types}
         line |= {"reasons": json.dumps(report.reasons, sort_keys=True), "notes": " ".join(report.notes) or None}
+        line["fingerprint"] = fingerprint_of(report, op)
         lines.append(line)
     # Not by way of Arrow: making an array imports pandas, which takes longer than reading a small file.
     columns = ", ".join(f"{quote_name(name)} {kind}" for name, kind in types.items())
     rows = f"unnest($1::struct({columns})[], recursive := true)"
     lake.con.execute(f"create or replace temp table ledger_line as select {rows}", [lines])
-    lake.table("ingested_files").append("select * from ledger_line", op=op)
+    lake.table(LEDGER).append("select * from ledger_line", op=op)
 
 
 def keep_aside(source: Path, sha256: str, why: str, folder: Path, *, name: str | None = None) -> str | None:

@@ -11,8 +11,8 @@ class FileReport:
     """A delivered file: the columns of `ingested_files`, and the months its accepted rows lie in, by dataset.
 
     `reasons` counts quarantined rows by reason, `notes` are sentences on what of the file is not used, `kept_aside` is
-    the copy of a refused file, `erased` the file itself where it holds what was erased by order. The rows of a lookup
-    are accepted, and none of them becomes a value.
+    the copy of a refused file, `erased` the file itself where it holds what was erased by order, `rests` what its
+    duplicates rest on (`rests.py`). The rows of a lookup are accepted, and none of them becomes a value.
     """
 
     path: str
@@ -38,6 +38,7 @@ class FileReport:
     months: dict[str, tuple[str, ...]] = field(default_factory=dict)
     kept_aside: str | None = None
     erased: str | None = None
+    rests: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,8 @@ from retention_pipelines.warehouse.listing import Keep, LakeFile, keep_age, live
 from retention_pipelines.warehouse.log import DeltaLog, LogEntry
 from retention_pipelines.warehouse.objects import open_objects
 from retention_pipelines.warehouse.reads import note_read
-from retention_pipelines.warehouse.undo import restore, roll_back, standing, undo
+from retention_pipelines.warehouse.standing import standing
+from retention_pipelines.warehouse.undo import restore, roll_back, undo
 
 RESTORE_WINDOW_HOURS = 7 * 24
 # Versions whose files are remembered: the head, what is published, and what a rewrite or an undo reads beside them.

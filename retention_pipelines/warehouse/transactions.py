@@ -16,6 +16,11 @@ from retention_pipelines.warehouse.journal import Journal, Unfinished
 WAIT_SECONDS = 3600.0
 
 
+def delivery_id(transaction: str) -> str:
+    """Sixteen signs that tell a transaction from all others, for rows that name it."""
+    return transaction.rpartition("#")[2][:16]
+
+
 class Transactions:
     """Transactions of one lake as one process sees them.
 

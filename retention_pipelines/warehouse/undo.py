@@ -16,6 +16,7 @@ from retention_pipelines.warehouse.commit import COMPACT, TRIES, Commit, pause
 from retention_pipelines.warehouse.duck import quote_name
 from retention_pipelines.warehouse.listing import LakeFile
 from retention_pipelines.warehouse.log import LogEntry
+from retention_pipelines.warehouse.standing import RESTORE, restored_version, standing
 from retention_pipelines.warehouse.statistics import restored_statistics
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def restore(table: "Table", version: int) -> Commit:
         back = [file for path, file in then.items() if path not in live]
         gone = [file for path, file in live.items() if path not in then]
         table.require_present(back, version)
-        return table.commit(delta, [_put_back(file) for file in back], gone, op=f"restore:{version}")
+        return table.commit(delta, [_put_back(file) for file in back], gone, op=f"{RESTORE}{version}")
 
     table.settle()
     return table.redo(once)
@@ -61,16 +62,6 @@ def roll_back(table: "Table", transaction: str, *, since: int) -> None:
         _undo(table, entry)
 
 
-def standing(entries: Sequence[LogEntry], transaction: str) -> list[LogEntry]:
-    """Those commits of a transaction that were not taken back."""
-    undone = {entry.undoes for entry in entries}
-    return [
-        entry
-        for entry in entries
-        if entry.transaction == transaction and entry.receipt not in undone and entry.undoes is None
-    ]
-
-
 def can_undo(table: "Table", entry: LogEntry) -> bool:
     """Whether a commit can be taken back alone: its files are there, or it only added rows and they were merged.
 
@@ -78,10 +69,25 @@ def can_undo(table: "Table", entry: LogEntry) -> bool:
     """
     if {file.path for file in table.files()}.issuperset(entry.added):
         return True
-    if entry.removed or _merged_into(table, entry) is None:
+    merged = None if entry.removed else _merged_into(table, entry)
+    if merged:
+        table.require_present(_added_by(table, entry), entry.version)
+    return merged is not None
+
+
+def came_again(table: "Table", entry: LogEntry) -> bool:
+    """Whether taking back a commit would bring rows that are there by now, as they were delivered again."""
+    gone = set(entry.removed)
+    back = [file for file in table.files(version=entry.version - 1) if file.path in gone]
+    table.require_present(back, entry.version - 1)
+    places = {tuple(file.partition.values()) for file in back}
+    staying = [file for file in table.files() if tuple(file.partition.values()) in places]
+    staying = [file for file in staying if file.path not in {*entry.added, *entry.removed}]
+    if not back or not staying:
         return False
-    table.require_present(_added_by(table, entry), entry.version)
-    return True
+    key = ", ".join(quote_name(name) for name in table.dataset.key)
+    found = f"from {table.scan_files(back)} semi join {table.scan_files(staying)} using ({key}) limit 1"
+    return bool(table.con.execute(found).fetchall())
 
 
 def _added_by(table: "Table", entry: LogEntry) -> list[LakeFile]:
@@ -90,15 +96,24 @@ def _added_by(table: "Table", entry: LogEntry) -> list[LakeFile]:
 
 def _merged_into(table: "Table", entry: LogEntry) -> set[str] | None:
     """The files that hold the rows a commit added, after merges; None when anything else took its files out."""
-    holding = set(entry.added)
+    holding: set[str] | None = set(entry.added)
+    held = {entry.version: holding}
+    taken_back: dict[str | None, int] = {}
     for later in table.log.after(entry.version):
-        gone = holding.intersection(later.removed)
-        if not gone:
-            continue
-        if later.op != COMPACT:
-            return None
-        places = {path.rpartition("/")[0] for path in gone}
-        holding = (holding - gone) | {path for path in later.added if path.rpartition("/")[0] in places}
+        back_to = restored_version(later)
+        if back_to is not None:
+            holding = held.get(back_to, set())
+        elif later.undoes == entry.receipt:
+            holding, taken_back[later.receipt] = None, later.version
+        elif later.undoes in taken_back:
+            holding = held[taken_back[later.undoes] - 1]
+        elif holding and (gone := holding.intersection(later.removed)):
+            # Taking another commit back, whose rows lay in the same file, writes this one's anew.
+            if later.op != COMPACT and later.undoes is None:
+                return None
+            places = {path.rpartition("/")[0] for path in gone}
+            holding = (holding - gone) | {path for path in later.added if path.rpartition("/")[0] in places}
+        held[later.version] = holding
     return holding
 
 
@@ -106,6 +121,8 @@ def _without_rows_of(
     table: "Table", entry: LogEntry, merged: Sequence[LakeFile]
 ) -> tuple[list[AddAction], list[LakeFile]]:
     """New files for those merged ones that hold rows a commit added, without these rows; and the files they replace."""
+    if not merged:
+        return [], []
     first = _added_by(table, entry)
     table.require_present(first, entry.version)
     undone = f"_undone_{uuid.uuid4().hex}"
