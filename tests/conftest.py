@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from retention_pipelines import disk
+from tests.fixtures.scratch import Scratch
 
+_SCRATCH = Scratch()
 # What a test starts inherits it: whether writing stops must not hang on how full the disk of this machine is.
 os.environ["RETENTION_DISK_STOP_SHARE"] = "1"
 
@@ -37,6 +39,11 @@ def pytest_sessionfinish() -> None:
     reads = sys.modules.get("retention_pipelines.features.reads")
     if reads is not None:
         reads._COUNTERS.clear()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    _SCRATCH.close(keep=reporter is not None and bool({"failed", "error"} & reporter.stats.keys()))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
