@@ -6,13 +6,15 @@ The table holds rows of one cell size and one surface limit; a change of either 
 rows of the old setting would no longer be updated and would go stale beside the new ones.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from retention_pipelines.period import Period, TimeWindow
-from retention_pipelines.series.refresh import Batch, WindowedSeries, refresh
+from retention_pipelines.series.refresh import Batch, WindowedSeries, bind_windows, refresh
+from retention_pipelines.series.windows import TouchedWindow
 from retention_pipelines.warehouse import Commit, Lake, LakeFile
-from retention_pipelines.warehouse.duck import bind, set_variables, statement
+from retention_pipelines.warehouse.duck import beside, bind, set_variables, statement
 
 _PACKAGE = "retention_pipelines.series"
 # Columns that previous_rows.sql and partials.sql read: binding all of them takes longer than a day's rows.
@@ -24,6 +26,7 @@ _RAW = (
     *("source_type", "dataset_id", "variable", "depth_m", "pressure_dbar", "decimal_latitude", "decimal_longitude"),
     *("event_start", "event_end", "value", "qc_good"),
 )
+_DAY = 86_400_000_000  # in microseconds
 _ALWAYS = Period(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 
 
@@ -56,14 +59,32 @@ def _expected_rows(batch: Batch) -> int:
 
 def _rows(lake: Lake, batch: Batch) -> str:
     set_variables(lake.con, cell_deg=lake.settings.cell_deg, surface_limit_m=lake.settings.surface_limit_m)
-    read = _touched_hull(lake, batch)
+    read = _read_period(batch)
+    # A day is two chains of short statements, each too short for several threads.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        reading = pool.submit(_read_previous, lake, batch, read)
+        bind_windows(lake, batch.windows)
+        _add_up(lake, batch, read)
+        accounted = reading.result()
+    if batch.touched and not accounted:
+        lake.con.execute("truncate previous_row")
+        _add_up(lake, batch, _ALWAYS)
+    lake.con.execute(statement(_PACKAGE, "places"))
+    return statement(_PACKAGE, "windows")
+
+
+def _read_period(batch: Batch) -> Period:
+    """What to read from the raw rows; the daily rows in `previous_row` then stand for the rest."""
+    touched = [period for period in batch.touched or () if period.overlaps(_hull(batch))]
+    return Period(min(one.start for one in touched), max(one.end for one in touched)) if touched else _ALWAYS
+
+
+def _add_up(lake: Lake, batch: Batch, read: Period) -> None:
+    """Partial statistics of the raw rows of a period."""
     files = [file for file in batch.raw if _starts_in(file, read)]
     bind(lake.con, "source", lake.table("observations").scan_files(files, columns={name: name for name in _RAW}))
     set_variables(lake.con, touched_from=read.start, touched_to=read.end)
-    lake.con.execute(statement(_PACKAGE, "kept_days"))
     lake.con.execute(statement(_PACKAGE, "partials"))
-    lake.con.execute(statement(_PACKAGE, "places"))
-    return statement(_PACKAGE, "windows")
 
 
 def _hull(batch: Batch) -> Period:
@@ -78,20 +99,30 @@ def _near(batch: Batch) -> list[LakeFile]:
     return [file for file in batch.live if _window_starts_in(file, hull)] if batch.touched else []
 
 
-def _touched_hull(lake: Lake, batch: Batch) -> Period:
-    """What to read from the raw rows; the daily rows in `previous_row` then stand for the rest.
+def _read_previous(lake: Lake, batch: Batch, read: Period) -> bool:
+    """Read what the series has so far into `previous_row`; whether its days account for its longer windows.
 
     Daily rows are partial statistics of their days, so untouched days need not be read again. That holds as long as
-    the longer windows hold nothing but records of single days; otherwise everything is read.
+    the longer windows hold nothing but records of single days: as many observations as their days.
     """
     hull, table = _hull(batch), lake.table("aggregated_time_series")
-    bind(lake.con, "previous", table.scan_files(_near(batch), columns={name: name for name in _PREVIOUS}))
-    set_variables(lake.con, hull_from=hull.start, hull_to=hull.end)
-    lake.con.execute(statement(_PACKAGE, "previous_rows"))
-    touched = [period for period in batch.touched or () if period.overlaps(hull)]
-    if touched and not lake.con.execute(statement(_PACKAGE, "unaccounted")).fetchall():
-        return Period(min(period.start for period in touched), max(period.end for period in touched))
-    return _ALWAYS
+    with beside(lake.con) as con:
+        bind(con, "previous", table.scan_files(_near(batch), columns={name: name for name in _PREVIOUS}))
+        set_variables(con, cell_deg=lake.settings.cell_deg)
+        set_variables(con, hull_from=hull.start, hull_to=hull.end, touched_from=read.start, touched_to=read.end)
+        con.execute(statement(_PACKAGE, "previous_rows"))
+        counted = con.execute(
+            "select time_window, epoch_us(window_start), sum(n) from previous_row where layer = 'all' group by all"
+        ).fetchall()
+    found = {(time_window, start): n for time_window, start, n in counted}
+    return all(_is_accounted_for(window, found) for window in batch.windows if window.time_window != TimeWindow.DAILY)
+
+
+def _is_accounted_for(window: TouchedWindow, found: Mapping[tuple[str, int], int]) -> bool:
+    """Whether a window holds as many observations as its days do; others where it was never computed."""
+    start, end = (int(instant.timestamp()) * 1_000_000 for instant in (window.period.start, window.period.end))
+    in_days = sum(found.get((TimeWindow.DAILY, day), 0) for day in range(start, end, _DAY))
+    return found.get((window.time_window, start), 0) == in_days
 
 
 def _starts_in(file: LakeFile, period: Period) -> bool:

@@ -6,7 +6,7 @@ the abundance basis sums what the source mapping calls an abundance, never a den
 
 from collections.abc import Collection
 
-from retention_pipelines.series.refresh import Batch, WindowedSeries, refresh
+from retention_pipelines.series.refresh import Batch, WindowedSeries, bind_windows, refresh
 from retention_pipelines.warehouse import Commit, Lake
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
 
@@ -25,5 +25,6 @@ def update_biodiversity(lake: Lake, *, months: Collection[str] | None = None) ->
 
 def _rows(lake: Lake, batch: Batch) -> str:
     bind(lake.con, "source", lake.table("occurrences").scan_files(batch.raw))
+    bind_windows(lake, batch.windows)
     set_variables(lake.con, cell_deg=lake.settings.cell_deg)
     return statement("retention_pipelines.series", "diversity")

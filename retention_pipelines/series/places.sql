@@ -1,5 +1,5 @@
 -- A number for every quantity in a cell, so that merging compares numbers and names a cell once.
--- Reads: series_partial, kept_day. Variable: cell_deg.
+-- Reads: series_partial, previous_row. Variable: cell_deg.
 create or replace temp table series_place as
 select
     row_number() over ()::integer as place_number,
@@ -11,6 +11,6 @@ select
 from (
     select source_type, dataset_id, variable, lat_number, lon_number from series_partial
     union all
-    select source_type, dataset_id, variable, lat_number, lon_number from kept_day
+    select source_type, dataset_id, variable, lat_number, lon_number from previous_row where is_kept
 )
 group by source_type, dataset_id, variable, lat_number, lon_number

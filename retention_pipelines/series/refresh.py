@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from retention_pipelines.errors import CommitConflict, SeriesError
 from retention_pipelines.period import Period, TimeWindow
 from retention_pipelines.series.windows import TouchedWindow, chunks, touched_period, touched_windows
@@ -39,7 +37,7 @@ class Batch:
 class WindowedSeries:
     """A series table and how its rows are computed.
 
-    `rows` gets the lake and a batch and returns a SELECT; it may read `touched_window` and `window_day`. `settings` are
+    `rows` gets the lake and a batch and returns a SELECT; it may read what `bind_windows` binds. `settings` are
     columns that hold the configuration a row was computed with: one table holds rows of one configuration only,
     another one means a full recompute. `reads` is about how many rows a batch reads.
     """
@@ -114,7 +112,6 @@ def _refresh_once(
             live=live,
         )
         with threads_for(lake.con, series.reads(batch)):
-            _bind_windows(lake, chunk.windows)
             adds += table.write_files(series.rows(lake, batch))
     if not adds and not replaced:
         return Commit(version=delta.version())
@@ -143,31 +140,27 @@ def _still_whole(
     return whole
 
 
-def _bind_windows(lake: Lake, windows: Sequence[TouchedWindow]) -> None:
+def bind_windows(lake: Lake, windows: Sequence[TouchedWindow]) -> None:
     """Temp tables `touched_window` (a numbered row per window) and `window_day` (a row per window and day in it)."""
-    starts = [window.period.start for window in windows]
-    rows = pa.table(
+    rows = [
         {
-            "window_number": pa.array(range(len(windows)), pa.int32()),
-            "time_window": pa.array([window.time_window.value for window in windows], pa.string()),
-            "window_label": pa.array([window.label for window in windows], pa.string()),
-            "window_start": pa.array(starts, pa.timestamp("us", "UTC")),
-            "window_end": pa.array([window.period.end for window in windows], pa.timestamp("us", "UTC")),
-            "first_day": pa.array([start.date() for start in starts], pa.date32()),
-            "end_day": pa.array([window.period.end.date() for window in windows], pa.date32()),
-            "year": pa.array([window.year for window in windows], pa.string()),
+            "window_number": number,
+            "time_window": window.time_window.value,
+            "window_label": window.label,
+            "window_start": window.period.start,
+            "window_end": window.period.end,
+            "year": window.year,
         }
-    )
-    lake.con.register("touched_window_row", rows)
-    lake.con.execute("create or replace temp table touched_window as from touched_window_row")
-    lake.con.unregister("touched_window_row")
+        for number, window in enumerate(windows)
+    ]
+    lake.con.execute("create or replace temp table touched_window as select unnest($1, recursive := true)", [rows])
     lake.con.execute(statement("retention_pipelines.series", "window_day"))
 
 
 def _kept_rows(lake: Lake, replaced: str, windows: Sequence[TouchedWindow]) -> str:
     """A SELECT of the rows in files to be replaced that belong to other windows than those computed again."""
     bind(lake.con, "replaced_row", replaced)
-    _bind_windows(lake, windows)
+    bind_windows(lake, windows)
     return "from replaced_row anti join touched_window using (time_window, window_start)"
 
 

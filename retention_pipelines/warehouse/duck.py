@@ -72,12 +72,11 @@ def threads_for(con: duckdb.DuckDBPyConnection, rows: int) -> Iterator[None]:
     if rows > _FEW_ROWS:
         yield
         return
-    threads = con.execute("select current_setting('threads')").fetchall()[0][0]
     con.execute("set threads = 1")
     try:
         yield
     finally:
-        con.execute(f"set threads = {threads}")
+        con.execute("reset threads")
 
 
 def remove_spill_of_the_dead(spill_dir: str) -> None:

@@ -30,6 +30,8 @@ _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 _FORMAT = "FORMAT parquet, PARQUET_VERSION v2, RETURN_STATS"
 # A query each costs some milliseconds; with more partitions than this one copy that parts the rows costs less.
 _MOST_SINGLE_PARTITIONS = 240
+# From so many files on, threads that flush them cost less than they spare.
+_MANY_FILES = 4
 
 
 def scan_text(
@@ -236,5 +238,9 @@ def _make_durable(root: str, paths: Sequence[str]) -> None:
         while len(folder) > len(root):
             folders.add(folder)
             folder = os.path.dirname(folder)
+    if len(paths) < _MANY_FILES:
+        for path in (*paths, *folders):
+            sync_path(path)
+        return
     with ThreadPoolExecutor(max_workers=8) as pool:
         list(pool.map(sync_path, [*paths, *folders]))
