@@ -34,8 +34,8 @@ from retention_pipelines.sources.ledger import (
 from retention_pipelines.sources.mapping import Mapping, Mappings
 from retention_pipelines.sources.report import FileReport, IngestReport
 from retention_pipelines.sources.rests import Ranges, keep_out, lost_rows, rests_of
-from retention_pipelines.sources.staging import RawFile, Readers, Recognition, Staged
-from retention_pipelines.warehouse.duck import bind, quote_name, statement
+from retention_pipelines.sources.staging import RawFile, Readers, Recognition, Staged, forget
+from retention_pipelines.warehouse.duck import bind, statement
 from retention_pipelines.warehouse.faults import is_storage_full
 from retention_pipelines.warehouse.lake import Lake
 from retention_pipelines.warehouse.table import LakeFile
@@ -221,8 +221,7 @@ class _Call:
             return report
         finally:
             staged = [name for part in parts for name in (part.relation, part.raw) if name is not None]
-            for name in (*staged, "tidy_rows", "checked_rows", "duplicate_rows", "known_rows"):
-                _drop(self.lake, name)
+            forget(con, *staged, "tidy_rows", "checked_rows", "duplicate_rows", "known_rows")
 
     def _report(
         self, file: RawFile, recognition: Recognition, parts: Sequence[Staged], identity: str, counts: _Counts
@@ -248,7 +247,7 @@ class _Call:
         rests: list[str] = []
         for number, part in enumerate(parts):
             counts, part_reasons, touched = self._take_part(file, part, op, [one.get(number, ()) for one in lost])
-            rests.append(rests_of(self.lake.con, number, file.sha256))
+            rests.append(rests_of(self.lake.con, number, file.sha256) if counts.duplicates else "")
             total = _Counts(**{name: getattr(total, name) + getattr(counts, name) for name in vars(total)})
             for reason, rows in part_reasons.items():
                 reasons[reason] = reasons.get(reason, 0) + rows
@@ -357,15 +356,6 @@ def _near(months: set[str], dataset_id: str) -> Callable[[LakeFile], bool]:
 
 def _of_dataset(dataset_id: str) -> Callable[[LakeFile], bool]:
     return lambda file: file.partition["dataset_id"] == dataset_id
-
-
-def _drop(lake: Lake, name: str) -> None:
-    """Forget a staging table or view, whichever it is."""
-    found = lake.con.execute(
-        "select table_type from information_schema.tables where table_name = $1", [name]
-    ).fetchall()
-    for (kind,) in found:
-        lake.con.execute(f"drop {'view' if kind == 'VIEW' else 'table'} if exists {quote_name(name)}")
 
 
 def _refuse_unreadable(lake: Lake, one: Unreadable, now: datetime) -> FileReport:

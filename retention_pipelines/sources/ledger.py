@@ -75,7 +75,8 @@ def _digest(words: Iterable[str]) -> str:
 
 def taken_by_look(lake: Lake, contents: Iterable[str]) -> dict[str, Taken]:
     """Deliveries of these contents (SHA-256) that were taken and are whole, by what they looked like."""
-    read_lines(lake)
+    if not read_lines(lake):
+        return {}
     rows = lake.con.execute(statement("retention_pipelines.sources", "taken_by_look"), [list(contents)]).fetchall()
     names = ("fingerprint", "read", "dataset_id", "licence", "bibliographic_citation", "notes")
     return {row[0]: Taken(**dict(zip(names, row[1:], strict=True))) for row in rows}
@@ -83,7 +84,8 @@ def taken_by_look(lake: Lake, contents: Iterable[str]) -> dict[str, Taken]:
 
 def identities_taken(lake: Lake, identities: Collection[str]) -> set[str]:
     """Those of the identities whose deliveries were taken before and are whole."""
-    read_lines(lake)
+    if not read_lines(lake, identities):
+        return set()
     return {row[0] for row in lake.con.execute(_TAKEN, [list(identities)]).fetchall()}
 
 

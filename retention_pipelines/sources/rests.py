@@ -19,15 +19,20 @@ from retention_pipelines.warehouse.transactions import delivery_id
 _SQL = "retention_pipelines.sources"
 #: Longer texts leave the row numbers out, so that every row of the part is taken for one that rests on the delivery.
 LONGEST = 20_000
+_HAS_LINES = "select 1 from ledger_lines limit 1"
 _EVERY_ROW = (0, 2**62)
 #: Ranges of row numbers, both ends included, in order and apart.
 Ranges = Sequence[tuple[int, int]]
 
 
-def read_lines(lake: Lake) -> None:
-    """Fill the temp table `ledger_lines`, with what each delivery rests on."""
+def read_lines(lake: Lake, identities: Collection[str] | None = None) -> bool:
+    """Make `ledger_lines` known, of all deliveries or those of some identities, and which are whole; whether any is."""
     bind(lake.con, "ledger_rows", lake.table(LEDGER).scan())
-    lake.con.execute(statement(_SQL, "ledger_lines"))
+    lake.con.execute(statement(_SQL, "ledger_lines"), [None if identities is None else list(identities)])
+    found = lake.con.execute(_HAS_LINES).fetchall()
+    if found:  # a new file has none: it is not worth a second look at the ledger
+        lake.con.execute(statement(_SQL, "gone_deliveries"))
+    return bool(found)
 
 
 def fingerprint_of(report: FileReport, op: str) -> str | None:
@@ -38,7 +43,7 @@ def fingerprint_of(report: FileReport, op: str) -> str | None:
 
 
 def rests_of(con: duckdb.DuckDBPyConnection, part: int, sha256: str) -> str:
-    """What the duplicates of a part of that content rest on, by `known_rows` and `ledger_lines`."""
+    """What the duplicates of a part of that content rest on, by `known_rows` and `ledger_rows`."""
     found = con.execute(statement(_SQL, "rests"), [sha256]).fetchall()
     texts = [f"{delivery}.{part}={rows}" for delivery, rows in found]
     if sum(map(len, texts)) > LONGEST:
@@ -47,10 +52,14 @@ def rests_of(con: duckdb.DuckDBPyConnection, part: int, sha256: str) -> str:
 
 
 def lost_rows(con: duckdb.DuckDBPyConnection, identity: str) -> list[Mapping[int, Ranges]]:
-    """Of each standing line with that identity, by part: rows that rested on deliveries that stand no more."""
-    return [
-        _read(rests, set(gone)) for rests, gone in con.execute(statement(_SQL, "lost_rests"), [identity]).fetchall()
-    ]
+    """Of each standing line with that identity, by part: rows that rested on deliveries that stand no more.
+
+    By the lines that were read last, with that identity among them.
+    """
+    if not con.execute(_HAS_LINES).fetchall():
+        return []
+    found = con.execute(statement(_SQL, "lost_rests"), [identity]).fetchall()
+    return [_read(rests, set(gone)) for rests, gone in found]
 
 
 def _read(rests: str, gone: Collection[str]) -> Mapping[int, Ranges]:
@@ -88,5 +97,6 @@ def keep_out(con: duckdb.DuckDBPyConnection, lost: Ranges) -> None:
 
 def to_deliver_again(lake: Lake) -> tuple[str, ...]:
     """Paths of deliveries that counted rows as duplicates of what was taken back since, and did not come again."""
-    read_lines(lake)
+    if not read_lines(lake):
+        return ()
     return tuple(row[0] for row in lake.con.execute(statement(_SQL, "to_deliver_again")).fetchall())

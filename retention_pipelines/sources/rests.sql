@@ -1,6 +1,10 @@
 -- Rows of `known_rows` as ranges of row numbers, by the deliveries that brought the equal rows. Where the ledger has no
 -- line of a content, its hash stands for one that never stands; of $1, the file's own, these are rows of other parts.
-with delivery as (select sha256, delivery from ledger_lines where status = 'ingested' and role = 'records'),
+with delivery as (
+    select sha256, coalesce(nullif(split_part(fingerprint, ':', 3), ''), left(fingerprint, 16)) as delivery
+    from ledger_rows
+    where status = 'ingested' and role = 'records'
+),
 rested as (
     select distinct k.source_row, coalesce(d.delivery, left(k.source_sha256, 16)) as delivery
     from known_rows k left join delivery d on k.source_sha256 = d.sha256
