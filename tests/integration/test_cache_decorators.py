@@ -28,8 +28,16 @@ from retention_pipelines.errors import CacheError
 from retention_pipelines.postgres import address
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.settings import Settings, load_settings
+from tests.fixtures.postgres import migrated_database
 
 WORKER = Path(__file__).with_name("cache_worker.py")
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("external", marks=pytest.mark.long)])
+def migrated_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """As everywhere, on the external server with `--long`: test_cache_postgres asks both servers the same."""
+    with migrated_database(request) as opened:
+        yield opened
 
 
 @pytest.fixture
