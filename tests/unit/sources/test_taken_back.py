@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from retention_pipelines.defs.expectations import conserved
 from retention_pipelines.errors import CommitConflict
 from retention_pipelines.sources.erased import add_erased, digest_for
 from retention_pipelines.sources.report import FileReport, IngestReport
@@ -34,6 +35,11 @@ def depths(lake: Lake) -> list[int]:
 def counted(file: FileReport) -> tuple[str, int, int, int]:
     assert file.read == file.accepted + file.quarantined + file.duplicates
     return file.status, file.accepted, file.quarantined, file.duplicates
+
+
+def adds_up(lake: Lake) -> bool:
+    finding = conserved(lake)
+    return finding.failing == 0 and not finding.in_doubt
 
 
 def undo(lake: Lake, path: Path) -> None:
@@ -71,6 +77,7 @@ def test_rows_that_were_duplicates_of_a_delivery_taken_back_come_in_when_they_co
     assert counted(take(second).files[0]) == ("duplicate", 0, 0, 4)
     assert counted(take(first).files[0]) == ("ingested", 0, 0, 2)
     assert depths(lake) == [1, 1, 1, 2, 2, 2]
+    assert adds_up(lake)
 
 
 def test_deliveries_that_are_whole_are_not_read_when_another_is_taken_back(
@@ -105,6 +112,7 @@ def test_of_several_later_deliveries_each_may_come_again_and_first_come_is_taken
     assert depths(lake) == [3, 3, 3, 4, 4, 4]
     assert [counted(file)[1] for file in take(*paths[2:]).files] == [2, 0]
     assert depths(lake) == sorted([1, 2, 3, 4] * 3)
+    assert adds_up(lake)
 
 
 def test_a_delivery_whose_first_coming_is_taken_back_brings_what_that_had_brought(
@@ -120,6 +128,7 @@ def test_a_delivery_whose_first_coming_is_taken_back_brings_what_that_had_brough
     assert depths(lake) == [1, 1, 1]
     assert counted(take(second).files[0])[:3] == ("ingested", 1, 1)
     assert depths(lake) == [1, 1, 1, 2, 2, 2]
+    assert adds_up(lake)
 
 
 def test_what_retention_removed_of_a_delivery_stays_out_when_its_duplicates_come_again(
@@ -133,6 +142,7 @@ def test_what_retention_removed_of_a_delivery_stays_out_when_its_duplicates_come
     undo(lake, first)
     assert counted(take(second).files[0]) == ("ingested", 1, 0, 4)
     assert depths(lake) == [1, 1, 1, 2, 2, 2, 6, 6, 6]
+    assert adds_up(lake)
 
 
 def test_what_was_erased_by_order_stays_out_when_duplicates_come_again(
@@ -223,6 +233,7 @@ def test_taking_back_a_taking_back_brings_the_whole_delivery(
     with pytest.raises(CommitConflict, match="came again"):
         lake.undo("observations", lake.table("observations").version() - 1)
     assert depths(lake) == [1, 1, 1, 2, 2, 2]
+    assert adds_up(lake)
 
 
 def test_going_back_to_an_earlier_version_takes_back_whole_deliveries(
@@ -239,6 +250,7 @@ def test_going_back_to_an_earlier_version_takes_back_whole_deliveries(
     assert (depths(lake), len(rows(lake, "from quarantine"))) == ([1, 1, 1], 1)
     assert [file.status for file in take(first, second).files] == ["duplicate", "ingested"]
     assert depths(lake) == [1, 1, 1, 2, 2, 2]
+    assert adds_up(lake)
 
 
 def test_going_back_forgets_deliveries_whose_line_is_merged_with_others_for_long(
@@ -253,3 +265,4 @@ def test_going_back_forgets_deliveries_whose_line_is_merged_with_others_for_long
     lake.restore("observations", 1)
     assert [file.status for file in take(*overlapping).files] == ["duplicate", "ingested"]
     assert depths(lake) == [1, 1, 1, 2, 2, 2]
+    assert adds_up(lake)

@@ -138,6 +138,43 @@ def test_the_commits_of_a_killed_process_are_taken_back_by_the_next(any_settings
         assert shown(lake, "observations") == 3
 
 
+DIES_WHILE_TAKING_BACK = """
+import os, sys
+from retention_pipelines.settings import load_settings
+from retention_pipelines.warehouse import Lake
+from retention_pipelines.warehouse.table import Table
+
+whole = Table.undo
+def dies(table, version):
+    if table.name == "ingested_files":
+        os.kill(os.getpid(), 9)
+    return whole(table, version)
+Table.undo = dies
+
+root, state, endpoint = sys.argv[1:]
+lake = Lake(load_settings({}, lake_root=root, state_dir=state, s3_endpoint_url=endpoint or None))
+lake.undo("observations", lake.table("observations").version())
+"""
+
+
+def test_a_process_killed_while_it_takes_an_ingest_back_has_taken_nothing_back(any_settings: Settings) -> None:
+    with Lake(any_settings) as lake:
+        lake.table("observations").append(observations("a"))
+        with lake.transaction("ingest:1") as op:
+            lake.table("observations").append(observations("bc"), op=op)
+            lake.table("ingested_files").append(rows("ingested_files"), op=op)
+        version = lake.table("observations").version()
+    place = [any_settings.lake_root, str(any_settings.state_dir), any_settings.s3_endpoint_url or ""]
+    died = subprocess.run([sys.executable, "-c", DIES_WHILE_TAKING_BACK, *place], check=False, timeout=120)
+    assert died.returncode == -9
+    with Lake(any_settings.model_copy(update={"mode": "read_only"})) as lake:
+        assert (count(lake, "observations"), count(lake, "ingested_files")) == (3, 1), "who reads sees all of it"
+    with Lake(any_settings) as lake:
+        assert (count(lake, "observations"), shown(lake, "observations"), count(lake, "ingested_files")) == (3, 3, 1)
+        lake.undo("observations", version)
+        assert (count(lake, "observations"), shown(lake, "observations"), count(lake, "ingested_files")) == (1, 1, 0)
+
+
 def test_an_ingest_that_cannot_be_undone_whole_is_left_as_it_is(settings: Settings) -> None:
     with Lake(settings) as lake:
         lake.table("observations").append(observations("z"))
