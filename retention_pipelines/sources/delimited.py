@@ -26,10 +26,10 @@ from retention_pipelines.sources.staging import (
     RawFile,
     Recognition,
     Staged,
+    forget,
     fresh_name,
 )  # fmt: skip
 from retention_pipelines.sources.text_table import Dialect, TextTable, encoding_or_refusal, header, load
-from retention_pipelines.warehouse.duck import quote_name
 
 
 @dataclass(kw_only=True)
@@ -84,8 +84,7 @@ def count_rows(con: duckdb.DuckDBPyConnection, file: RawFile) -> tuple[int, tupl
     """Data rows of a lookup, and a sentence where some of them cannot be read."""
     table = _load(con, file, None)
     broken = con.table(table.unreadable).count("*").fetchall()[0][0]
-    for name in (table.relation, table.unreadable):
-        con.execute("drop table " + quote_name(name))
+    forget(con, table.relation, table.unreadable)
     return table.rows, (f"{broken} of its rows cannot be read; no record is joined to them.",) if broken else ()
 
 

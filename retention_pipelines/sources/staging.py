@@ -37,7 +37,7 @@ from uuid import uuid4
 import duckdb
 
 from retention_pipelines.errors import FileRefused
-from retention_pipelines.warehouse.duck import quote_texts
+from retention_pipelines.warehouse.duck import quote_name, quote_texts
 
 Role = Literal["records", "lookup", "metadata"]
 
@@ -252,6 +252,23 @@ def fresh_name(kind: str) -> str:
     return f"_{kind}_{uuid4().hex}"
 
 
+def rows_of(name: str) -> str:
+    """Name of the table that a staging view of this name numbers."""
+    return f"{name}_rows"
+
+
+def forget(con: duckdb.DuckDBPyConnection, *names: str) -> None:
+    """Drop staging tables and views, whichever they are, with what they number; those that are not there are fine."""
+    wanted = [one for name in names for one in (name, rows_of(name))]
+    for name, kind in con.execute(_KINDS, [wanted]).fetchall():
+        con.execute(f"drop {'view' if kind == 'VIEW' else 'table'} {quote_name(name)}")
+
+
+_KINDS = (
+    "select table_name, table_type from information_schema.tables where table_name in (select unnest($1::varchar[]))"
+)
+
+
 __all__ = [
     "FORMATS",
     "MEASUREMENT",
@@ -264,6 +281,8 @@ __all__ = [
     "Staged",
     "closed_vocabulary",
     "closed_word",
+    "forget",
     "fresh_name",
     "record_hash",
+    "rows_of",
 ]

@@ -16,7 +16,7 @@ from retention_pipelines.errors import ConservationError
 from retention_pipelines.sources.cf import Reading, read_as
 from retention_pipelines.sources.darwin_core.parts import Part
 from retention_pipelines.sources.darwin_core.terms import TERMS
-from retention_pipelines.sources.staging import RawFile, Staged, fresh_name, record_hash
+from retention_pipelines.sources.staging import RawFile, Staged, forget, fresh_name, record_hash
 from retention_pipelines.warehouse.duck import bind, quote_name, set_variables, statement
 
 _PACKAGE = "retention_pipelines.sources.darwin_core"
@@ -48,9 +48,7 @@ def stage(con: duckdb.DuckDBPyConnection, data: DataSet, wanted: Sequence[str] |
     finally:
         for part in data.parts:
             con.execute("drop view if exists " + quote_name(part.terms))
-        for name in scratch:
-            if name not in handed_over:
-                con.execute("drop table if exists " + quote_name(name))
+        forget(con, *(name for name in scratch if name not in handed_over))
 
 
 def _stage(con: duckdb.DuckDBPyConnection, data: DataSet, kinds: set[str], scratch: list[str]) -> Iterator[Staged]:

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retention_pipelines.errors import FileRefused
+from retention_pipelines.sources import text_table
 from retention_pipelines.sources.text_table import Dialect, encoding_of, encoding_or_refusal, header, load, unique
 from retention_pipelines.warehouse.duck import open_connection
 
@@ -60,6 +61,48 @@ def test_bytes_that_are_no_text_break_only_their_row(tmp_path: Path, con: duckdb
     table = load(con, path, ["a", "b"], Dialect())
     assert table.rows == 3
     assert [row for row, _ in con.table(table.unreadable).fetchall()] == [2]
+
+
+def test_a_file_read_side_by_side_has_its_rows_in_order(
+    tmp_path: Path, con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_table, "_LEAST_SHARE", 4096)
+    monkeypatch.setattr(text_table, "_MOST_SHARE", 8192)
+    path = tmp_path / "x.csv"
+    lines = ["", f"7,{'x' * 5000}", *(f"{number},{'y' * (number % 37)}" for number in range(20_000))]
+    path.write_text("\r\n".join(["a,b", *lines]) + "\r\n", newline="")
+    with con.cursor() as own:
+        own.execute("set threads = 4")
+        assert text_table._shares(own, path, Dialect())[0] == 8192
+        found = _rows(own, path, ["a", "b"], Dialect())
+    wanted = [tuple(field or None for field in line.split(",")) for line in lines if line]
+    assert found == [(number, *row) for number, row in enumerate(wanted, start=1)]
+
+
+def test_a_line_longer_than_a_share_is_read(
+    tmp_path: Path, con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_table, "_LEAST_SHARE", 4096)
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n" + "1,2\n" * 100 + f"3,{'x' * 30_000}\n4,5\n")
+    rows, broken = _all_rows(con, path)
+    assert [row[1] for row in rows] == ["1"] * 100 + ["3", "4"]
+    assert broken == {}
+
+
+def test_no_row_is_lost_where_quoted_fields_go_on_over_lines(
+    tmp_path: Path, con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of these rows DuckDB makes others when a thread begins to read at the thousandth byte, without an error."""
+    monkeypatch.setattr(text_table, "_LEAST_SHARE", 1000)
+    path = tmp_path / "x.csv"
+    special = '"-17.5","1.5\n1.5\nx,""""\n"""",2020-01-01\n"\n""""",\n,x\n1.5,1.5",""\n'
+    text = "a,b\n" + "1,2\n" * 242 + "77,\n" + special
+    path.write_text(text, newline="")
+    rows, broken = _all_rows(con, path)
+    wanted = [tuple(field or None for field in row) for row in csv.reader(io.StringIO(text, newline=""))][1:]
+    assert [row[1:] for row in rows] == wanted
+    assert broken == {}
 
 
 def _all_rows(con: duckdb.DuckDBPyConnection, path: Path) -> tuple[list[tuple[object, ...]], dict[int, str]]:
