@@ -156,11 +156,12 @@ def served(call: Call, found: Answer, *, leader: bool = True) -> Any:
         cached.count("shared", key=call.key, place=call.place, elapsed_seconds=elapsed)
         return value
     fresh = found.remaining_seconds is None or found.remaining_seconds > 0
-    cached.counts.below_seconds += elapsed
-    cached.counts.avoided_seconds += found.compute_seconds
+    counts = cached.counts
+    counts.below_seconds += elapsed
+    counts.avoided_seconds += found.compute_seconds
     outcome: Outcome = "hit" if fresh else "stale"
-    if outcome == "hit" and found.tier == "postgres":
-        next(cached.counts.postgres_hits)
+    if fresh and found.tier == "postgres":
+        next(counts.postgres_hits)
     else:
         cached.tally(outcome, found.tier)
     if cached.is_heard():

@@ -37,8 +37,9 @@ def _find(call: "Call") -> Answer | None:
     hot = runtime.hot
     if hot is None or not runtime.may_read(call):
         return None
-    if runtime.writer is not None:
-        waiting = runtime.writer.pending(options.kind, call.key)
+    writer = runtime.writer
+    if writer is not None:
+        waiting = writer.pending(options.kind, call.key)
         if waiting is not None:
             return _answer(call, _as_stored(waiting), "postgres")
     if call.seen_seq is None:

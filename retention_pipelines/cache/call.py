@@ -33,27 +33,14 @@ class Identity:
 class Call:
     """One call that memory did not answer, with all that was read once when it began."""
 
-    __slots__ = (
-        "args",
-        "cached",
-        "compute_seconds",
-        "computed",
-        "ended",
-        "fallback",
-        "has_turn",
-        "key",
-        "kwargs",
-        "model_id",
-        "model_version",
-        "original",
-        "place",
-        "purpose",
-        "runtime",
-        "seen",
-        "seen_seq",
-        "started",
-        "unreadable",
-    )
+    # What most calls leave as it is; an attribute is made where one does not.
+    fallback: Any = None
+    computed = False
+    compute_seconds = 0.0
+    original: Any = None
+    has_turn = False
+    ended = False
+    unreadable = False
 
     def __init__(
         self,
@@ -77,15 +64,11 @@ class Call:
         self.place = identity.place
         self.started = started
         self.purpose = purpose
-        self.fallback = fallback
+        if fallback is not None:
+            self.fallback = fallback
         self.seen = runtime.recent.applied
-        self.seen_seq = runtime.seen_seq()
-        self.computed = False
-        self.compute_seconds = 0.0
-        self.original: Any = None
-        self.has_turn = False
-        self.ended = False
-        self.unreadable = False
+        log = runtime.log
+        self.seen_seq = None if log is None else log.seq()
 
     @property
     def flight(self) -> str:

@@ -289,12 +289,16 @@ class CachedFunction(Telling):
 
     def within_days(self, runtime: "runtimes.CacheRuntime") -> int | None:
         """Days in which what this function stored expires, by the longest life it had in this process; None: any."""
-        ttl = self.ttl_seconds(runtime)
-        if ttl is None or ttl > _LONG_SECONDS:
+        fixed = self.options.ttl_seconds
+        if fixed is None:
+            if self.options.forever:
+                return None
+            fixed = runtime.config.ttl_seconds(self.options.kind)
+        if fixed > _LONG_SECONDS:
             return None
-        if ttl > self._longest_ttl:
-            self._longest_ttl = ttl
-            self._longest_days = math.ceil(ttl / _DAY_SECONDS)
+        if fixed > self._longest_ttl:
+            self._longest_ttl = fixed
+            self._longest_days = math.ceil(fixed / _DAY_SECONDS)
         return self._longest_days
 
     def same_model(self, call: Call) -> bool:
@@ -334,13 +338,10 @@ class CachedFunction(Telling):
 
     def copier_of(self, value: Any) -> Callable[[Any], Any] | None:
         """How this function's answers are handed out: None where the same object may be."""
-        match self.options.copy:
-            case "none":
-                return None
-            case "readonly":
-                return readonly(value)
-            case _:
-                return copier(value)
+        policy = self.options.copy
+        if policy == "copy":
+            return copier(value)
+        return None if policy == "none" else readonly(value)
 
 
 def name_of(function: Any) -> str:

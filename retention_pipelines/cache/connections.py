@@ -22,6 +22,7 @@ from retention_pipelines.cache.breaker import Breaker
 from retention_pipelines.cache.loading import loading
 from retention_pipelines.errors import CacheError, DatabaseError
 from retention_pipelines.postgres.bounded import BoundedConnection, DeadlinePassed
+from retention_pipelines.postgres.watching import Watching
 from retention_pipelines.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ class Connections:
         self._most = most
         self._statement_seconds = statement_seconds
         self._prepare = prepare
+        self._watching = Watching()
         self._start()
         _ALL.add(self)
 
@@ -163,6 +165,7 @@ class Connections:
             except IndexError:
                 con = self._take(ends)
             con.ends = ends
+            con.looks = self._watching.begin(alone=len(self._idle) == self._open - 1)
             try:
                 result = work(con)
             except BaseException as error:
@@ -281,6 +284,7 @@ class Connections:
             )
             if self._prepare is not None:
                 self._prepare(con)
+            con.watching = self._watching
         except (psycopg.Error, DatabaseError, OSError) as error:
             if con is not None:
                 con.close()

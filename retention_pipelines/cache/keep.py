@@ -113,22 +113,24 @@ def _with_cell(place: Place, result: Any) -> Any:
 def remember(call: "Call", answer: Answer, computed_monotonic: float) -> bool:
     """Put an answer into memory, unless what it rests on was invalidated since the call began."""
     cached, runtime = call.cached, call.runtime
-    with runtime.recent.lock:
-        if call.is_outdated():
+    options, left, recent = cached.options, answer.remaining_seconds, runtime.recent
+    with recent.lock:
+        # Most of the time nothing was said.
+        if recent.applied != call.seen and call.is_outdated():
             return False
         if cached.in_memory:
             runtime.memory.put(
                 call.key,
                 answer.value,
                 size_bytes=answer.size_bytes or 0,
-                ttl_seconds=None if answer.remaining_seconds is None else answer.age_seconds + answer.remaining_seconds,
+                ttl_seconds=None if left is None else answer.age_seconds + left,
                 computed_monotonic=computed_monotonic,
                 compute_seconds=answer.compute_seconds,
                 copy=answer.copier,
                 function=cached.name,
-                tags=cached.options.tags,
+                tags=options.tags,
                 model=call.model_id,
-                source=cached.options.source or "",
+                source=options.source or "",
                 stale_seconds=cached.stale_seconds,
                 owned=True,
                 encoded=True,

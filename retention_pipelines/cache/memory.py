@@ -141,6 +141,10 @@ class MemoryTier:
         self.max_entries = max(1, max_entries)
         self.max_bytes = max(1, max_bytes)
         self._least = max(1, self.max_bytes // self.max_entries)
+        self._largest = self.max_bytes // _LARGEST_SHARE
+        self._maintained = self.max_bytes // _MAINTENANCE_SHARE
+        # An encoding of so many bytes cannot be of a value that counts as more than the least.
+        self._unweighed = min(self._least - _OVERHEAD_BYTES, self._largest) / _MOST_EXPANSION
         self._cache: Moka[str, Held] = Moka(min(self.max_bytes, self._least * self.max_entries), weigher=_weight)
         self._get = self._cache.get
 
@@ -204,11 +208,12 @@ class MemoryTier:
         """
         expires = _NEVER if ttl_seconds is None else computed_monotonic + ttl_seconds
         left = expires + stale_seconds - time.monotonic()
-        largest = self.max_bytes // _LARGEST_SHARE
-        if not encoded or size_bytes * _MOST_EXPANSION > min(self._least - _OVERHEAD_BYTES, largest):
+        if not encoded or size_bytes > self._unweighed:
             size_bytes = max(size_bytes, weight_of(value))
-        weight = max(size_bytes + _OVERHEAD_BYTES, self._least)
-        if left <= 0 or size_bytes > largest:
+        weight = size_bytes + _OVERHEAD_BYTES
+        if weight < self._least:
+            weight = self._least
+        if left <= 0 or size_bytes > self._largest:
             self._refused += 1
             if self._get(key) is not None:
                 self._cache.remove(key)  # what was there is older
@@ -238,7 +243,7 @@ class MemoryTier:
             self._cache.remove(key)
         self._puts += 1
         self._since_maintenance += weight
-        if self._since_maintenance > self.max_bytes // _MAINTENANCE_SHARE:
+        if self._since_maintenance > self._maintained:
             self._since_maintenance = 0
             self._cache.run_pending_tasks()
         return True

@@ -5,7 +5,7 @@ What belongs here: the value object and its bounds. What does not: what the opti
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ class Options:
         model_id: the model's name, or a callable of the bound arguments; None: no model.
         model_version: its version or such a callable; None: what was registered for `model_id`.
         early: beta of XFetch; 0: off.
-        describe: further columns of an entry, from bound arguments and result.
+        below: whether there are tiers below memory.
     """
 
     kind: Kind
@@ -60,11 +60,10 @@ class Options:
     model_id: str | Callable[[Bound], Any] | None = None
     model_version: str | Callable[[Bound], Any] | None = None
     source: str | None = None
+    below: bool = field(init=False)
 
-    @property
-    def below(self) -> bool:
-        """Whether there are tiers below memory."""
-        return "postgres" in self.tiers or "lake" in self.tiers
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "below", "postgres" in self.tiers or "lake" in self.tiers)
 
 
 def checked(

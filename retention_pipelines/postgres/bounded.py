@@ -13,6 +13,8 @@ import psycopg
 from psycopg import generators, pq, waiting
 from psycopg.abc import RV, PQGen
 
+from retention_pipelines.postgres.watching import Watching
+
 _READ = select.POLLIN | select.POLLERR | select.POLLHUP
 _WRITE = select.POLLOUT | select.POLLERR | select.POLLHUP
 
@@ -29,6 +31,9 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
     """A psycopg connection that waits until `ends` (of `time.monotonic`) at most; then it is closed."""
 
     ends: float = float("inf")
+    # Who is told when `answer` looked for the answer so often in vain before it slept until it came.
+    looks: int = 0
+    watching: Watching | None = None
     _reads: Any = None
 
     @classmethod
@@ -69,7 +74,8 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
             pgconn.send_query_prepared(name, values, result_format=pq.Format.BINARY)
             while pgconn.flush():
                 self._await(_WRITE)
-            self._await(_READ)
+            if not self.looks or not self._watch():
+                self._await(_READ)
             pgconn.consume_input()
             while pgconn.is_busy():
                 self._await(_READ)
@@ -132,6 +138,18 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
         if got & ~select.POLLIN:
             ready |= waiting.READY_W
         return ready & wanted or wanted
+
+    def _watch(self) -> bool:
+        """Look for an answer; whether there is one, or an end of the connection."""
+        if self._reads is None:
+            return False
+        look = self._reads.poll
+        for _ in range(self.looks):
+            if look(0):
+                return True
+        if self.watching is not None:
+            self.watching.in_vain()
+        return False
 
     def _await(self, mask: int) -> int:
         left = self.ends - time.monotonic()

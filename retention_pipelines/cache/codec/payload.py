@@ -7,6 +7,7 @@ the seal of the tier that holds the bytes finds that.
 """
 
 import math
+import struct
 import zlib
 from typing import Any
 
@@ -23,6 +24,7 @@ _START = {_JSON: zlib.crc32(b"json1"), _TREE: zlib.crc32(b"tree1")}
 _PLAIN = frozenset({type(None), bool, int, float, str})
 _STR = frozenset({str})
 _JSON_DEPTH = 32
+_SUM = struct.Struct("<I").unpack_from
 
 
 def encode(value: object, *, spill: Spill | None = None, spill_bytes: int = 1 << 16) -> Payload:
@@ -67,7 +69,7 @@ def decode(payload: Payload, *, fetch: Fetch | None = None) -> Any:
     if start is None:
         raise CorruptEntry(f"The encoding {codec[:20]!r} is not known here.", hint="It is computed again.")
     body = memoryview(data)[4:]
-    if len(data) < 5 or zlib.crc32(body, start).to_bytes(4, "little") != data[:4]:
+    if len(data) < 5 or zlib.crc32(body, start) != _SUM(data)[0]:
         raise CorruptEntry("The stored value is damaged: its sum does not match.", hint="It is computed again.")
     try:
         if codec == _JSON:
