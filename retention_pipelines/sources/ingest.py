@@ -35,6 +35,7 @@ from retention_pipelines.sources.mapping import Mapping, Mappings
 from retention_pipelines.sources.report import FileReport, IngestReport
 from retention_pipelines.sources.rests import Ranges, keep_out, lost_rows, rests_of
 from retention_pipelines.sources.staging import RawFile, Readers, Recognition, Staged, forget
+from retention_pipelines.sources.versions import COME_ANEW, there_already
 from retention_pipelines.warehouse.duck import bind, statement
 from retention_pipelines.warehouse.faults import is_storage_full
 from retention_pipelines.warehouse.lake import Lake
@@ -243,11 +244,14 @@ class _Call:
         total = _Counts()
         reasons: dict[str, int] = {}
         months: dict[str, set[str]] = {}
-        lost = lost_rows(self.lake.con, identity)
+        con = self.lake.con
+        lost = lost_rows(con, identity)
         rests: list[str] = []
+        notes: tuple[str, ...] = (_AGAIN,) if lost else ()
         for number, part in enumerate(parts):
             counts, part_reasons, touched = self._take_part(file, part, op, [one.get(number, ()) for one in lost])
-            rests.append(rests_of(self.lake.con, number, file.sha256) if counts.duplicates else "")
+            rests.append(rests_of(con, number, file.sha256) if counts.duplicates else "")
+            notes += there_already(con, file.sha256) if recognition.format in COME_ANEW and counts.accepted else ()
             total = _Counts(**{name: getattr(total, name) + getattr(counts, name) for name in vars(total)})
             for reason, rows in part_reasons.items():
                 reasons[reason] = reasons.get(reason, 0) + rows
@@ -256,7 +260,7 @@ class _Call:
         report = replace(
             report,
             rests=",".join(filter(None, rests)),
-            notes=(*report.notes, *([_AGAIN] if lost else [])),
+            notes=report.notes + notes,
             erased=file.path if "erased" in reasons else None,
         )
         return replace(report, reasons=reasons, months={name: tuple(sorted(keys)) for name, keys in months.items()})

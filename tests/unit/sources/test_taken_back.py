@@ -1,5 +1,6 @@
 """A delivery that was taken back, and others that counted its rows as duplicates: nothing is missing, nothing twice."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from retention_pipelines.sources.rests import to_deliver_again
 from retention_pipelines.warehouse import Lake
 from retention_pipelines.warehouse.table import Table
 from retention_pipelines.warehouse.transactions import delivery_id
+from tests.unit.sources.test_argo import write_profiles
 from tests.unit.sources.test_ingest import bottle, never_read, rows, take
 
 __all__ = ["never_read", "take"]
@@ -266,3 +268,25 @@ def test_going_back_forgets_deliveries_whose_line_is_merged_with_others_for_long
     assert [file.status for file in take(*overlapping).files] == ["duplicate", "ingested"]
     assert depths(lake) == [1, 1, 1, 2, 2, 2]
     assert adds_up(lake)
+
+
+def test_a_profile_that_is_there_in_another_data_mode_is_told_and_may_be_taken_back(
+    lake: Lake, take: Take, tmp_path: Path
+) -> None:
+    good = {"PRES": [5.0, 10.0], "TEMP": [20.0, 19.0], "PSAL": [35.0, 35.1]}
+    adjusted = {f"{name}_ADJUSTED": values for name, values in good.items()}
+    first = write_profiles(tmp_path / "R1901_001.nc", [good])
+    other = write_profiles(tmp_path / "R1901_002.nc", [good | {"CYCLE_NUMBER": 2}])
+    assert [file.notes for file in take(first, other).files] == [(), ()]
+    (second,) = take(write_profiles(tmp_path / "D1901_001.nc", [good | adjusted | {"DATA_MODE": "D"}])).files
+    note = " ".join(second.notes)
+    (mark,) = re.findall(r"1 from R1901_001.nc \((ingest:\w{12})", note)
+    assert "R1901_002.nc" not in note
+    assert rows(lake, "select event_id, count(*) from observations group by 1 order by 1") == [
+        ("1901_1", 8),
+        ("1901_2", 4),
+    ]
+    versions = [one.version for one in lake.table("observations").history() if (one.op or "").startswith(mark)]
+    lake.undo("observations", versions[0])
+    found = rows(lake, "select distinct source_file, value_kind from observations order by 1")
+    assert found == [("D1901_001.nc", "adjusted"), ("R1901_002.nc", "raw")]
