@@ -29,6 +29,7 @@ from retention_pipelines.warehouse.listing import Keep, LakeFile, keep_age, live
 from retention_pipelines.warehouse.log import DeltaLog, LogEntry
 from retention_pipelines.warehouse.objects import open_objects
 from retention_pipelines.warehouse.reads import note_read
+from retention_pipelines.warehouse.snapshot import Snapshot
 from retention_pipelines.warehouse.standing import standing
 from retention_pipelines.warehouse.undo import restore, roll_back, undo
 
@@ -78,6 +79,7 @@ class Table:
         self._reader: DeltaTable | None = None
         self._reader_is_pinned = False
         self._listings: dict[int, list[LakeFile]] = {}
+        self._snapshot = Snapshot(con, self._objects, self.root, dataset)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -168,8 +170,7 @@ class Table:
             note_read(self.name, self.version)
         while True:
             before = self._transactions and self._transactions.hidden(self.name)
-            head = self._head()
-            live = [] if head is None else self.live(head)
+            live = self._newest_files()
             after = self._transactions and self._transactions.hidden(self.name)
             if before == after:
                 return [file for file in (self._without(live, *after) if after else live) if keep(file)]
@@ -179,17 +180,36 @@ class Table:
             return []
         if version in self._listings:
             return self._listings[version]
+        if version == self.version():
+            return self._newest_files()
         head = self._head()  # usually the version asked for, and open already
         return self.live(head if head is not None and head.version() == version else self.delta(version))
+
+    def _newest_files(self) -> list[LakeFile]:
+        """Every file of the newest version, without opening the table where that can be spared."""
+        newest = self.version()
+        if self._listings and newest < max(self._listings):
+            self._listings.clear()  # another table, made anew in the place of the one that was read
+        if newest >= 0 and newest not in self._listings and self._local and self._reader is None:
+            found = self._snapshot.at(newest)
+            if found is not None:
+                self._remember(newest, found)
+        if newest in self._listings:
+            return self._listings[newest]
+        head = self._head()
+        return [] if head is None else self.live(head)
 
     def live(self, delta: DeltaTable) -> list[LakeFile]:
         """Every file of the version a handle is at."""
         version = delta.version()
         if version not in self._listings:
-            while len(self._listings) >= _LISTINGS:
-                del self._listings[next(iter(self._listings))]
-            self._listings[version] = live_files(delta, self.dataset.partition_by)
+            self._remember(version, live_files(delta, self.dataset.partition_by))
         return self._listings[version]
+
+    def _remember(self, version: int, files: list[LakeFile]) -> None:
+        while len(self._listings) >= _LISTINGS:
+            del self._listings[next(iter(self._listings))]
+        self._listings[version] = files
 
     def _without(self, live: Sequence[LakeFile], transaction: str, version: int) -> list[LakeFile]:
         entries = standing(self.log.after(version), transaction)
