@@ -83,8 +83,9 @@ def _stage(con: duckdb.DuckDBPyConnection, data: DataSet, kinds: set[str], scrat
     con.execute("create or replace temp view dwc_occurrence_rows as " + statement(_PACKAGE, "occurrences"))
     source_type = "survey" if event is not None or _has_events(con) else "other"
     if occurrence is not None and "occurrence" in kinds:
-        _require_all(con, occurrence, "dwc_occurrence_rows")
-        yield _finish(con, data, occurrence, "dwc_occurrence_rows", "occurrences", source_type)
+        staged = _finish(con, data, occurrence, "dwc_occurrence_rows", "occurrences", source_type)
+        _require_all(con, occurrence, staged.relation)
+        yield staged
     if event is not None and "event" in kinds:
         make("event_rows", "dwc_event_rows")
         empty = make("empty_events", "dwc_empty_events")
