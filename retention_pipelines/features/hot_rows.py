@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import psycopg
 import pyarrow as pa
+from psycopg import pq
 
 from retention_pipelines.catalog.features import FEATURE_TYPES
 from retention_pipelines.errors import LakeError
@@ -26,7 +27,7 @@ from retention_pipelines.features.layout import Layout, layout_of
 from retention_pipelines.features.studies import PACKAGE
 from retention_pipelines.postgres.address import Deadlines
 from retention_pipelines.postgres.engine import connect
-from retention_pipelines.postgres.seal import Seal, header
+from retention_pipelines.postgres.seal import SEAL_BYTES, Seal, header
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.warehouse import Lake, LakeFile
 from retention_pipelines.warehouse.duck import bind, set_variables, statement
@@ -38,8 +39,9 @@ ROWS_AT_ONCE = 5_000
 AHEAD, READ_AHEAD = 24, 4
 # What tells which version of a study stands.
 _CHOSEN_BY = ("source_data_id", "feature_hash", "event_time", "computed_at", "version", "moved")
-_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_END = b"\xff\xff"
+_TEXT, _BYTES, _UUID = 25, 17, 2950
+_ARRAY_OF = {_BYTES: 1001, _UUID: 2951}
+_ARRAY_HEAD = struct.Struct(">iiIii").pack
 How = Literal["unchanged", "changed", "everything"]
 T = TypeVar("T")
 
@@ -147,11 +149,21 @@ class _Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class _Rows:
-    """Some rows of it, as COPY takes them."""
+    """Some rows of it, as elements of arrays in the binary format."""
 
     layout: Layout
     rows: int
-    data: bytes
+    entities: bytes
+    payloads: bytes
+    macs: bytes
+
+    def arrays(self) -> "list[_Value]":
+        """The values that a statement unnests."""
+        return [
+            _array(_UUID, self.rows, self.entities),
+            _array(_BYTES, self.rows, self.payloads),
+            _array(_BYTES, self.rows, self.macs),
+        ]
 
 
 class _Source:
@@ -179,8 +191,8 @@ class _Source:
             # Binding costs by the column, so both name theirs.
             for view, some in (("_stored_type", [*columns, *_CHOSEN_BY]), ("_versions", _CHOSEN_BY)):
                 bind(self._con, view, self._table.scan_files(files, columns={name: name for name in some}))
-            relation = self._con.sql(statement(PACKAGE, "online_latest")).select("source_data_id", *columns)
-            for batch in relation.to_arrow_reader(ROWS_AT_ONCE):
+            # Further columns are left out by who packs: binding another `select` takes longer than to read them.
+            for batch in self._con.sql(statement(PACKAGE, "online_latest")).to_arrow_reader(ROWS_AT_ONCE):
                 yield _Batch(layout=layout, rows=batch)
 
     def _changes(self, layout: Layout, files: Sequence[LakeFile], held: Held | None) -> How:
@@ -228,22 +240,21 @@ class _Copy:
         kind, read, written, removed = begin.layout.feature_type, 0, 0, 0
         rows_held = held.rows_held if held is not None else 0
         if begin.how != "unchanged":
-            self._con.execute("truncate _fresh, _gone")
-            with self._con.cursor().copy("copy _fresh from stdin (format binary)") as copy:
-                copy.write(_COPY_HEAD)
-                for part in steps:
-                    if isinstance(part, _Rows):
-                        copy.write(part.data)
-                        read += part.rows
-                copy.write(_COPY_END)
-            with self._con.cursor().copy("copy _gone from stdin (format binary)") as copy:
-                copy.write(_COPY_HEAD)
-                copy.write(b"".join(b"\0\x01\0\0\0\x10" + digest for digest in begin.looked_at))
-                copy.write(_COPY_END)
             asked = {"tenant": self._tenant, "feature_type": kind, "everything": begin.how == "everything"}
-            if held is None and not self._holds_any(kind):
-                written = self._con.execute(statement(PACKAGE, "online_insert").encode(), asked).rowcount
-            else:
+            is_first = held is None and not self._holds_any(kind)
+            if not is_first:
+                self._con.execute("truncate _fresh, _gone")
+                gone = b"".join(b"\0\0\0\x10" + digest for digest in begin.looked_at)
+                self._run("online_stage_gone", [_array(_UUID, len(begin.looked_at), gone)])
+            for part in steps:
+                if isinstance(part, _Rows):
+                    read += part.rows
+                    if is_first:
+                        of_type = [(_TEXT, self._tenant.encode()), (_TEXT, kind.encode())]
+                        written += self._run("online_insert", [*of_type, *part.arrays()])
+                    else:
+                        self._run("online_stage_rows", part.arrays())
+            if not is_first:
                 removed = self._con.execute(statement(PACKAGE, "online_remove").encode(), asked).rowcount
                 written = self._con.execute(statement(PACKAGE, "online_merge").encode(), asked).rowcount
             rows_held = read if begin.how == "everything" else self._count(kind)
@@ -255,6 +266,22 @@ class _Copy:
             feature_type=kind, how=begin.how, rows_read=read, rows_written=written, rows_removed=removed,
             rows_held=rows_held,
         )  # fmt: skip
+
+    def _run(self, name: str, values: "Sequence[_Value]") -> int:
+        """Run a statement of a file; returns how many rows it was about.
+
+        In one call that leaves the interpreter to the threads that work ahead: a COPY asks for it back for every piece
+        that the server takes, and waits up to five milliseconds for it each time.
+        """
+        result = self._con.pgconn.exec_params(
+            statement(PACKAGE, name).encode(),
+            [value for _, value in values],
+            param_types=[kind for kind, _ in values],
+            param_formats=[pq.Format.BINARY] * len(values),
+        )
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result, encoding="utf-8")
+        return result.command_tuples or 0
 
     def _holds_any(self, feature_type: str) -> bool:
         row = self._con.execute(
@@ -279,8 +306,7 @@ def _packed(
             if isinstance(step, _Begin):
                 yield step
             else:
-                data = _copied(step.rows, step.layout, tenant, seal)
-                yield _Rows(layout=step.layout, rows=step.rows.num_rows, data=data)
+                yield _sealed(step.rows, step.layout, tenant, seal)
 
 
 def _ahead(steps: Generator[T, None, None], depth: int) -> Generator[T, None, None]:
@@ -317,20 +343,37 @@ def _ahead(steps: Generator[T, None, None], depth: int) -> Generator[T, None, No
         thread.join()
 
 
-def _copied(batch: pa.RecordBatch, layout: Layout, tenant: str, seal: Seal) -> bytes:
-    """A batch in the binary format of COPY."""
-    place = seal_header(tenant, layout.feature_type)
-    sign = seal.sign
-    head = b"\0\x03\0\0\0\x10"
+# The type of a parameter, and its value in the binary format.
+_Value = tuple[int, bytes]
+
+
+def _array(of: int, elements: int, body: bytes) -> _Value:
+    """An array without nulls; `body` is its elements, each behind its size."""
+    return _ARRAY_OF[of], _ARRAY_HEAD(1, 0, of, elements, 1) + body
+
+
+def _sealed(batch: pa.RecordBatch, layout: Layout, tenant: str, seal: Seal) -> _Rows:
+    """A batch as Postgres takes it."""
+    sign = seal.signer(seal_header(tenant, layout.feature_type))
     size = struct.Struct(">i").pack
+    entity_size, mac_size = size(16), size(SEAL_BYTES)
     # Copied for each row: making one costs twice as much.
     nothing = blake2b(digest_size=16).copy
     names: Sequence[str] = batch.column("source_data_id").to_pylist()
-    parts: list[bytes] = []
+    entities: list[bytes] = []
+    payloads: list[bytes] = []
+    macs: list[bytes] = []
     for name, payload in zip(names, layout.write(batch), strict=True):
         study = name.encode()
         entity = nothing()
         entity.update(study)
-        mac = sign(place + study, payload)
-        parts.append(b"".join((head, entity.digest(), size(len(payload)), payload, b"\0\0\0\x20", mac)))
-    return b"".join(parts)
+        entities += (entity_size, entity.digest())
+        payloads += (size(len(payload)), payload)
+        macs += (mac_size, sign(study, payload))
+    return _Rows(
+        layout=layout,
+        rows=batch.num_rows,
+        entities=b"".join(entities),
+        payloads=b"".join(payloads),
+        macs=b"".join(macs),
+    )

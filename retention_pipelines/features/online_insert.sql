@@ -2,6 +2,6 @@
 -- costs as much again as half of the insert. In the order of the key, so that pages of its index are filled one after the
 -- other.
 insert into online_features (tenant, entity, feature_type, payload, payload_mac)
-select %(tenant)s, entity, %(feature_type)s, payload, payload_mac
-from _fresh
+select $1, entity, $2, payload, payload_mac
+from unnest($3, $4, $5) as came (entity, payload, payload_mac)
 order by entity

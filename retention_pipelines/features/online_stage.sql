@@ -1,5 +1,4 @@
--- Postgres: rows on their way into online_features (COPY cannot write to a table with row-level security), and the studies
--- a load looks at.
+-- Postgres: rows to be compared with those of online_features, and the studies a load looks at.
 create temp table _fresh (entity uuid not null, payload bytea not null, payload_mac bytea not null) on commit drop;
 create temp table _gone (entity uuid not null) on commit drop;
 alter table _fresh alter column payload set storage external;

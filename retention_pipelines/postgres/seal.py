@@ -7,6 +7,7 @@ A seal covers where the payload belongs too, so one that was copied to another k
 
 import hmac
 import struct
+from collections.abc import Callable
 from hashlib import blake2b
 
 SEAL_BYTES = 32
@@ -45,6 +46,17 @@ class Seal:
             digest.update(_LONG(len(header)) + header)
             digest.update(payload)
         return digest.digest()
+
+    def signer(self, place: bytes) -> Callable[[bytes, bytes], bytes]:
+        """What signs many payloads whose headers begin with `place`: given how a header ends, and the payload."""
+        copy, begin = self._keyed.copy, len(place)
+
+        def sign(end: bytes, payload: bytes) -> bytes:
+            digest = copy()
+            digest.update(b"".join((_LONG(begin + len(end)), place, end, payload)))
+            return digest.digest()
+
+        return sign
 
     def verify(self, header: bytes, payload: bytes, signature: bytes) -> bool:
         """Whether `signature` is that of this payload in this place; takes the same time either way."""
