@@ -138,8 +138,9 @@ def served(call: Call, found: Answer, *, leader: bool = True) -> Any:
     cached = call.cached
     elapsed = time.perf_counter() - call.started
     if leader and call.computed:
-        cached.counts.miss_seconds += elapsed
-        cached.counts.compute_seconds += call.compute_seconds
+        counts = cached.counts
+        counts.miss_seconds += elapsed
+        counts.compute_seconds += call.compute_seconds
         cached.tally("miss")
         if cached.is_heard():
             cached.tell(

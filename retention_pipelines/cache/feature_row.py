@@ -43,17 +43,16 @@ class FeatureRow:
 
     def __call__(self, call: "Call", result: Any, payload: Payload) -> Mapping[str, Any]:
         """The columns of an entry."""
-        said = Said(bound=call.bound(), result=result)
         row = {
             "feature_type": self.feature_type,
             "source_table": self.source_table,
             "feature_hash": content_hash(payload),
             "code_version": call.cached.code_version,
         }
-        told = self.source_data_id or self.event_time or self.temporal_window or self.quality
-        if told is None and call.place is None and call.cached.located is None and not said.may_say(_SAID):
-            # The usual case costs the caller a third of the other.
+        if self._is_silent(call, result):
+            # The usual case costs the caller a fifth of the other.
             return row
+        said = Said(bound=call.bound(), result=result)
         source_data_id = said.text(self.source_data_id, "source_data_id", "study_id")
         score = self._score(result)
         return row | {
@@ -66,6 +65,18 @@ class FeatureRow:
             "quality_score": score,
             "priority": None if score is None else priority(score),
         }
+
+    def _is_silent(self, call: "Call", result: Any) -> bool:
+        """Whether nobody says more of the row: the decorator, arguments, or the members of the result."""
+        cached = call.cached
+        return (
+            type(result) is dict
+            and _SAID.isdisjoint(result)
+            and call.place is None
+            and cached.located is None
+            and (self.source_data_id or self.event_time or self.temporal_window or self.quality) is None
+            and cached.keys.says_none_of(_SAID, call.args, call.kwargs)
+        )
 
     def _score(self, result: Any) -> float | None:
         """What `quality` or the result says as one score, or the product of all four parts, never of fewer."""

@@ -162,7 +162,12 @@ class HotTier:
         if columns:
             return self._get_with_columns(kind, keys, stale_seconds)
         name, values, _ = lookups.many(self._tenant, kind, keys, stale_seconds)
-        found = self._readers.call(lambda con: con.answer(name, values), seconds=self.deadline_seconds)
+
+        def ask(con: BoundedConnection) -> PGresult:
+            con.looks = 0  # the answer takes longer than watching for it
+            return con.answer(name, values)
+
+        found = self._readers.call(ask, seconds=self.deadline_seconds)
         entries: dict[str, StoredEntry] = {}
         for key, rows in lookups.rows_by_key(found).items():
             fields = lookups.newest(found, stale_seconds, rows)

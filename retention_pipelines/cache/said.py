@@ -41,11 +41,6 @@ class Said:
                 return found
         return None
 
-    def may_say(self, names: frozenset[str]) -> bool:
-        """Whether an argument, or a member of the result, has one of these names, as far as one look can tell."""
-        silent = type(self.result) is dict and names.isdisjoint(self.result)
-        return not (silent and not self._named and names.isdisjoint(self.bound))
-
     def argument(self, name: str) -> Any:
         """An argument by name, also one that the function takes as `**kwargs`."""
         if name in self.bound:

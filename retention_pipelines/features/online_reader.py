@@ -24,6 +24,7 @@ from retention_pipelines.postgres.bounded import BoundedConnection
 from retention_pipelines.postgres.seal import Seal
 from retention_pipelines.postgres.secret import load_secret
 from retention_pipelines.postgres.server import Server, open_server
+from retention_pipelines.postgres.watching import Watching
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.duck import statement
 
@@ -62,6 +63,8 @@ class OnlineReader:
         self._server: Server | None = None
         self._opening: threading.Thread | None = None
         self._idle: list[BoundedConnection] = []
+        self._lent: set[BoundedConnection] = set()
+        self._watching = Watching()
         self._free = threading.BoundedSemaphore(CONNECTIONS)
         self._paused_until = 0.0
 
@@ -97,12 +100,16 @@ class OnlineReader:
             return
         try:
             con = self._connection(ends)
-            con.ends = ends
+            con.ends, con.watching = ends, self._watching
+            self._lent.add(con)
+            con.looks = self._watching.begin(alone=len(self._lent) == 1)
             try:
                 self._ask(con, reading, seconds)
             except BaseException:
                 con.close()
                 raise
+            finally:
+                self._lent.discard(con)
             self._idle.append(con)
         finally:
             self._free.release()
@@ -170,6 +177,7 @@ class OnlineReader:
                 answer = con.answer(b"online_every", asked)
             self._take(answer, reading, places_of, broken)
         else:
+            con.looks = 0  # the answer takes longer than watching for it
             digests = list(places_of)
             kinds = "{" + ",".join(reading.unsaid) + "}"
             for start in range(0, len(digests), STUDIES_AT_ONCE):

@@ -3,11 +3,11 @@
 What belongs here: when that pays. What does not: the looking (`bounded.py`). On a machine with a processor to spare,
 being woken takes longer than the server's answer to a lookup. On one without, the server cannot even begin while its
 caller watches, and callers beside each other take from one another what they need. So one caller at a time watches, for
-some fifty microseconds, and when that was in vain too often nobody does for a good while.
+a hundred microseconds, and when that was in vain too often nobody does for a good while.
 """
 
-# One look takes about a microsecond.
-LOOKS = 60
+# One look takes nearly a microsecond.
+LOOKS = 120
 _JUDGED_EVERY = 256
 _MOST_IN_VAIN = 16
 _LONGEST_REST = 2**16

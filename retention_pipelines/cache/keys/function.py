@@ -78,6 +78,11 @@ class FunctionKeys:
         self._plans: dict[Any, Arrange] = {}
         self._binders: dict[Any, tuple[tuple[str, Step], ...]] = {}
         self._prefixes: dict[tuple[str, str, str, str, str], Any] = {}
+        self._names = frozenset(parameter.name for parameter in self._parameters)
+        self._holds_names = any(
+            parameter.kind is inspect.Parameter.VAR_KEYWORD or type(parameter.default) is dict
+            for parameter in self._parameters
+        )
         self._kinds = [parameter.kind for parameter in self._parameters]
         self._whole = len(self._parameters) if self._is_simple() else -1
 
@@ -134,6 +139,15 @@ class FunctionKeys:
         """
         binder = self._binders.get((len(args), *kwargs)) or self._binder(args, kwargs)
         return {name: step(args, kwargs) for name, step in binder}
+
+    def says_none_of(self, names: frozenset[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether no argument of a call has one of these names, nor is a dict, which may have one inside."""
+        return (
+            not self._holds_names
+            and names.isdisjoint(self._names)
+            and dict not in map(type, args)
+            and (not kwargs or dict not in map(type, kwargs.values()))
+        )
 
     def _prefix(self, where: tuple[str, str, str, str, str]) -> Any:
         if len(self._prefixes) >= _PREFIXES:
