@@ -59,24 +59,24 @@ def _expected_rows(batch: Batch) -> int:
 
 def _rows(lake: Lake, batch: Batch) -> str:
     set_variables(lake.con, cell_deg=lake.settings.cell_deg, surface_limit_m=lake.settings.surface_limit_m)
-    read = _read_period(batch)
-    # A day is two chains of short statements, each too short for several threads.
+    if batch.touched is None:
+        bind_windows(lake, batch.windows)
+        _add_up(lake, batch, _ALWAYS)
+        lake.con.execute(statement(_PACKAGE, "places"))
+        return statement(_PACKAGE, "windows")
+    hull = _hull(batch)
+    touched = [period for period in batch.touched if period.overlaps(hull)]
+    read = Period(min(one.start for one in touched), max(one.end for one in touched))
+    # A day is two chains of statements that are too short for several threads each.
     with ThreadPoolExecutor(max_workers=1) as pool:
         reading = pool.submit(_read_previous, lake, batch, read)
         bind_windows(lake, batch.windows)
         _add_up(lake, batch, read)
         accounted = reading.result()
-    if batch.touched and not accounted:
+    if not accounted:
         lake.con.execute("truncate previous_row")
         _add_up(lake, batch, _ALWAYS)
-    lake.con.execute(statement(_PACKAGE, "places"))
-    return statement(_PACKAGE, "windows")
-
-
-def _read_period(batch: Batch) -> Period:
-    """What to read from the raw rows; the daily rows in `previous_row` then stand for the rest."""
-    touched = [period for period in batch.touched or () if period.overlaps(_hull(batch))]
-    return Period(min(one.start for one in touched), max(one.end for one in touched)) if touched else _ALWAYS
+    return statement(_PACKAGE, "windows_touched")
 
 
 def _add_up(lake: Lake, batch: Batch, read: Period) -> None:

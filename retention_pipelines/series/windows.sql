@@ -1,5 +1,5 @@
--- Merge partial statistics into the touched windows, for the layers `all` and `surface`.
--- Reads: series_partial, previous_row, series_place, touched_window, window_day. Variable: surface_limit_m.
+-- Merge partial statistics into all windows, for the layers `all` and `surface`; of touched ones: windows_touched.sql.
+-- Reads: series_partial, series_place, touched_window, window_day. Variable: surface_limit_m.
 -- The merge is Chan's: sums of squares around the window's own mean, so 1e6 + small keeps its digits.
 with member as (
     select place_number, unnest(if(is_surface, ['all', 'surface'], ['all'])) as layer, window_number,
@@ -7,12 +7,6 @@ with member as (
     from series_partial
     join series_place using (source_type, dataset_id, variable, lat_number, lon_number)
     join window_day as d on d.day = first_day and last_day < d.end_day
-    union all
-    select place_number, layer, window_number, n, mean, m2, smallest, largest
-    from previous_row
-    join series_place using (source_type, dataset_id, variable, lat_number, lon_number)
-    join window_day using (day)
-    where is_kept
 ),
 center as (
     select place_number, layer, window_number,
