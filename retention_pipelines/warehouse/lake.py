@@ -216,7 +216,7 @@ class Lake:
         done = []
         for name, entries in commits.items():
             for one in entries:
-                if one.undoes and came_again(self.table(name), one):
+                if one.removed and came_again(self.table(name), one):
                     raise CommitConflict(
                         f"{name}: rows that version {one.version} took back came again since; nothing was done.",
                         hint="They are there, from the later delivery.",

@@ -255,6 +255,29 @@ def test_going_back_to_an_earlier_version_takes_back_whole_deliveries(
     assert adds_up(lake)
 
 
+def test_a_going_back_is_undone_as_a_whole_and_not_over_what_came_again(
+    lake: Lake, take: Take, overlapping: tuple[Path, Path]
+) -> None:
+    first, second = overlapping
+    take(first, second)
+    lake.restore("observations", 1)
+    lake.undo("ingested_files", lake.table("ingested_files").version())
+    assert depths(lake) == [1, 1, 1, 2, 2, 2]
+    assert adds_up(lake)
+    undo(lake, first)
+    lake.restore("observations", lake.table("observations").version() - 1)
+    assert depths(lake) == [1, 1, 1, 2, 2, 2]
+    assert adds_up(lake)
+    assert [file.status for file in take(first, second).files] == ["duplicate"] * 2
+    lake.restore("observations", 0)
+    gone = lake.table("observations").version()
+    take(second)
+    with pytest.raises(CommitConflict, match="came again"):
+        lake.undo("observations", gone)
+    assert depths(lake) == [1, 1, 1, 2, 2, 2]
+    assert adds_up(lake)
+
+
 def test_going_back_forgets_deliveries_whose_line_is_merged_with_others_for_long(
     lake: Lake, take: Take, overlapping: tuple[Path, Path]
 ) -> None:
