@@ -156,6 +156,7 @@ def test_the_seal_is_the_same_in_every_version_of_this_code() -> None:
     assert PLAN.sha256 == SEALED
     assert sealed(rows=ROWS.slice(0, 0)).sha256 == SEALED_EMPTY
     assert sealed(partitions=(replace(PARTITIONS[0], told=-7),)).sha256 == SEALED_TOLD
+    assert sealed(partitions=(replace(PARTITIONS[0], seen="5/7"),)).sha256 == SEALED_SEEN
 
 
 def test_neither_the_zone_of_the_instant_nor_the_chunks_of_the_rows_change_the_seal() -> None:
@@ -181,6 +182,8 @@ CHANGES: list[dict[str, Any]] = [
     {"partitions": PARTITIONS[1:]},
     {"partitions": (replace(PARTITIONS[0], told=7), *PARTITIONS[1:])},
     {"partitions": (replace(PARTITIONS[0], told=8), *PARTITIONS[1:])},
+    {"partitions": (replace(PARTITIONS[0], seen="5/7"), *PARTITIONS[1:])},
+    {"partitions": (replace(PARTITIONS[0], seen="5/8"), *PARTITIONS[1:])},
     *({"partitions": (replace(PARTITIONS[0], **{name: value}), *PARTITIONS[1:])} for name, value in (
         ("partition", "e"), ("rows", 11), ("expired", 9), ("size_bytes", 99), ("fate", "rewrite"))),
     {"counts": COUNTS[1:]},
@@ -261,6 +264,7 @@ def test_the_seal_and_the_written_filter_do_not_depend_on_the_zone_of_the_machin
 
 
 SEALED_TOLD = "d30196819cf1ee0584859014773a58abf34c8f6e60d79cd4d4eb3d09b0197dfb"
+SEALED_SEEN = "5ba8bdcfdd0c8bd3745b03087a28604608a89d5bd0c51c9b464f22775bd6bb9f"
 SEALED_HASTE = "92a6e0fbf44e2912731d5cc82d1acdd43cacceac146dbbb4ccb3df700811f1fe"
 SEALED = "0f728b01cfabca9b93bd7ebaa0a3915adfbd19f20d5d01b81414620dc5a484ab"
 SEALED_EMPTY = "7b9d4ec7bde2c3108a3edbddcf7350d5b40f105ea51e6216c01e02934ae6b4b1"

@@ -9,7 +9,13 @@ from retention_pipelines.retention.filter.ast import Everything
 from retention_pipelines.retention.filter.text import text
 from retention_pipelines.retention.policies.defaults import default_policies, read_policies
 from retention_pipelines.retention.policies.governed import GOVERNED
-from retention_pipelines.retention.policies.policy import MAX_SECONDS, Policy, PolicySet, describe
+from retention_pipelines.retention.policies.policy import (
+    MAX_SECONDS,
+    Policy,
+    PolicySet,
+    describe,
+    tolerance_of,
+)
 
 # retention.md's table, copied by hand: dataset, id, priority, match, days, anchor.
 TABLE = [
@@ -166,12 +172,41 @@ def test_a_rule_is_described_in_one_line() -> None:
             "Only a policy anchored at expires_at may keep for 0 seconds.",
         ),
         ({"reason": " "}, "p: no reason is given.", "Say in a sentence why this number."),
+        ({"policy_id": " "}, "A policy has no id.", "Give each its own, as fs_low_quality."),
+        ({"reason": 5}, "'p': reason is 5.", "Give a text."),
+        ({"priority": True}, "p: priority is True.", "Give a whole number, as 250."),
+        ({"enabled": 1}, "p: enabled is 1.", "Give true or false."),
+        (
+            {"tolerance": (("depth", 0.1),)},
+            "p: a tolerance is for compressing, and the action is delete.",
+            "Set action to compress, or leave the tolerance out.",
+        ),
     ],
 )
 def test_a_refusal_of_a_policy_says_what_would_do(changes: dict[str, object], said: str, hint: str) -> None:
     with pytest.raises(PolicyError) as caught:
         policy(**changes)
     assert (caught.value.message, caught.value.hint) == (said, hint)
+
+
+@pytest.mark.parametrize("most", [0, -0.1, 1e-100, 1e100, float("inf"), float("nan"), True, "0.1", None])
+def test_a_tolerance_is_a_positive_number_that_can_be_counted_in(most: object) -> None:
+    with pytest.raises(PolicyError) as caught:
+        tolerance_of("p", {"depth": 0.1, "height": most})
+    assert caught.value.message == f"p: the tolerance of height is {most!r}."
+    assert caught.value.hint == "Write by how much a value may change at most, in the column's unit, as 0.001."
+
+
+def test_a_tolerance_is_written_by_column_and_kept_in_their_order() -> None:
+    assert tolerance_of("p", {"height": 2, "depth": 1e-99}) == (("depth", 1e-99), ("height", 2.0))
+    assert tolerance_of("p", {}) == ()
+    with pytest.raises(PolicyError) as caught:
+        tolerance_of("p", 0.1)
+    assert caught.value.message == "p: tolerance is 0.1."
+    assert caught.value.hint == "Write a map, as {temperature_degc: 0.001}."
+    compressing = policy(action="compress", tolerance=(("depth", 0.5), ("height", 2.0)))
+    said = "p v1: keep 60 s from computed_at if everything, then compress (depth within 0.5, height within 2)"
+    assert describe(compressing) == said
 
 
 def test_the_longest_and_the_shortest_times_are_allowed() -> None:
