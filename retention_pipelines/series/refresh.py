@@ -37,9 +37,9 @@ class Batch:
 class WindowedSeries:
     """A series table and how its rows are computed.
 
-    `rows` gets the lake and a batch and returns a SELECT; it may read what `bind_windows` binds. `settings` are
-    columns that hold the configuration a row was computed with: one table holds rows of one configuration only,
-    another one means a full recompute. `reads` is about how many rows a batch reads.
+    `rows` gets the lake and a batch and returns a SELECT of all columns in the catalog's types; it may read what
+    `bind_windows` binds. `settings` are columns that hold the configuration a row was computed with: one table holds
+    rows of one configuration only, another one means a full recompute. `reads` is about how many rows a batch reads.
     """
 
     target: str
@@ -112,7 +112,7 @@ def _refresh_once(
             live=live,
         )
         with threads_for(lake.con, series.reads(batch)):
-            adds += table.write_files(series.rows(lake, batch))
+            adds += table.write_files(series.rows(lake, batch), as_declared=True)
     if not adds and not replaced:
         return Commit(version=delta.version())
     return table.commit(delta, adds, replaced, op=f"update:{series.target}", transactions=[f"update:{series.target}"])

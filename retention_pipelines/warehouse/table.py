@@ -252,18 +252,28 @@ class Table:
         partitions: Collection[str] | None = None,
         frees: bool = False,
         layout: Layout | None = None,
+        as_declared: bool = False,
     ) -> list[AddAction]:
         """Write rows as files that nobody sees until they are committed; a crash leaves orphans for vacuum.
 
         `partitions`: see `append`. `frees` says that less remains than was there, so that no full disk refuses it.
-        `layout`: another order and packing than the catalog's and the writer's own.
+        `layout`: another order and packing than the catalog's and the writer's own. `as_declared`: the query is known
+        to give all columns in the catalog's types.
         """
         self._require_writable()
         if not frees:
             require_space(self.root, self._stop_share)
         if self._local:
             os.makedirs(self.root, exist_ok=True)
-        return write_parquet(self.con, self.dataset, self.root, select, partitions=partitions, layout=layout)
+        return write_parquet(
+            self.con,
+            self.dataset,
+            self.root,
+            select,
+            partitions=partitions,
+            layout=layout,
+            as_declared=as_declared,
+        )
 
     def commit(
         self,

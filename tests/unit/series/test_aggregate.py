@@ -19,6 +19,7 @@ from retention_pipelines.series.trend import update_trends
 from retention_pipelines.series.upwelling import update_upwelling
 from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
+from retention_pipelines.warehouse.duck import statement
 from tests.unit.series.oracle import statistics
 from tests.unit.series.raw_rows import observe, record, rows_of, utc
 
@@ -386,6 +387,19 @@ def test_an_update_of_nothing_commits_nothing(lake: Lake) -> None:
     assert update_series(lake, months=[]).version == version
     assert update_series(lake, months=["1999-01"]).version == version
     assert lake.table(NAME).version() == version
+
+
+def test_what_is_computed_has_the_columns_of_the_catalog_in_its_types(lake: Lake) -> None:
+    observe(lake, [at("2020-01-15"), at("2020-01-16")])
+    record(lake, [{"event_start": utc("2020-01-15"), "abundance": 2.0}])
+    update_series(lake)
+    update_series(lake, months=["2020-01-16"])
+    update_biodiversity(lake)
+    # What the statements read is still there.
+    for name, text in ((NAME, "windows"), (NAME, "windows_touched"), ("biodiversity_statistics", "diversity")):
+        found = lake.con.sql(f"select * from ({statement('retention_pipelines.series', text)})")
+        types = {column: str(kind) for column, kind in zip(found.columns, found.types, strict=True)}
+        assert types == dict(DATASETS[name].types)
 
 
 def test_the_first_update_takes_all_months_whatever_it_is_told(lake: Lake) -> None:
