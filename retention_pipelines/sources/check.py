@@ -36,9 +36,8 @@ def check(con: duckdb.DuckDBPyConnection, staged: Staged, *, now: datetime) -> N
 
     It holds what differs from row to row; `tidy_rows` adds what does not.
     """
-    relation = con.table(staged.relation)
-    _complete(con, staged, dict(zip(relation.columns, relation.types, strict=True)))
-    parse_dates(con, "staged_rows", "date_text")
+    _complete(con, staged)
+    parse_dates(con, "staged_rows")
     set_variables(con, now=now, dataset_id=staged.dataset_id)
     con.execute(statement(_SQL, "check"))
     found = con.table("checked_rows").count("*").fetchall()[0][0]
@@ -88,8 +87,10 @@ def _of_all(staged: Staged) -> dict[str, str | None]:
     }
 
 
-def _complete(con: duckdb.DuckDBPyConnection, staged: Staged, available: dict[str, DuckDBPyType]) -> None:
+def _complete(con: duckdb.DuckDBPyConnection, staged: Staged) -> None:
     """The view `staged_rows`: the columns of the target that the reader gives, and all that the check looks at."""
+    relation = con.table(staged.relation)
+    available: dict[str, DuckDBPyType] = dict(zip(relation.columns, relation.types, strict=True))
 
     def column(name: str, kind: str) -> duckdb.Expression:
         found = duckdb.ColumnExpression(name) if name in available else duckdb.ConstantExpression(None)
@@ -137,8 +138,8 @@ def _complete(con: duckdb.DuckDBPyConnection, staged: Staged, available: dict[st
     flags = column("flags", "VARCHAR[]")
     constants = constant(list(staged.flags)).cast("VARCHAR[]")
     fields["given_flags"] = duckdb.FunctionExpression("list_concat", constants, flags) if staged.flags else flags
-    relation = con.table(staged.relation).select(*(expression.alias(name) for name, expression in fields.items()))
-    relation.create_view("staged_rows", replace=True)
+    completed = relation.select(*(expression.alias(name) for name, expression in fields.items()))
+    completed.create_view("staged_rows", replace=True)
 
 
 def _measurements(found: DuckDBPyType) -> str:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import duckdb
 
 from retention_pipelines.period import first_of_month
-from retention_pipelines.warehouse.duck import statement
+from retention_pipelines.warehouse.duck import bind, quote_name, statement
 
 _ZONE = r"(?: ?(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?))?"
 _DATE = re.compile(
@@ -117,14 +117,13 @@ def load_macros(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(statement("retention_pipelines.sources", "dates"))
 
 
-def parse_dates(con: duckdb.DuckDBPyConnection, source: str, column: str) -> str:
-    """Parse a column of written dates; returns the name of a table with one row per distinct text.
+def parse_dates(con: duckdb.DuckDBPyConnection, source: str) -> str:
+    """Parse the column `date_text` of a relation; returns the name of a table with one row per distinct text.
 
     Columns: `written`, and `event_start`, `event_end`, `date_precision`, `source_timezone`, `month`, null where
     invalid.
     """
-    relation = con.table(source).select(duckdb.ColumnExpression(column).cast("VARCHAR").alias("written"))
-    relation.create_view("written_dates", replace=True)
+    bind(con, "dated_rows", quote_name(source))
     con.execute(statement("retention_pipelines.sources", "parse_dates"))
     return "parsed_dates"
 

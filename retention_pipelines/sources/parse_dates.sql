@@ -1,8 +1,8 @@
--- Every distinct written date of the view `written_dates` (column written) with its half-open interval, precision, zone
--- and month; dates that no calendar has have a null event_start.
+-- Every distinct `date_text` of the view `dated_rows`, as `written`, with its half-open interval, precision, zone and
+-- month; dates that no calendar has have a null event_start.
 create or replace temp table parsed_dates as
 with distinct_dates as (
-    select distinct written from written_dates where written is not null
+    select distinct date_text::varchar as written from dated_rows where date_text is not null
 ),
 ends as (
     select written,

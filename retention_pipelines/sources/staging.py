@@ -259,14 +259,11 @@ def rows_of(name: str) -> str:
 
 def forget(con: duckdb.DuckDBPyConnection, *names: str) -> None:
     """Drop staging tables and views, whichever they are, with what they number; those that are not there are fine."""
-    wanted = [one for name in names for one in (name, rows_of(name))]
-    for name, kind in con.execute(_KINDS, [wanted]).fetchall():
-        con.execute(f"drop {'view' if kind == 'VIEW' else 'table'} {quote_name(name)}")
-
-
-_KINDS = (
-    "select table_name, table_type from information_schema.tables where table_name in (select unnest($1::varchar[]))"
-)
+    for name in (one for given in names for one in (given, rows_of(given))):
+        try:
+            con.execute(f"drop view if exists {quote_name(name)}")
+        except duckdb.CatalogException:  # it is a table; asking the catalog first binds every view of it
+            con.execute(f"drop table {quote_name(name)}")
 
 
 __all__ = [

@@ -84,7 +84,8 @@ def encoding_of(path: Path) -> str:
         decoder = codecs.getincrementaldecoder("utf-8")()
         try:
             while chunk := file.read(1 << 20):
-                decoder.decode(chunk)
+                if not chunk.isascii() or decoder.getstate()[0]:  # decoding takes ten times as long as looking
+                    decoder.decode(chunk)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             return "cp1252"

@@ -58,9 +58,9 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def in_sql(con: duckdb.DuckDBPyConnection, texts: list[str]) -> dict[str, EventDate | None]:
-    con.execute("create or replace temp table dated as select unnest($1::varchar[]) as written", [texts])
+    con.execute("create or replace temp table dated as select unnest($1::varchar[]) as date_text", [texts])
     columns = ("written", "event_start", "event_end", "date_precision", "source_timezone")
-    found = con.table(parse_dates(con, "dated", "written")).select(*columns).fetchall()
+    found = con.table(parse_dates(con, "dated")).select(*columns).fetchall()
     return {
         text: EventDate(start=start, end=end, precision=precision, zone=zone) if start is not None else None
         for text, start, end, precision, zone in found
