@@ -44,7 +44,8 @@ class AccessCounter:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._counts: dict[tuple[str, str], list[float]] = {}
-        self._missed: dict[tuple[str, str], float | None] = {}
+        # By dataset: a bulk of studies that nobody knows must not take the place of others' misses.
+        self._missed: dict[str, dict[str, float | None]] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -70,8 +71,9 @@ class AccessCounter:
         if self._hot.read_only or self._stop.is_set():
             return
         with self._lock:
-            if len(self._missed) < MOST_MISSED:
-                self._missed[dataset, key] = recompute_seconds
+            missed = self._missed.setdefault(dataset, {})
+            if len(missed) < MOST_MISSED:
+                missed[key] = recompute_seconds
                 if self._thread is None:
                     self._start()
 
@@ -97,7 +99,8 @@ class AccessCounter:
 
     def _tell_missed(self, timeout_seconds: float) -> bool:
         with self._lock:
-            missed, self._missed = self._missed, {}
+            of_datasets, self._missed = self._missed, {}
+        missed = {(dataset, key): seconds for dataset, keys in of_datasets.items() for key, seconds in keys.items()}
         if not missed:
             return True
         try:

@@ -5,12 +5,15 @@ and the log hook attach themselves from outside). An event never holds a payload
 """
 
 import threading
-from collections import Counter
+from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from retention_pipelines.cache.entry import Kind
 
+# Of functions that were decorated in others and are gone, between two looks at the counts.
+_MOST_LEFT = 65_536
 Outcome = Literal[
     "hit",  # answered from `tier`
     "miss",  # the function ran
@@ -66,9 +69,13 @@ class Hook(Protocol):
 
 
 class Counters:
-    """Counts of outcomes by kind and tier, of one process; safe for threads."""
+    """Counts of outcomes by kind and tier, of one process; safe for threads.
+
+    `left` takes hits, by kind and tier, without a lock; they count when the counts are next asked for.
+    """
 
     def __init__(self) -> None:
+        self.left: deque[tuple[Kind, str, int]] = deque(maxlen=_MOST_LEFT)
         self._lock = threading.Lock()
         self._counts: Counter[tuple[Kind, Outcome, str]] = Counter()
 
@@ -79,5 +86,9 @@ class Counters:
 
     def snapshot(self) -> dict[tuple[Kind, Outcome, str], int]:
         """The counts now."""
+        with suppress(IndexError):  # somebody else may be taking them, too
+            while True:
+                kind, tier, hits = self.left.popleft()
+                self.add(kind, "hit", tier, hits)
         with self._lock:
             return dict(self._counts)

@@ -6,6 +6,7 @@ counters themselves (`info.py`, `events.py`) and what is counted when (`calls.py
 
 import logging
 import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from retention_pipelines.cache import runtime as runtimes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("retention_pipelines.cache")
 READS_BEFORE_A_BATCH = 256
 COUNTED_HERE = ("memory", "postgres")
+_counted = read
 _COUNTED = {
     ("hit", "memory"): "memory_hits",
     ("hit", "postgres"): "postgres_hits",
@@ -46,7 +48,7 @@ class Telling:
     name: str
     options: "Options"
     counts: Counts
-    _runtime: "runtimes.CacheRuntime | None"
+    _runtime: "runtimes.CacheRuntime | None" = None
     _reads: list[str]
     _reported: dict[str, int]
 
@@ -100,6 +102,16 @@ class Telling:
                 news, self._reported[tier] = hits - self._reported[tier], hits
             if news:
                 counters.add(self.options.kind, "hit", tier, news)
+
+    # The defaults: at the end of the interpreter a module's names may be gone.
+    def __del__(self, counted: Callable[[Any], int] = _counted, tiers: Sequence[str] = COUNTED_HERE) -> None:
+        """Leave what was not reported; without a lock, which the thread that this happens in may hold."""
+        runtime = self._runtime
+        if runtime is not None:
+            for tier in tiers:
+                news = counted(getattr(self.counts, f"{tier}_hits")) - self._reported[tier]
+                if news:
+                    runtime.counters.left.append((self.options.kind, tier, news))
 
     def drain(self, runtime: "runtimes.CacheRuntime | None") -> None:
         """Hand the reads counted since last time to the access counts."""

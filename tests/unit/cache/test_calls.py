@@ -375,6 +375,22 @@ def test_live_values_take_effect_at_once(caches: CacheRuntime) -> None:
     assert ran == [1, 1, 2, 2]
 
 
+def test_hits_of_functions_that_are_gone_stay_counted(caches: CacheRuntime) -> None:
+    for turn in range(3):
+
+        @cache_features("t", "s", version=turn)
+        def f(x: int) -> int:
+            return x
+
+        assert [f(1), f(1), f(1)] == [1, 1, 1]
+        if turn == 1:
+            assert caches.counters.snapshot()["features", "hit", "memory"] == 4
+    del f
+    gc.collect()
+    assert caches.counters.snapshot()["features", "hit", "memory"] == 6
+    assert caches.counters.snapshot()["features", "hit", "memory"] == 6
+
+
 def test_what_cannot_be_keyed_goes_past_the_cache_and_is_counted() -> None:
     @cache_features("spatial", "occurrences")
     def features(lock: Any) -> int:
