@@ -5,6 +5,7 @@ What belongs here: what can be done to a table. What does not: how a commit land
 cost twice the CPU and six times the memory, and mixed with our commits they duplicate rows (hazard H1).
 """
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -33,9 +34,12 @@ from retention_pipelines.warehouse.snapshot import Snapshot
 from retention_pipelines.warehouse.standing import standing
 from retention_pipelines.warehouse.undo import restore, roll_back, undo
 
+_LOG = logging.getLogger(__name__)
 RESTORE_WINDOW_HOURS = 7 * 24
 # Versions whose files are remembered: the head, what is published, and what a rewrite or an undo reads beside them.
 _LISTINGS = 4
+# Files an entry of the log is long with: behind a checkpoint, it costs 5 ms whenever the table is opened.
+_LONG_ENTRY = 50
 
 
 class Bystanders(Protocol):
@@ -315,6 +319,8 @@ class Table:
             if landed is not None:
                 if self._local:
                     sync_log(self.root, landed)
+                if len(adds) + len(removes) >= _LONG_ENTRY:
+                    self._sum_up(landed)
                 return change.describe(landed)
             delta = self.delta()
             if not needed <= {file.path for file in self.live(delta)} or (transactions and not still(delta)):
@@ -322,6 +328,13 @@ class Table:
             # The inputs are still there (hazard H2: deltalake refuses more than it must): the same files again.
             pause(attempt, 0.02)
         raise CommitConflict(f"{self.name}: gave up after {TRIES} tries ({op}).", hint="Try again with fewer writers.")
+
+    def _sum_up(self, version: int) -> None:
+        """Write a checkpoint, so that nobody who opens the table reads a long entry of its log again."""
+        try:
+            self._open(version).create_checkpoint()
+        except (DeltaError, OSError) as error:
+            _LOG.warning("%s opens slower for want of a checkpoint: %s", self.name, str(error).partition("\n")[0])
 
     def redo(self, work: Callable[[], Commit]) -> Commit:
         """Do work that reads and commits, again when another writer committed first."""

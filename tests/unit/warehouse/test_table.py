@@ -53,14 +53,25 @@ def test_rows_written_partition_by_partition_and_enums_are_stored_as_any_others(
 
 
 def test_many_partitions_are_written_side_by_side_and_each_holds_its_own_rows(table: Table) -> None:
-    months = [f"20{year}-{month:02d}" for year in range(20, 23) for month in range(1, 13)]
+    months = [f"20{year}-{month:02d}" for year in range(20, 25) for month in range(1, 13)]
     table.con.execute(f"create table given as {' union all '.join(observations([key], month=key) for key in months)}")
     commit = table.append("select * from given", partitions=months)
-    assert (commit.rows_added, len(table.files())) == (36, 36)
+    assert (commit.rows_added, len(table.files())) == (60, 60)
     found = table.con.execute(f"select record_hash, month from {table.scan()} order by all").fetchall()
     assert found == [(month, month) for month in months]
     instants = {(file.minimum["event_start"], file.maximum["event_start"]) for file in table.files()}
     assert instants == {(datetime(2020, 1, 1, tzinfo=UTC),) * 2}
+
+
+def test_whoever_opens_a_table_need_not_read_an_entry_of_many_files_again(any_lake: Lake) -> None:
+    table = any_lake.table("observations")
+    table.append(" union all ".join(observations("a", month=f"{2000 + year}-01") for year in range(60)))
+    table.append(observations("b"))
+    checkpoints = [name for name in table.log._objects.names("_delta_log") if name.endswith(".checkpoint.parquet")]
+    assert checkpoints == [f"{1:020d}.checkpoint.parquet"]
+    with Lake(any_lake.settings) as other:
+        assert (len(other.table("observations").files()), keys(other.table("observations"))[-2:]) == (61, ["a", "b"])
+        assert len(other.table("observations").files(version=1)) == 60
 
 
 def test_one_bad_row_in_one_of_many_partitions_leaves_no_file(table: Table) -> None:
