@@ -21,8 +21,9 @@ from retention_pipelines.catalog import dataset
 from retention_pipelines.sources.report import FileReport
 from retention_pipelines.sources.rests import fingerprint_of, read_lines
 from retention_pipelines.sources.staging import RawFile, Recognition, Staged
+from retention_pipelines.warehouse.deliveries import LEDGER
 from retention_pipelines.warehouse.duck import quote_name, statement
-from retention_pipelines.warehouse.lake import LEDGER, Lake
+from retention_pipelines.warehouse.lake import Lake
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 import duckdb
 
 from retention_pipelines.sources.report import FileReport
+from retention_pipelines.warehouse.deliveries import LEDGER
 from retention_pipelines.warehouse.duck import bind, statement
-from retention_pipelines.warehouse.lake import LEDGER, Lake
+from retention_pipelines.warehouse.lake import Lake
 from retention_pipelines.warehouse.transactions import delivery_id
 
 _SQL = "retention_pipelines.sources"

@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,19 +17,14 @@ from obstore.exceptions import BaseError
 
 from retention_pipelines.catalog import DATASETS, dataset
 from retention_pipelines.disk import require_space
-from retention_pipelines.errors import CommitConflict, LakeError, OutsideRestoreWindow
+from retention_pipelines.errors import LakeError, OutsideRestoreWindow
 from retention_pipelines.settings import Settings
 from retention_pipelines.warehouse.archive import move_rows
-from retention_pipelines.warehouse.duck import (
-    open_connection,
-    quote_name,
-    quote_texts,
-    remove_spill_of_the_dead,
-)
+from retention_pipelines.warehouse.deliveries import restore_whole, undo_whole
+from retention_pipelines.warehouse.duck import open_connection, quote_name, remove_spill_of_the_dead
 from retention_pipelines.warehouse.faults import storage_faults
 from retention_pipelines.warehouse.journal import Journal
 from retention_pipelines.warehouse.kept import Kept, keep, kept_now, release
-from retention_pipelines.warehouse.log import LogEntry
 from retention_pipelines.warehouse.objects import StoreObjects, open_objects, store_options
 from retention_pipelines.warehouse.published import (
     MANIFEST,
@@ -39,12 +34,9 @@ from retention_pipelines.warehouse.published import (
     publish_to_store,
     view_text,
 )
-from retention_pipelines.warehouse.standing import in_effect, is_delivery, standing
 from retention_pipelines.warehouse.table import Commit, Table
-from retention_pipelines.warehouse.transactions import Transactions, delivery_id
-from retention_pipelines.warehouse.undo import came_again, can_undo
+from retention_pipelines.warehouse.transactions import Transactions
 
-LEDGER = "ingested_files"
 _LOG = logging.getLogger(__name__)
 # deltalake decodes these in a path; DuckDB takes the others for patterns.
 _MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[*?\[\\]")
@@ -172,98 +164,20 @@ class Lake:
         Otherwise the ledger would claim rows that are gone, and refuse the file when it comes again. All of it or, also
         when this process dies, nothing is taken back.
         """
-        entry = next((one for one in self.table(name).history() if one.version == version), None)
-        commits = self._standing({entry.transaction}) if entry and entry.transaction else {}
-        if not commits:
-            return [(name, self.table(name).undo(version))]
-        for table, entries in commits.items():
-            if not all(can_undo(self.table(table), one) for one in entries):
-                raise CommitConflict(
-                    f"{table}: a later commit rewrote files that the same transaction added; nothing was taken back.",
-                    hint=f"`retention lake restore` goes back to an earlier version of {', '.join(commits)}, "
-                    "and takes back what came later, too.",
-                )
-        with self._taking_back_together(f"undo:{name}:{version}"):
-            return self._undo_all(commits)
+        return undo_whole(self, name, version)
 
     def restore(self, name: str, version: int) -> list[tuple[str, Commit]]:
         """Go back to an earlier version of a dataset, as a new commit.
 
-        What transactions (ingests) did to it since is taken back in the other tables, too, as far as nobody rewrote it
-        there; the ledger forgets them in any case. Those that were in effect then and are not now come back.
+        What ingests did to it since is taken back in the other tables, too, as far as nobody rewrote it there; the
+        ledger forgets them in any case. Those that were in effect then and are not now come back.
         """
-        table, history = self.table(name), self.table(name).history()
-        states = in_effect(history)
-        now, then = states.get(table.version(), frozenset()), states.get(version, frozenset())
-        own = {one.receipt: str(one.transaction) for one in history if is_delivery(one)}
-        ceased = {transaction for receipt, transaction in own.items() if receipt in now - then}
-        came = {transaction for receipt, transaction in own.items() if receipt in then - now}
-        if not ceased and not came:
-            return [(name, table.restore(version))]
-        with self._taking_back_together(f"restore:{name}:{version}") as op:
-            done = [(name, table.restore(version))]
-            done += self._undo_all(self._undoable(self._standing(ceased, but=name)))
-            done += self._undo_all(self._taking_back(came, but=name))
-            done += self._forget(ceased, op) if name != LEDGER else []
-            return done
+        return restore_whole(self, name, version)
 
-    def _taking_back_together(self, name: str) -> AbstractContextManager[str]:
-        """A transaction that needs no space worth asking for: it must be possible on a full disk."""
+    def taking_back(self, name: str) -> AbstractContextManager[str]:
+        """A transaction that asks for no space: it must be possible on a full disk."""
         self.settings.require_full("Taking back")
         return self._transactions.run(name, self.publish)
-
-    def _undo_all(self, commits: Mapping[str, Sequence[LogEntry]]) -> list[tuple[str, Commit]]:
-        done = []
-        for name, entries in commits.items():
-            for one in entries:
-                if one.removed and came_again(self.table(name), one):
-                    raise CommitConflict(
-                        f"{name}: rows that version {one.version} took back came again since; nothing was done.",
-                        hint="They are there, from the later delivery.",
-                    )
-                done.append((name, self.table(name).undo(one.version)))
-        return done
-
-    def _standing(self, transactions: Collection[str], *, but: str | None = None) -> dict[str, list[LogEntry]]:
-        """Commits of transactions that are in effect, by table, newest first; the ledger last."""
-        found: dict[str, list[LogEntry]] = {}
-        for name in sorted(DATASETS.keys() - {but}, key=lambda one: (one == LEDGER, one)):
-            if mine := [one for one in standing(self.table(name).history()) if one.transaction in transactions]:
-                found[name] = mine
-        return found
-
-    def _undoable(self, commits: Mapping[str, Sequence[LogEntry]]) -> dict[str, list[LogEntry]]:
-        found: dict[str, list[LogEntry]] = {}
-        for name, entries in commits.items():
-            for one in entries:
-                try:
-                    possible = can_undo(self.table(name), one)
-                except OutsideRestoreWindow:
-                    possible = False
-                if possible:
-                    found.setdefault(name, []).append(one)
-                else:
-                    _LOG.warning("%s: what version %d added stays, as later commits rewrote it", name, one.version)
-        return found
-
-    def _taking_back(self, transactions: Collection[str], *, but: str) -> dict[str, list[LogEntry]]:
-        """Commits in effect that took back those of transactions."""
-        found: dict[str, list[LogEntry]] = {}
-        for name in DATASETS.keys() - {but}:
-            history = self.table(name).history()
-            theirs = {one.receipt for one in history if one.transaction in transactions and is_delivery(one)}
-            if mine := [one for one in standing(history) if one.undoes in theirs]:
-                found[name] = mine
-        return found
-
-    def _forget(self, transactions: Collection[str], op: str) -> list[tuple[str, Commit]]:
-        """Remove what lines the ledger still has of deliveries; a line names its transaction in its fingerprint."""
-        table = self.table(LEDGER)
-        if table.version() < 0:
-            return []
-        marks = quote_texts(delivery_id(transaction) for transaction in transactions)
-        commit = table.delete(f"split_part(fingerprint, ':', 3) in ({marks})", op=op)
-        return [(LEDGER, commit)] if commit.rows_removed else []
 
     def vacuum(self, name: str) -> list[str]:
         """Delete files that neither the last 7 days, nor the published state, nor a keeper need; returns their paths.
