@@ -8,6 +8,7 @@ a bug and traces.
 
 import errno
 import importlib
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -187,12 +188,23 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write(f"Error: {error.message}\n")
         if error.hint:
             sys.stderr.write(f"{error.hint}\n")
+        if "--json" in (sys.argv[1:] if arguments is None else arguments):
+            sys.stdout.write(json.dumps(_for_machines(error), indent=1) + "\n")
         sys.exit(_EXIT_CODES.get(type(error), 2))
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         sys.stderr.write(f"Error: No space left for {error.filename or 'the output'}.\nFree some, then run it again.\n")
         sys.exit(2)
+
+
+def _for_machines(error: RetentionError) -> dict[str, Any]:
+    """What went wrong, for whoever reads only what is printed as JSON."""
+    state = {RunRefused: "refused", RunBusy: "busy"}.get(type(error), "mistake")
+    told: dict[str, Any] = {"state": state, "reason": error.message, "hint": error.hint}
+    if isinstance(error, RunRefused):
+        told |= {"plan_sha256": error.plan_sha256, "can_confirm": error.can_confirm}
+    return told
 
 
 if __name__ == "__main__":

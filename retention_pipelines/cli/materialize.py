@@ -143,10 +143,17 @@ def materialize(
     arguments = [*(("--select", select) if select else ()), *(("--months", months) if months is not None else ())]
     outcome = run_pipeline(arguments, Console(stderr=True, quiet=as_json))
     if as_json:
-        result = {"success": outcome.success, "seconds": outcome.seconds, "reasons": outcome.reasons}
+        result = {
+            "success": outcome.success,
+            "seconds": outcome.seconds,
+            "reasons": outcome.reasons,
+            "hint": outcome.hint,
+        }
         typer.echo(json.dumps(result | {"materialized": [asdict(item) for item in outcome.done]}))
     elif outcome.done:
         Console().print(_table(outcome))
     if not outcome.success:
+        if as_json:
+            raise typer.Exit(2)  # the object says why
         reason = outcome.reasons[0] if outcome.reasons else "A run failed."
         raise PipelineError(reason, hint=outcome.hint)

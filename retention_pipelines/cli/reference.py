@@ -18,6 +18,7 @@ Every command of `retention`; after `make demo` or `make test` it is `.venv/bin/
 the commands themselves. Settings are environment variables: [settings.md](settings.md).
 
 Exit codes: 0 done; 2 a mistake in the input, told on stderr with what to do next. Others are told with the command.
+With `--json`, what went wrong is printed as an object too: `state` (`mistake`, `refused`, `busy`), `reason`, `hint`.
 """
 
 

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from retention_pipelines.cli.tables import fitting
-from retention_pipelines.errors import PolicyError, RunRefused
+from retention_pipelines.errors import PolicyError
 from retention_pipelines.retention.policies.governed import governed
 from retention_pipelines.retention.recovery.restore import restore_dataset, restore_plan, restore_rows
 from retention_pipelines.retention.runs.lock import who_am_i
@@ -49,25 +49,17 @@ def run(
     """Execute a plan, or plan and execute a policy; after a crash, the same call goes on where it ended.
 
     Exit codes: 0 done; 2 a mistake; 3 a guard refused, nothing was removed; 4 another run has the dataset in hand.
-    With --json, what a guard refused is an object too: state, reason, hint, plan_sha256, can_confirm.
+    With --json, the object of a refusal also has plan_sha256 and can_confirm.
     """
-    try:
-        outcome = _executed(target, confirm)
-    except RunRefused as error:
-        if as_json:
-            _print_json(_refused(error))
-        raise
-    _tell([outcome], as_json)
-
-
-def _executed(target: str, confirm: str | None) -> Outcome:
     with _running("Running") as opened:
         policies = {policy.policy_id: policy for policy in opened.planner.registry.current()}
         if target in policies or set(target) - set("0123456789abcdef"):
             # A name that is no policy's: the registry names those there are.
             policies.setdefault(target, opened.planner.registry.get(target))
-            return opened.execute_policy(policies[target], confirm=confirm, actor=who_am_i())
-        return opened.execute(target, confirm=confirm, actor=who_am_i())
+            outcome = opened.execute_policy(policies[target], confirm=confirm, actor=who_am_i())
+        else:
+            outcome = opened.execute(target, confirm=confirm, actor=who_am_i())
+    _tell([outcome], as_json)
 
 
 def sweep(
@@ -143,7 +135,7 @@ def history(
             record.action,
             f"{record.as_of:%m-%d %H:%M}",
             record.state,
-            f"{outcomes[record.sha256].removed:,}",
+            "not run" if record.state == "planned" else f"{outcomes[record.sha256].removed:,}",
         )
     Console().print(table)
     for record in records:
@@ -173,16 +165,6 @@ def _tell(outcomes: list[Outcome], as_json: bool) -> None:
         sys.stdout.write("\n".join(said) + "\n")
     if not outcomes:
         sys.stdout.write("Nothing is due.\n")
-
-
-def _refused(error: RunRefused) -> dict[str, Any]:
-    return {
-        "state": "refused",
-        "reason": error.message,
-        "hint": error.hint,
-        "plan_sha256": error.plan_sha256,
-        "can_confirm": error.can_confirm,
-    }
 
 
 def _bytes(count: int | None) -> str:

@@ -9,8 +9,9 @@ import pytest
 
 from retention_pipelines.cli.app import main
 from retention_pipelines.postgres import address
-from retention_pipelines.postgres.server import Server
-from retention_pipelines.settings import Settings
+from retention_pipelines.postgres.server import Server, open_server
+from retention_pipelines.retention.runs.lock import run_lock
+from retention_pipelines.settings import Settings, load_settings
 from retention_pipelines.warehouse import Lake
 from tests.fixtures.postgres import migrated_database
 from tests.unit.warehouse.rows import rows
@@ -74,6 +75,7 @@ def test_policies_are_previewed_edited_and_explained_by_typing(typed: Typed) -> 
 
     code, out, _ = typed("plan", "fs_low_quality", "--json")
     assert json.loads(out)[0]["removed_rows"] == 0
+    assert "planned not run" in " ".join(typed("history")[1].split())
     code, out, _ = typed("policies", "diff", "fs_low_quality", "1")
     assert out == "keep_seconds: 7776000 -> 31536000\n"
     code, out, _ = typed("policies", "show", "fs_low_quality")
@@ -169,8 +171,14 @@ def test_a_run_is_refused_confirmed_taken_back_and_told_by_typing(typed: Typed) 
     assert (code, told["state"], told["plan_sha256"], told["can_confirm"]) == (3, "refused", sha256, True)
     assert told["reason"].startswith("max_fraction: 4 of 10 rows would go")
     assert told["hint"] in err
-    code, _, err = typed("run", sha256[:12], "--confirm", sha256[:12])
+    code, out, err = typed("run", sha256[:12], "--confirm", sha256[:12], "--json")
+    told = json.loads(out)
     assert (code, "Give all 64 characters" in err) == (2, True), err
+    assert (told["state"], set(told)) == ("mistake", {"state", "reason", "hint"})
+    with open_server(load_settings()) as server, run_lock(server, "feature_store", "f" * 64):
+        code, out, err = typed("run", sha256[:12], "--confirm", sha256, "--json")
+    told = json.loads(out)
+    assert (code, told["state"], told["reason"] in err) == (4, "busy", True), err
 
     code, out, _ = typed("hold", "feature_store", "source_data_id = 'text' and feature_hash = 'x'", "--reason", "Why.")
     assert code == 2  # a feature is held by its fields; its hash is none of them
@@ -181,7 +189,7 @@ def test_a_run_is_refused_confirmed_taken_back_and_told_by_typing(typed: Typed) 
     assert (code, ran["state"], ran["removed"], ran["kept"]) == (0, "published", 4, 0)
     assert typed("run", sha256)[0] == 0  # a second time changes nothing
     code, out, _ = typed("history")
-    assert (sha256[:12] in out, "published" in out) == (True, True)
+    assert (sha256[:12] in out, "published" in out, "not run" in out) == (True, True, False)
 
     code, out, _ = typed("restore", "--dataset", "feature_store", "--row", "h1")
     assert (code, out) == (0, f"feature_store: 1 rows came back from plan {sha256[:12]}.\n")
