@@ -7,7 +7,8 @@ after its imports, for a model of where a species group is diverse, as species d
 point-in-time features of 40,000 sites from a lake of 2 million rows made here, and those of their cells a month and a
 year before; the mean label of the ten nearest training sites (the spatial autocovariate); imputing, making skewed
 columns normal, one-hot encoding of zones, stratified split; then fitting. A hit replaces the preparation and nothing
-else, so what it saves depends on how long the model takes to fit: there are two, each fitted on one thread.
+else, so what it saves depends on how long the model takes to fit: there are three, each fitted on one thread. The
+example that the target means is the second, a model as it comes; whether the others meet it is told too.
 `python -m benchmarks training_set [--small]`.
 """
 
@@ -186,6 +187,7 @@ def training(settings: Settings, root: str) -> list[str]:
         "logistic regression, penalty by cross-validation": lambda: GridSearchCV(
             LogisticRegression(max_iter=200), {"C": np.logspace(-3, 2, 6)}
         ),
+        "100 boosted trees, as scikit-learn comes": lambda: HistGradientBoostingClassifier(random_state=0),
         "300 boosted trees": lambda: HistGradientBoostingClassifier(max_iter=300, learning_rate=0.05, random_state=0),
     }
     lines = []
@@ -209,10 +211,12 @@ def training(settings: Settings, root: str) -> list[str]:
         less = 1 - kept[:, 1, 1] / kept[:, 0, 1]
         low, high = TRAIN_TARGET
         wall = f"{before[0]:.2f} s without the cache, {after[0]:.2f} s with it: {1 - after[0] / before[0]:.0%} less"
+        saved = 1 - after[0] / before[0]
+        met = "met" if low <= saved <= high else "exceeded" if saved > high else "MISSED"
         fitting = before - preparing
         lines += [
             f"training {name} on {found.X.shape[0]:,} x {found.X.shape[1]}: {wall}",
-            f"  rounds {less[:, 0].min():.0%} to {less[:, 0].max():.0%}, target {low:.0%} to {high:.0%};",
+            f"  rounds {less[:, 0].min():.0%} to {less[:, 0].max():.0%}, target {low:.0%} to {high:.0%}: {met}",
             f"  CPU {1 - after[1] / before[1]:.0%} less: preparing {preparing[1]:.2f} s, fitting {fitting[1]:.2f} s",
             f"  preparing {preparing[0]:.2f} s, loading {loading[0] * 1e3:.0f} ms, fitting {fitting[0]:.2f} s",
             "  same score" if len(scores) == 1 else f"  SCORES DIFFER: {sorted(scores)}",
