@@ -91,7 +91,7 @@ def _cleaned(column: str) -> duckdb.Expression:
     """The text of a column, trimmed; blank is null."""
     blank = duckdb.ConstantExpression("")
     return duckdb.FunctionExpression(
-        "nullif", duckdb.FunctionExpression("trim", duckdb.ColumnExpression(column)), blank
+        "nullif", duckdb.FunctionExpression("trimmed", duckdb.ColumnExpression(column)), blank
     )
 
 
