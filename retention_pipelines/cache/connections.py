@@ -127,13 +127,15 @@ class Connections:
         statement_seconds: float,
         prepare: Callable[[BoundedConnection], None] | None = None,
         breaker: Breaker | None = None,
+        watching: Watching | None = None,
     ) -> None:
         self.breaker = breaker or Breaker()
         self._place = place
         self._most = most
         self._statement_seconds = statement_seconds
         self._prepare = prepare
-        self._watching = Watching()
+        # For callers who wait; what goes on behind them must not keep the interpreter from them.
+        self._watching = watching
         self._start()
         _ALL.add(self)
 
@@ -165,7 +167,8 @@ class Connections:
             except IndexError:
                 con = self._take(ends)
             con.ends = ends
-            con.looks = self._watching.begin(alone=len(self._idle) == self._open - 1)
+            if self._watching is not None:
+                con.looks = self._watching.begin(alone=len(self._idle) == self._open - 1)
             try:
                 result = work(con)
             except BaseException as error:

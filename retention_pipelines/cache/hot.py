@@ -34,6 +34,7 @@ from retention_pipelines.disk import require_space
 from retention_pipelines.errors import CacheError, WritesStopped
 from retention_pipelines.postgres.bounded import BoundedConnection, Step
 from retention_pipelines.postgres.seal import Seal, header
+from retention_pipelines.postgres.watching import Watching
 from retention_pipelines.settings import Settings
 
 __all__ = ["HotTier", "Unavailable"]
@@ -86,6 +87,7 @@ class HotTier:
             statement_seconds=settings.cache_deadline_seconds,
             prepare=lookups.prepare,
             breaker=self.breaker,
+            watching=Watching(),
         )
         self._writers = Connections(self.place, most=1, statement_seconds=REMOVE_SECONDS, prepare=_prepare_writer)
 
