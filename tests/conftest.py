@@ -43,6 +43,7 @@ def pytest_sessionfinish() -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
+    # Nobody looks at what passed, and it lies in memory.
     _SCRATCH.close(keep=reporter is not None and bool({"failed", "error"} & reporter.stats.keys()))
 
 
@@ -51,6 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Long before other files need the real lake too: two workers at once meant that one waited for the other's ingest.
+    items.sort(key=lambda item: item.path.name != "test_real_data_formats.py")
     if config.getoption("--long"):
         return
     skip = pytest.mark.skip(reason="long version: run with --long")
