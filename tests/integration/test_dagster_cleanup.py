@@ -70,6 +70,8 @@ def shared_instance(embedded_server: Server, home: Path) -> Iterator[dg.DagsterI
         con.execute(f'alter database "{name}" set synchronous_commit = off'.encode())
     storage = {"storage": {"postgres": {"postgres_url": embedded_server.url(name, driver="psycopg2")}}}
     with dg.instance_for_test(overrides=storage, temp_dir=str(home)) as made:
+        # By itself Dagster opens a connection for every statement.
+        made.optimize_for_webserver(statement_timeout=0, pool_recycle=-1, max_overflow=-1)
         yield made
 
 
