@@ -21,6 +21,7 @@ from retention_pipelines.cache.writer import WriteBehind
 from retention_pipelines.postgres.bounded import BoundedConnection
 from retention_pipelines.postgres.engine import connect
 from retention_pipelines.postgres.server import Server
+from retention_pipelines.postgres.watching import LOOKS, Watching
 from retention_pipelines.settings import Settings
 
 DAY = 86_400.0
@@ -530,3 +531,21 @@ def test_work_that_would_not_wait_for_a_lock_is_no_failure_of_the_store(hot: Hot
             with pytest.raises(Unavailable, match="deadline"):
                 hot.change(impatient)
     assert hot.put_many([entry("after")]) == 1
+
+
+def test_a_caller_who_watches_for_an_answer_still_ends_at_the_deadline(hot: HotTier) -> None:
+    hot.put_many([entry("k")])
+    # Long enough for a lone caller to begin to watch.
+    assert {data(hot, "k") for _ in range(600)} == {b"value"}
+    watching = Watching()
+
+    def slow(con: BoundedConnection) -> None:
+        con.execute("prepare slow (float8) as select pg_sleep($1)")
+        con.looks, con.watching, con.ends = LOOKS, watching, time.monotonic() + 0.1
+        con.answer(b"slow", (b"0",))
+        con.answer(b"slow", (b"30",))
+
+    with pytest.raises(Unavailable, match="deadline"):
+        hot._readers.call(slow, seconds=5.0)
+    assert watching._in_vain > 0
+    assert data(hot, "k") == b"value"
