@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retention_pipelines.errors import FileRefused
+from retention_pipelines.sources.check import load_macros
 from retention_pipelines.sources.darwin_core import ArchiveReader, TextReader
 from retention_pipelines.sources.darwin_core.metadata import parse_metadata
 from retention_pipelines.sources.darwin_core.terms import TERMS, kind_of, term_of
@@ -21,7 +22,9 @@ _DWC = "http://rs.tdwg.org/dwc/terms/"
 
 @pytest.fixture
 def con() -> duckdb.DuckDBPyConnection:
-    return open_connection()
+    opened = open_connection()
+    load_macros(opened)
+    return opened
 
 
 def _flat(tmp_path: Path, con: duckdb.DuckDBPyConnection, text: str, name: str = "records.csv") -> Read:

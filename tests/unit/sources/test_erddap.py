@@ -4,6 +4,7 @@ import duckdb
 import pytest
 
 from retention_pipelines.errors import FileRefused
+from retention_pipelines.sources.check import load_macros
 from retention_pipelines.sources.erddap import ErddapReader
 from retention_pipelines.warehouse.duck import open_connection
 from tests.unit.sources.reading import Read, read, read_one, recognise
@@ -11,7 +12,9 @@ from tests.unit.sources.reading import Read, read, read_one, recognise
 
 @pytest.fixture
 def con() -> duckdb.DuckDBPyConnection:
-    return open_connection()
+    opened = open_connection()
+    load_macros(opened)
+    return opened
 
 
 def _read(tmp_path: Path, con: duckdb.DuckDBPyConnection, text: str, name: str = "cwwcNDBCMet.csv") -> Read:
