@@ -435,12 +435,12 @@ def test_an_update_that_met_another_one_computes_again_from_the_newest_rows(sett
         original = first.table(NAME).write_files
         met = []
 
-        def write_while_another_commits(select: str) -> Any:
+        def write_while_another_commits(select: str, **more: Any) -> Any:
             if not met:
                 met.append(True)
                 observe(second, [at("2017-06-15T11:00:00", 5.0)])
                 update_series(second)
-            return original(select)
+            return original(select, **more)
 
         first.table(NAME).write_files = write_while_another_commits  # type: ignore[method-assign]
         update_series(first)
