@@ -18,6 +18,7 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from sqlalchemy import Engine, create_engine
 
 from retention_pipelines.postgres.server import DAGSTER, Server, open_server
 from retention_pipelines.settings import load_settings
@@ -69,8 +70,12 @@ class PostgresOfTheProject(DagsterPostgresStorage):
         url = server.url(DAGSTER, driver="psycopg2")
         super().__init__(url, inst_data=inst_data)
         self._event_log_storage = EventsInBatches(url)
+        # By itself Dagster opens a connection for every statement, which costs more than most statements do.
+        kept = create_engine(url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1, pool_pre_ping=True)
+        for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            part._engine = kept
         # Dagster keeps and disposes of the parts of a storage, never of the whole.
-        weakref.finalize(self._run_storage, server.close)
+        weakref.finalize(self._run_storage, _leave, kept, server)
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -84,6 +89,11 @@ class PostgresOfTheProject(DagsterPostgresStorage):
         server = open_server(load_settings())
         server.ensure_database(DAGSTER)
         return cls(server, inst_data)
+
+
+def _leave(kept: Engine, server: Server) -> None:
+    kept.dispose()
+    server.close()
 
 
 class StateFolderFiles(LocalArtifactStorage):
