@@ -90,4 +90,24 @@ def test_a_disk_that_fills_up_at_any_point_of_a_run_loses_nothing(
     assert refused > 0
 
 
+def test_a_disk_that_is_full_once_rows_are_out_is_told_on_record_and_the_run_ends_later(
+    on_small_disk: Runner, everyone: psycopg.Connection[Any], small_disk: Path
+) -> None:
+    """What vacuum may not take is written down after the commit: that failed with an OSError, and without a trace."""
+    case = next(one for one in CASES if one.name == "delete in the lake")
+    case.fill(on_small_disk, everyone)
+    before = case.books(on_small_disk, everyone, None)
+    plan = case.plan(on_small_disk)
+    full = replace(on_small_disk, step=lambda name: name == "committed" and leave(small_disk, 0))
+    with pytest.raises(StorageFull):
+        full.execute(plan.sha256, confirm=plan.sha256)
+    (failed,) = everyone.execute("select count(*) from audit where action = 'retention.failed'").fetchall()
+    assert failed == (1,)
+    (small_disk / "ballast").unlink()
+    outcome = on_small_disk.execute(plan.sha256, confirm=plan.sha256)
+    after = case.books(on_small_disk, everyone, plan)
+    require_conserved(before, after)
+    require_exact(case, outcome, plan, before, after, everyone)
+
+
 __all__ = ["small_disk"]

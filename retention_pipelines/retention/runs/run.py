@@ -34,6 +34,7 @@ from retention_pipelines.retention.runs.counts import forget_counts
 from retention_pipelines.retention.runs.lock import RunLock, run_lock, who_am_i
 from retention_pipelines.retention.simulation.access_log import prune
 from retention_pipelines.settings import Settings
+from retention_pipelines.warehouse.faults import storage_faults
 from retention_pipelines.warehouse.objects import open_objects
 
 LOG = logging.getLogger(__name__)
@@ -130,7 +131,8 @@ class Runner:
             if record.state not in RESUMABLE:
                 self._begin(plan, policies, confirm=confirm, who=who)
             try:
-                self._held(lock)._act(plan, policies, lock, who)
+                with storage_faults(self.planner.lake.root):
+                    self._held(lock)._act(plan, policies, lock, who)
             except RetentionError as error:
                 self._failed(record, who, error)
                 raise
