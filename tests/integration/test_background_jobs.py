@@ -3,7 +3,7 @@
 import gc
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -113,8 +113,11 @@ def test_a_load_that_fails_leaves_the_copy_as_it_was(
         served = store.online(STUDY, ["richness"], lake=False)
 
         class Broken(Seal):
-            def sign(self, header: bytes, payload: bytes) -> bytes:
-                raise RuntimeError("no more")
+            def signer(self, place: bytes) -> Callable[[bytes, bytes], bytes]:
+                def sign(end: bytes, payload: bytes) -> bytes:
+                    raise RuntimeError("no more")
+
+                return sign
 
         with pytest.raises(RuntimeError, match="no more"):
             hot_rows.load_hot_rows(lake, database, tenant="local", seal=Broken(b"another secret of ours"), full=True)
