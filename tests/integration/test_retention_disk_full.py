@@ -45,6 +45,7 @@ def leave(place: Path, free: int) -> Path:
     return ballast
 
 
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("case", LAKE)
 def test_a_disk_that_fills_up_at_any_point_of_a_run_loses_nothing(
     case: Case,

@@ -155,6 +155,7 @@ def test_of_two_runs_at_once_one_does_the_work_and_the_other_is_told(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1500)
 def test_runs_killed_at_any_moment_lose_nothing(
     retention: Runner, everyone: psycopg.Connection[Any], database_settings: Settings
 ) -> None:
