@@ -79,6 +79,15 @@ def contents(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
+def but_for_rounding(rows_of: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:
+    """The same rows, to compare with: a sum of doubles depends on their order, so its last digit may be another one."""
+
+    def near(value: Any) -> Any:
+        return pytest.approx(value, rel=1e-12, nan_ok=True) if isinstance(value, float) else value
+
+    return {name: [tuple(map(near, row)) for row in rows] for name, rows in rows_of.items()}
+
+
 def test_a_study_gets_its_four_feature_types_and_enters_the_series(
     queue: WorkQueue, database_settings: Settings
 ) -> None:
@@ -114,7 +123,7 @@ def test_the_rows_are_those_of_a_full_run(queue: WorkQueue, database_settings: S
         compute_features(lake, months=None, now=datetime(2026, 1, 1, tzinfo=UTC))
         update_series(lake)
         update_biodiversity(lake)
-        expected = contents(lake)
+        expected = but_for_rounding(contents(lake))
     with Lake(database_settings) as lake:
         rows = lake.con.sql(f"select distinct dataset_id || '/' || event_id from {lake.table('occurrences').scan()}")
         studies = [name for (name,) in rows.fetchall()]
