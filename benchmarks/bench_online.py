@@ -13,6 +13,7 @@ import psycopg
 
 from retention_pipelines.catalog.features import FEATURE_COLUMNS, FEATURE_STORE
 from retention_pipelines.features.hot_rows import entity_digest, load_hot_rows
+from retention_pipelines.features.reads import read_counter
 from retention_pipelines.features.store import FeatureStore
 from retention_pipelines.postgres import address
 from retention_pipelines.postgres.migrate import upgrade_server
@@ -119,6 +120,10 @@ def run(studies: int, calls: int) -> list[str]:
             load_hot_rows(lake, server, tenant="local", seal=Seal(load_secret(settings)))
             lines.append(f"  nothing new: {(time.perf_counter() - begun) * 1000:.0f} ms")
             lines += reads(lake, address.conninfo(server.address(role="service", tenant="local")), studies, calls)
+            counter = read_counter(settings)
+            if counter is not None:
+                # What was read is counted behind the readers: later it would start the server in a folder that goes.
+                counter.close()
             server.stop()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return [*lines, f"  peak memory: {peak:,.0f} MB"]

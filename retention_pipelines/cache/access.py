@@ -107,8 +107,8 @@ class AccessCounter:
             secret = load_secret(self._hot.settings)
             self._hot.change(lambda con: count_regrets(con, secret, self._hot.tenant, missed), seconds=timeout_seconds)
         except (Unavailable, CacheError) as error:
-            # What is asked for again while the database is away is not known as a regret: that costs a figure only.
-            LOG.debug("Misses were not looked up: %s", error)
+            LOG.debug("Misses wait to be looked up: %s", error)
+            self._keep_missed(of_datasets)
             return False
         return True
 
@@ -137,6 +137,15 @@ class AccessCounter:
                     self._counts[name] = [hits, last]
                 else:
                     self.dropped += int(hits)
+
+    def _keep_missed(self, of_datasets: dict[str, dict[str, float | None]]) -> None:
+        # Told twice they count once: each removal is regretted at most once.
+        with self._lock:
+            for dataset, earlier in of_datasets.items():
+                missed = self._missed.setdefault(dataset, {})
+                for key, seconds in earlier.items():
+                    if key not in missed and len(missed) < MOST_MISSED:
+                        missed[key] = seconds
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="retention-access", daemon=True)

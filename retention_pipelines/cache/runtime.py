@@ -191,7 +191,7 @@ class CacheRuntime(Background, Invalidating):
         ends = time.monotonic() + timeout_seconds
         written = self.writer is None or self.writer.flush(timeout_seconds)
         if self.access is not None and written:
-            self.access.flush(max(_LEAST_WAIT, ends - time.monotonic()))
+            written = self.access.flush(max(_LEAST_WAIT, ends - time.monotonic()))
         self._wait_until_told(ends)
         return written and not self._unrecorded
 

@@ -75,6 +75,30 @@ def test_a_prediction_that_is_asked_for_again_is_regretted_once_with_what_it_cos
     assert regrets(retention.planner.engine) == (found,)
 
 
+def test_misses_that_the_database_does_not_take_in_time_are_not_called_written_and_count_later(
+    retention: Runner, caches: CacheRuntime, everyone: psycopg.Connection[Any]
+) -> None:
+    @cache_predictions(model_id="whales", model_type="t")
+    def predict(place: int) -> dict[str, float]:
+        return {"confidence": 0.5, "value": float(place)}
+
+    predict(1)
+    assert caches.flush()
+    everyone.execute(
+        "update ml_inference_cache set computed_at = now() - interval '30 days', expires_at = null,"
+        " expires_on = 'infinity'"
+    )
+    assert execute(retention, "ic_old_unused") == 1
+    caches.memory.clear()
+    with everyone.transaction():
+        everyone.execute("lock table tombstones in access exclusive mode")
+        predict(1)
+        assert not caches.flush(0.5)
+    assert caches.flush()
+    (found,) = regrets(retention.planner.engine)
+    assert (found.removed, found.regrets) == (1, 1)
+
+
 def test_a_prediction_in_its_grace_is_served_from_the_grave_comes_back_and_is_regretted(
     retention: Runner, caches: CacheRuntime, everyone: psycopg.Connection[Any]
 ) -> None:
@@ -255,7 +279,8 @@ def test_misses_cost_the_caller_nothing_while_the_database_is_away(database: Any
         assert [predict(place) for place in range(20)] == [float(place) for place in range(20)]
         assert caches.access is not None
         assert not caches.access.flush(0.2)
-        assert caches.access._missed == {}
+        # They wait, so many at most, and are told once it is back.
+        assert len(caches.access._missed["inference_cache"]) == 20
     finally:
         runtime.close()
 
