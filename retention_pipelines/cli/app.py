@@ -6,6 +6,7 @@ does; that is a plain function with typer annotations in its own module, importe
 a bug and traces.
 """
 
+import contextlib
 import errno
 import importlib
 import json
@@ -182,20 +183,35 @@ def build_app() -> TyperGroup:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit; `arguments` default to those of the process."""
+    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
         build_app().main(args=arguments, prog_name="retention")
+    except SystemExit as ended:
+        # What was typed wrong was told to people before it ended.
+        mistyped = getattr(ended.__context__, "format_message", None)
+        if mistyped is not None and as_json:
+            _print_for_machines(RetentionError(mistyped(), hint="With --help instead, the command says what it takes."))
+        raise
     except RetentionError as error:
-        sys.stderr.write(f"Error: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"{error.hint}\n")
-        if "--json" in (sys.argv[1:] if arguments is None else arguments):
-            sys.stdout.write(json.dumps(_for_machines(error), indent=1) + "\n")
-        sys.exit(_EXIT_CODES.get(type(error), 2))
+        failed = error
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        sys.stderr.write(f"Error: No space left for {error.filename or 'the output'}.\nFree some, then run it again.\n")
-        sys.exit(2)
+        failed = RetentionError(
+            f"No space left for {error.filename or 'the output'}.", hint="Free some, then run it again."
+        )
+    sys.stderr.write(f"Error: {failed.message}\n")
+    if failed.hint:
+        sys.stderr.write(f"{failed.hint}\n")
+    if as_json:
+        _print_for_machines(failed)
+    sys.exit(_EXIT_CODES.get(type(failed), 2))
+
+
+def _print_for_machines(error: RetentionError) -> None:
+    with contextlib.suppress(OSError):  # the output may be what has no space
+        sys.stdout.write(json.dumps(_for_machines(error), indent=1) + "\n")
+        sys.stdout.flush()
 
 
 def _for_machines(error: RetentionError) -> dict[str, Any]:

@@ -136,7 +136,10 @@ def materialize(
     every: Annotated[bool, typer.Option("--all", help="All event months; the same as leaving out --months.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Ingest what lies in the landing folder, then compute features and series; the Dagster page shows the runs."""
+    """Ingest what lies in the landing folder, then compute features and series; the Dagster page shows the runs.
+
+    With --json, a run that failed has the same object as others: success is false, reasons and hint say why.
+    """
     load_settings().require_full("retention materialize")
     if every and months is not None:
         raise RetentionError("--all and --months exclude each other.", hint="Leave one of them out.")
@@ -153,7 +156,8 @@ def materialize(
     elif outcome.done:
         Console().print(_table(outcome))
     if not outcome.success:
-        if as_json:
-            raise typer.Exit(2)  # the object says why
         reason = outcome.reasons[0] if outcome.reasons else "A run failed."
+        if as_json:
+            sys.stderr.write(f"Error: {reason}\n")
+            raise typer.Exit(2)  # the object has been printed
         raise PipelineError(reason, hint=outcome.hint)

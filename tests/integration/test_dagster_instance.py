@@ -98,13 +98,16 @@ def test_a_failing_run_ends_with_its_reason_in_one_sentence(settings: Settings) 
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--months", "2017-8"], ["--all", "--months", "2017-08"]])
+@pytest.mark.parametrize("arguments", [["--months", "2017-8", "--json"], ["--all", "--months", "2017-08"]])
 def test_a_request_that_cannot_be_met_is_a_sentence(settings: Settings, arguments: list[str]) -> None:
     command = ["-m", "retention_pipelines.cli.app", "materialize", *arguments]
     done = _python(command, _environment(settings))
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ")
     assert "Traceback" not in done.stderr
+    if "--json" in arguments:
+        told = json.loads(done.stdout)
+        assert (told["success"], done.stderr) == (False, f"Error: {told['reasons'][0]}\n")
 
 
 def test_an_external_server_holds_the_instance_as_well(external_url: str, tmp_path: Path) -> None:
