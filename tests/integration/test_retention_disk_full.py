@@ -59,7 +59,8 @@ def test_a_disk_that_fills_up_at_any_point_of_a_run_loses_nothing(
     case.fill(retention, everyone)
     before = case.books(retention, everyone, None)
     refused = 0
-    every = itertools.count(0, 4096)
+    # A round leaves what may be gone back to, and copies: with more rounds the small disk would be full of those alone.
+    every = itertools.count(0, 4096 if case.name == "delete in the lake" else 20_480)
     few = itertools.chain([0], (20_480 * 5**power for power in itertools.count()))
     for room in every if pytestconfig.getoption("--long") else few:
         plan = case.plan(retention)
