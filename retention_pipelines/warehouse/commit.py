@@ -5,6 +5,7 @@ which files to commit.
 """
 
 import json
+import os
 import random
 import time
 import uuid
@@ -125,6 +126,10 @@ def try_commit(delta: DeltaTable, log: DeltaLog, change: Change) -> int | None:
 
 
 def sync_log(root: str, version: int) -> None:
-    """Make a landed commit of a local table durable."""
-    sync_path(f"{root}/_delta_log/{version:020d}.json")
-    sync_path(f"{root}/_delta_log")
+    """Make a landed commit of a local table durable, and the checkpoint after it, which is read instead of the log."""
+    folder = f"{root}/_delta_log"
+    sync_path(f"{folder}/{version:020d}.json")
+    if os.path.exists(checkpoint := f"{folder}/{version:020d}.checkpoint.parquet"):
+        sync_path(checkpoint)
+        sync_path(f"{folder}/_last_checkpoint")
+    sync_path(folder)

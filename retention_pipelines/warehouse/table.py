@@ -333,6 +333,8 @@ class Table:
         """Write a checkpoint, so that nobody who opens the table reads a long entry of its log again."""
         try:
             self._open(version).create_checkpoint()
+            if self._local:
+                sync_log(self.root, version)
         except (DeltaError, OSError) as error:
             _LOG.warning("%s opens slower for want of a checkpoint: %s", self.name, str(error).partition("\n")[0])
 

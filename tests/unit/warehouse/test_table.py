@@ -1,5 +1,6 @@
 """What a table promises, in a folder and in a bucket alike."""
 
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,6 +73,28 @@ def test_whoever_opens_a_table_need_not_read_an_entry_of_many_files_again(any_la
     with Lake(any_lake.settings) as other:
         assert (len(other.table("observations").files()), keys(other.table("observations"))[-2:]) == (61, ["a", "b"])
         assert len(other.table("observations").files(version=1)) == 60
+
+
+def test_a_checkpoint_is_on_the_disk_with_the_commit_it_sums_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without power, a name could be left without its content: the table would not open, although its log is whole."""
+    synced: set[str] = set()
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.add(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with Lake(settings) as lake:
+        table = lake.table("observations")
+        table.append(" union all ".join(observations("a", month=f"{2000 + year}-01") for year in range(60)))
+        for number in range(9):
+            table.append(observations("bcdefghij"[number]))
+        log = {name for name in table.log._objects.names("_delta_log") if "checkpoint" in name}
+    assert {f"{version:020d}.checkpoint.parquet" for version in (1, 9)} | {"_last_checkpoint"} == log
+    assert log <= synced
 
 
 def test_one_bad_row_in_one_of_many_partitions_leaves_no_file(table: Table) -> None:
