@@ -28,10 +28,16 @@ Commits = Mapping[str, Sequence[LogEntry]]
 
 def undo_whole(lake: "Lake", name: str, version: int) -> list[tuple[str, Commit]]:
     """Take back a commit, with all others of its transaction."""
-    entry = next((one for one in lake.table(name).history() if one.version == version), None)
-    commits = _standing(lake, {entry.transaction}) if entry and entry.transaction else {}
-    if not commits:
+    history = lake.table(name).history()
+    entry = next((one for one in history if one.version == version), None)
+    if entry is None or not _is_of_several(entry, history):
         return [(name, lake.table(name).undo(version))]
+    commits = _standing(lake, {entry.transaction}) if entry.transaction else {}
+    if entry not in commits.get(name, ()):
+        raise CommitConflict(
+            f"{name}: version {version} was taken back already, or took back what was never whole; nothing was done.",
+            hint="Deliveries that are not there come again with `retention ingest`.",
+        )
     for table, entries in commits.items():
         if not all(can_undo(lake.table(table), one) for one in entries):
             raise CommitConflict(
@@ -39,8 +45,11 @@ def undo_whole(lake: "Lake", name: str, version: int) -> list[tuple[str, Commit]
                 hint=f"`retention lake restore` goes back to an earlier version of {', '.join(commits)}, "
                 "and takes back what came later, too.",
             )
+    before = _where_deliveries_stand(lake)
     with lake.taking_back(f"undo:{name}:{version}"):
-        return _undo_all(lake, commits)
+        done = _undo_all(lake, commits)
+        _require_whole(lake, before)
+        return done
 
 
 def restore_whole(lake: "Lake", name: str, version: int) -> list[tuple[str, Commit]]:
@@ -53,10 +62,12 @@ def restore_whole(lake: "Lake", name: str, version: int) -> list[tuple[str, Comm
     came = {transaction for receipt, transaction in own.items() if receipt in then - now}
     if not ceased and not came:
         return [(name, table.restore(version))]
+    before = _where_deliveries_stand(lake)
     with lake.taking_back(f"restore:{name}:{version}") as op:
         done = [(name, table.restore(version))]
         done += _undo_all(lake, _undoable(lake, _standing(lake, ceased, but=name)))
         done += _undo_all(lake, _taking_back(lake, came, but=name))
+        _require_whole(lake, before, but=ceased)
         return done + (_forget(lake, ceased, op) if name != LEDGER else [])
 
 
@@ -71,6 +82,36 @@ def _undo_all(lake: "Lake", commits: Commits) -> list[tuple[str, Commit]]:
                 )
             done.append((name, lake.table(name).undo(one.version)))
     return done
+
+
+def _is_of_several(entry: LogEntry, history: Sequence[LogEntry]) -> bool:
+    """Whether a commit is one of a transaction, or the end of one that was left or died."""
+    return any(one.transaction for one in history if one is entry or (entry.undoes and one.receipt == entry.undoes))
+
+
+def _where_deliveries_stand(lake: "Lake") -> dict[str, dict[str, bool]]:
+    """Whether each delivery is in effect, by table it wrote to."""
+    found: dict[str, dict[str, bool]] = {}
+    for name in DATASETS:
+        history = lake.table(name).history()
+        now = {one.receipt for one in standing(history)}
+        for one in history:
+            if is_delivery(one):
+                tables = found.setdefault(str(one.transaction), {})
+                tables[name] = tables.get(name, False) or one.receipt in now
+    return found
+
+
+def _require_whole(lake: "Lake", before: dict[str, dict[str, bool]], *, but: Collection[str] = ()) -> None:
+    """Refuse to leave a delivery in effect in some of its tables only, as restores of single tables may have it."""
+    for transaction, tables in _where_deliveries_stand(lake).items():
+        if transaction not in but and tables != before.get(transaction) and len(set(tables.values())) > 1:
+            there, missing = (", ".join(name for name, stands in tables.items() if stands is s) for s in (True, False))
+            raise CommitConflict(
+                f"A delivery ({transaction[:19]}) would be back in {there}, but not in {missing}, which went back "
+                "to a version without it; nothing was done.",
+                hint=f"Undo that restore of {missing} first, or deliver the file again.",
+            )
 
 
 def _standing(lake: "Lake", transactions: Collection[str], *, but: str | None = None) -> Commits:

@@ -278,6 +278,41 @@ def test_a_going_back_is_undone_as_a_whole_and_not_over_what_came_again(
     assert adds_up(lake)
 
 
+def test_the_end_of_a_taking_back_that_failed_is_not_undone_in_one_table_alone(
+    lake: Lake, take: Take, overlapping: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = overlapping
+    take(first, second)
+    whole = Table.undo
+
+    def breaks(table: Table, version: int) -> object:
+        return 1 / 0 if table.name == "ingested_files" else whole(table, version)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Table, "undo", breaks)
+        with pytest.raises(ZeroDivisionError):
+            undo(lake, first)
+    for name in ("observations", "quarantine"):
+        for version in (lake.table(name).version(), lake.table(name).version() - 1):
+            with pytest.raises(CommitConflict, match="nothing was done"):
+                lake.undo(name, version)
+    assert depths(lake) == [1, 1, 1, 2, 2, 2]
+    assert [file.status for file in take(first, second).files] == ["duplicate"] * 2
+
+
+def test_a_delivery_comes_back_everywhere_or_nowhere(lake: Lake, take: Take, overlapping: tuple[Path, Path]) -> None:
+    """Observations that went back by a restore of their own do not follow when the ledger goes back to have a line."""
+    first, second = overlapping
+    take(first, second)
+    lake.restore("observations", 0)
+    for name in ("ingested_files", "quarantine"):
+        with pytest.raises(CommitConflict, match="but not in observations"):
+            lake.restore(name, 2)
+    assert (depths(lake), rows(lake, "from ingested_files"), rows(lake, "from quarantine")) == ([], [], [])
+    assert [counted(file)[1:] for file in take(first, second).files] == [(1, 1, 0), (1, 1, 2)]
+    assert adds_up(lake)
+
+
 def test_going_back_forgets_deliveries_whose_line_is_merged_with_others_for_long(
     lake: Lake, take: Take, overlapping: tuple[Path, Path]
 ) -> None:
