@@ -19,14 +19,14 @@ from typing import Any, Literal, TypeVar
 
 import psycopg
 import pyarrow as pa
-from psycopg import pq
+from psycopg import generators, pq
 
 from retention_pipelines.catalog.features import FEATURE_TYPES
 from retention_pipelines.errors import LakeError
 from retention_pipelines.features.layout import Layout, layout_of
 from retention_pipelines.features.studies import PACKAGE
 from retention_pipelines.postgres.address import Deadlines
-from retention_pipelines.postgres.engine import connect
+from retention_pipelines.postgres.engine import broken, connect
 from retention_pipelines.postgres.seal import SEAL_BYTES, Seal, header
 from retention_pipelines.postgres.server import Server
 from retention_pipelines.warehouse import Lake, LakeFile
@@ -105,17 +105,23 @@ def load_hot_rows(lake: Lake, server: Server, *, tenant: str, seal: Seal, full: 
     Only studies with a row that came or went since the last load are looked at; all of them when nothing was loaded,
     the layout changed, another lake is there, the files of the loaded version are gone, or `full` asks for it.
     """
-    with connect(server, role="service", tenant=tenant, deadlines=LOADING) as con, con.transaction():
-        con.execute("select pg_advisory_xact_lock(hashtext('online_features'), hashtext(%s))", (tenant,))
-        con.execute(statement(PACKAGE, "online_stage"))
-        held = {} if full else read_held(con)
-        source = _Source(lake)
-        copy = _Copy(con, tenant=tenant, source=source)
-        types = []
-        packed = _packed(_ahead(source.steps(held), READ_AHEAD), tenant=tenant, seal=seal)
-        with closing(_ahead(packed, AHEAD)) as steps:
-            for kind, of_type in groupby(steps, key=lambda step: step.layout.feature_type):
-                types.append(copy.take(of_type, held.get(kind)))
+    with connect(server, role="service", tenant=tenant, deadlines=LOADING) as con:
+        try:
+            with con.transaction():
+                con.execute("select pg_advisory_xact_lock(hashtext('online_features'), hashtext(%s))", (tenant,))
+                con.execute(statement(PACKAGE, "online_stage"))
+                held = {} if full else read_held(con)
+                source = _Source(lake)
+                copy = _Copy(con, tenant=tenant, source=source)
+                types = []
+                packed = _packed(_ahead(source.steps(held), READ_AHEAD), tenant=tenant, seal=seal)
+                with closing(_ahead(packed, AHEAD)) as steps:
+                    for kind, of_type in groupby(steps, key=lambda step: step.layout.feature_type):
+                        types.append(copy.take(of_type, held.get(kind)))
+        except psycopg.OperationalError as error:
+            if con.broken:
+                raise broken(error) from error
+            raise
     return HotRowsLoad(tenant=tenant, lake_version=source.version, types=tuple(types))
 
 
@@ -270,15 +276,22 @@ class _Copy:
     def _run(self, name: str, values: "Sequence[_Value]") -> int:
         """Run a statement of a file; returns how many rows it was about.
 
-        In one call that leaves the interpreter to the threads that work ahead: a COPY asks for it back for every piece
-        that the server takes, and waits up to five milliseconds for it each time.
+        Sent in one call that leaves the interpreter to the threads that work ahead: a COPY asks for it back for every
+        piece that the server takes, and waits up to five milliseconds for it each time. Who interrupts does not wait
+        for the answer.
         """
-        result = self._con.pgconn.exec_params(
-            statement(PACKAGE, name).encode(),
-            [value for _, value in values],
-            param_types=[kind for kind, _ in values],
-            param_formats=[pq.Format.BINARY] * len(values),
-        )
+        pgconn = self._con.pgconn
+        pgconn.nonblocking = 0
+        try:
+            pgconn.send_query_params(
+                statement(PACKAGE, name).encode(),
+                [value for _, value in values],
+                param_types=[kind for kind, _ in values],
+                param_formats=[pq.Format.BINARY] * len(values),
+            )
+        finally:
+            pgconn.nonblocking = 1
+        (result,) = self._con.wait(generators.execute(pgconn))
         if result.status != pq.ExecStatus.COMMAND_OK:
             raise psycopg.errors.error_from_result(result, encoding="utf-8")
         return result.command_tuples or 0

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from retention_pipelines.catalog.features import FEATURE_COLUMNS, FEATURE_TYPES
-from retention_pipelines.errors import FeatureError
+from retention_pipelines.errors import DatabaseError, FeatureError
 from retention_pipelines.features.compute import compute_features
 from retention_pipelines.features.hot_rows import HotRowsLoad, load_hot_rows
 from retention_pipelines.features.names import ROW_COLUMNS
@@ -297,6 +297,40 @@ def test_a_lost_connection_is_replaced(lake: Lake, store: FeatureStore, database
     while store.online("s/1", TEMPERATURE).origins["environmental"] != ["postgres"]:
         assert time.monotonic() < ends
         time.sleep(0.05)
+
+
+def test_a_load_whose_server_goes_away_half_way_says_so_and_leaves_nothing_half_done(
+    lake: Lake, store: FeatureStore, database: Server
+) -> None:
+    rows = [row(f"{kind}/{i}", event=3, value=1.0, kind=kind) for kind in ("environmental", "species") for i in (1, 2)]
+    append_rows(lake, "feature_store", rows)
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with Lake(lake.settings) as own:
+                load(own, database)
+        except (psycopg.Error, DatabaseError) as error:
+            failed.append(error)
+
+    blocking = connect(database, role="owner")
+    blocking.execute("lock table online_features in share mode")
+    loading = threading.Thread(target=work)
+    loading.start()
+    ends, waiting = time.monotonic() + 20, False
+    while not waiting and time.monotonic() < ends:
+        with connect(database, tenant="*") as other:
+            locks = "select from pg_locks where relation = 'online_features'::regclass and not granted"
+            waiting = other.execute(locks.encode()).rowcount > 0
+    end_sessions(database)
+    loading.join(20)
+    blocking.close()
+    assert waiting
+    assert [type(error) for error in failed] == [DatabaseError]
+    assert "went away" in str(failed[0])
+    with connect(database, tenant=lake.settings.tenant) as con:
+        assert con.execute("select count(*) from online_features").fetchall() == [(0,)]
+    assert load(lake, database).rows_written == 4
 
 
 def test_a_reader_sees_the_state_before_or_after_a_load_never_between(
