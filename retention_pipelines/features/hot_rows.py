@@ -291,7 +291,8 @@ class _Copy:
             )
         finally:
             pgconn.nonblocking = 1
-        (result,) = self._con.wait(generators.execute(pgconn))
+        # The first says why, where a server that goes away has more to say.
+        result = self._con.wait(generators.execute(pgconn))[0]
         if result.status != pq.ExecStatus.COMMAND_OK:
             raise psycopg.errors.error_from_result(result, encoding="utf-8")
         return result.command_tuples or 0
