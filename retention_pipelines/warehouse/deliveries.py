@@ -32,21 +32,23 @@ def undo_whole(lake: "Lake", name: str, version: int) -> list[tuple[str, Commit]
     entry = next((one for one in history if one.version == version), None)
     if entry is None or not _is_of_several(entry, history):
         return [(name, lake.table(name).undo(version))]
-    commits = _standing(lake, {entry.transaction}) if entry.transaction else {}
-    if entry not in commits.get(name, ()):
-        raise CommitConflict(
-            f"{name}: version {version} was taken back already, or took back what was never whole; nothing was done.",
-            hint="Deliveries that are not there come again with `retention ingest`.",
-        )
-    for table, entries in commits.items():
-        if not all(can_undo(lake.table(table), one) for one in entries):
-            raise CommitConflict(
-                f"{table}: a later commit rewrote files that the same transaction added; nothing was taken back.",
-                hint=f"`retention lake restore` goes back to an earlier version of {', '.join(commits)}, "
-                "and takes back what came later, too.",
-            )
-    before = _where_deliveries_stand(lake)
+    # What is in effect is looked up when nobody else can take it back or bring it.
     with lake.taking_back(f"undo:{name}:{version}"):
+        commits = _standing(lake, {entry.transaction}) if entry.transaction else {}
+        if entry not in commits.get(name, ()):
+            raise CommitConflict(
+                f"{name}: version {version} was taken back already, or took back what was never whole; "
+                "nothing was done.",
+                hint="Deliveries that are not there come again with `retention ingest`.",
+            )
+        for table, entries in commits.items():
+            if not all(can_undo(lake.table(table), one) for one in entries):
+                raise CommitConflict(
+                    f"{table}: a later commit rewrote files that the same transaction added; nothing was taken back.",
+                    hint=f"`retention lake restore` goes back to an earlier version of {', '.join(commits)}, "
+                    "and takes back what came later, too.",
+                )
+        before = _where_deliveries_stand(lake)
         done = _undo_all(lake, commits)
         _require_whole(lake, before)
         return done
@@ -54,17 +56,18 @@ def undo_whole(lake: "Lake", name: str, version: int) -> list[tuple[str, Commit]
 
 def restore_whole(lake: "Lake", name: str, version: int) -> list[tuple[str, Commit]]:
     """Go back to a version of a table, and let the others follow in what deliveries did."""
-    table, history = lake.table(name), lake.table(name).history()
-    states = in_effect(history)
-    now, then = states.get(table.version(), frozenset()), states.get(version, frozenset())
-    own = {one.receipt: str(one.transaction) for one in history if is_delivery(one)}
-    ceased = {transaction for receipt, transaction in own.items() if receipt in now - then}
-    came = {transaction for receipt, transaction in own.items() if receipt in then - now}
-    if not ceased and not came:
-        return [(name, table.restore(version))]
-    before = _where_deliveries_stand(lake)
+    table = lake.table(name)
     with lake.taking_back(f"restore:{name}:{version}") as op:
+        history = table.history()
+        states = in_effect(history)
+        now, then = states.get(table.version(), frozenset()), states.get(version, frozenset())
+        own = {one.receipt: str(one.transaction) for one in history if is_delivery(one)}
+        ceased = {transaction for receipt, transaction in own.items() if receipt in now - then}
+        came = {transaction for receipt, transaction in own.items() if receipt in then - now}
+        before = _where_deliveries_stand(lake)
         done = [(name, table.restore(version))]
+        if not ceased and not came:
+            return done
         done += _undo_all(lake, _undoable(lake, _standing(lake, ceased, but=name)))
         done += _undo_all(lake, _taking_back(lake, came, but=name))
         _require_whole(lake, before, but=ceased)
@@ -90,14 +93,14 @@ def _is_of_several(entry: LogEntry, history: Sequence[LogEntry]) -> bool:
 
 
 def _where_deliveries_stand(lake: "Lake") -> dict[str, dict[str, bool]]:
-    """Whether each delivery is in effect, by table it wrote to."""
+    """Whether each delivery is in effect, by table it wrote to; and in the ledger, where one that died has no line."""
     found: dict[str, dict[str, bool]] = {}
     for name in DATASETS:
         history = lake.table(name).history()
         now = {one.receipt for one in standing(history)}
         for one in history:
             if is_delivery(one):
-                tables = found.setdefault(str(one.transaction), {})
+                tables = found.setdefault(str(one.transaction), {LEDGER: False})
                 tables[name] = tables.get(name, False) or one.receipt in now
     return found
 
@@ -108,9 +111,9 @@ def _require_whole(lake: "Lake", before: dict[str, dict[str, bool]], *, but: Col
         if transaction not in but and tables != before.get(transaction) and len(set(tables.values())) > 1:
             there, missing = (", ".join(name for name, stands in tables.items() if stands is s) for s in (True, False))
             raise CommitConflict(
-                f"A delivery ({transaction[:19]}) would be back in {there}, but not in {missing}, which went back "
-                "to a version without it; nothing was done.",
-                hint=f"Undo that restore of {missing} first, or deliver the file again.",
+                f"A delivery ({transaction[:19]}) would be in {there}, but not in {missing}: it was never whole, or "
+                "a restore took it out there; nothing was done.",
+                hint=f"Undo a restore of {missing} first, or deliver the file again.",
             )
 
 

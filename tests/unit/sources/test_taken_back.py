@@ -313,6 +313,24 @@ def test_a_delivery_comes_back_everywhere_or_nowhere(lake: Lake, take: Take, ove
     assert adds_up(lake)
 
 
+def test_what_came_while_a_going_back_waited_for_its_turn_is_taken_back_whole(
+    lake: Lake, take: Take, overlapping: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = overlapping
+    take(first)
+    turn = lake.taking_back
+
+    def late(name: str) -> object:
+        monkeypatch.undo()
+        take(second)
+        return turn(name)
+
+    monkeypatch.setattr(lake, "taking_back", late)
+    lake.restore("observations", 0)
+    assert (depths(lake), rows(lake, "from ingested_files"), rows(lake, "from quarantine")) == ([], [], [])
+    assert adds_up(lake)
+
+
 def test_going_back_forgets_deliveries_whose_line_is_merged_with_others_for_long(
     lake: Lake, take: Take, overlapping: tuple[Path, Path]
 ) -> None:
