@@ -13,9 +13,9 @@ import os
 import secrets
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from retention_pipelines.cache.background import Background
@@ -49,6 +49,8 @@ _LEAST_WAIT = 0.1
 _ASK_AGAIN_SECONDS = 0.5
 UNKNOWN_VERSION = "unknown-"
 _NAMESPACE = "retention"
+# Of functions that are gone; each had noted fewer than `READS_BEFORE_A_BATCH` keys.
+_MOST_LEFT = 4_096
 
 
 class Lower(Protocol):
@@ -81,6 +83,7 @@ class CacheRuntime(Background, Invalidating):
         hot, writer, process_lock, log, access, models, lake_tier: None where they cannot be had: without Postgres, in
             the mode read_only (those that write), or in a test.
         hooks: called with every event of every function; add and remove freely.
+        left_reads: keys that functions which are gone had read and not told of; taken without a lock.
         also_told: called with every invalidation this process makes, not with those of others; must not raise.
         namespace, tenant: part of every key.
     """
@@ -97,6 +100,7 @@ class CacheRuntime(Background, Invalidating):
         self.tenant = settings.tenant
         self.read_only = settings.mode == "read_only"
         self.counters = DrainedCounters()
+        self.left_reads: deque[tuple[Kind, list[str]]] = deque(maxlen=_MOST_LEFT)
         self.hooks: list[Hook] = []
         self.also_told: list[Callable[[Scope, str | None, str | None], None]] = []
         self.memory = MemoryTier(
@@ -186,6 +190,9 @@ class CacheRuntime(Background, Invalidating):
 
         for cached in registered():
             cached.drain(self)
+        with suppress(IndexError):  # somebody else may be taking them, too
+            while True:
+                self.count_reads(*self.left_reads.popleft())
         if self._unrecorded:
             self._tell_others()
         ends = time.monotonic() + timeout_seconds

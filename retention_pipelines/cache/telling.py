@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("retention_pipelines.cache")
 READS_BEFORE_A_BATCH = 256
 COUNTED_HERE = ("memory", "postgres")
-_counted = read
+_counted = read  # in the class below, `read` is something else
 _COUNTED = {
     ("hit", "memory"): "memory_hits",
     ("hit", "postgres"): "postgres_hits",
@@ -112,6 +112,8 @@ class Telling:
                 news = counted(getattr(self.counts, f"{tier}_hits")) - self._reported[tier]
                 if news:
                     runtime.counters.left.append((self.options.kind, tier, news))
+            if self._reads:
+                runtime.left_reads.append((self.options.kind, self._reads))
 
     def drain(self, runtime: "runtimes.CacheRuntime | None") -> None:
         """Hand the reads counted since last time to the access counts."""

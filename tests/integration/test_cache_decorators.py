@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import math
 import os
 import secrets
@@ -563,6 +564,23 @@ def test_reads_are_counted_in_batches_for_the_policies(
         features(1)
     assert caches.flush()
     assert rows(migrated_server, "access_counts", cache_settings.tenant, "key, hits") == [(features.key(1), 300)]
+
+
+def test_reads_of_functions_that_are_gone_are_counted_too(
+    caches: CacheRuntime, migrated_server: Server, cache_settings: Settings
+) -> None:
+    for _ in range(3):
+
+        @cache_features("spatial", "occurrences", version=1)
+        def features(x: int) -> int:
+            return x
+
+        for _ in range(3):
+            features(1)
+    del features
+    gc.collect()
+    assert caches.flush()
+    assert rows(migrated_server, "access_counts", cache_settings.tenant, "dataset, hits") == [("ml_feature_store", 8)]
 
 
 def test_coroutines_use_postgres_too(caches: CacheRuntime) -> None:
