@@ -1,8 +1,8 @@
 """The live files of a table in a folder, read from its Delta log by our own code and kept up to date entry by entry.
 
-Opening a table with deltalake costs 4 to 14 ms of CPU, this a fifth of it, and most callers only want to know which
-files there are. What belongs here: the newest state of the plain tables this package writes. What does not: older
-versions, object stores, commits, and anything this package does not write; deltalake answers for those.
+Opening a table with deltalake costs 4 to 14 ms of CPU, this a fifth to two fifths of it, and most callers only want to
+know which files there are. What belongs here: the newest state of the plain tables this package writes. What does not:
+older versions, object stores, commits, and anything this package does not write; deltalake answers for those.
 """
 
 import json
