@@ -79,7 +79,7 @@ class Bench:
 
     settings: Settings
     server: Server
-    con: psycopg.Connection[Any]
+    admin: psycopg.Connection[Any]
     count: int
 
     def cpu(self) -> float:
@@ -94,7 +94,8 @@ class Bench:
         return used
 
     def beside_others(self, work: Callable[[], object]) -> Took:
-        """Do work while another connection reads and writes rows."""
+        """Do work while another connection reads and writes rows, after what was written before is on the disk."""
+        self.admin.execute("checkpoint")
         waits: list[float] = []
         stop = threading.Event()
         other = threading.Thread(target=self._use, args=(stop, waits))
@@ -137,8 +138,12 @@ def bench_postgres(root: Path, count: int) -> None:
             store.save(made, created_by="bench")
             return Act(plan=made, dataset=INFERENCE_CACHE, policies=policies, protections=(), unchanged=unchanged)
 
-        with connect(server, tenant=EVERY_TENANT, deadlines=PATIENT, autocommit=True) as con:
-            bench = Bench(settings=settings, server=server, con=con, count=count)
+        sockets = str(embedded.places(settings.state_dir).sockets)
+        with (
+            connect(server, tenant=EVERY_TENANT, deadlines=PATIENT, autocommit=True) as con,
+            psycopg.connect(host=sockets, user=embedded.SUPERUSER, dbname="postgres", autocommit=True) as admin,
+        ):
+            bench = Bench(settings=settings, server=server, admin=admin, count=count)
             started = time.perf_counter()
             _fill(con, count)
             print(f"{count:,} predictions in {_DAYS} days, loaded in {time.perf_counter() - started:.0f} s", flush=True)
