@@ -4,7 +4,7 @@ A line of the ledger says it in its fingerprint, `<identity>:<look>:<delivery>:<
 commas, of `<delivery>.<part>=<rows>`; the rows are ranges of row numbers, `1-300+305`. A delivery is whole while all it
 rests on stands. When one of these was taken back, it is read again, and the rows that rested on that one come in, if
 nobody else brought them. Its other rows do not come a second time, whoever removed them. What does not belong here:
-taking back (`warehouse/undo.py`).
+taking back (`warehouse/deliveries.py`).
 """
 
 from collections.abc import Collection, Mapping, Sequence

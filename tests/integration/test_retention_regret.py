@@ -45,6 +45,14 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
+def make_old(everyone: psycopg.Connection[Any]) -> None:
+    """Let every prediction be a month old, and live for ever."""
+    everyone.execute(
+        "update ml_inference_cache set computed_at = now() - interval '30 days', expires_at = null,"
+        " expires_on = 'infinity'"
+    )
+
+
 def test_a_prediction_that_is_asked_for_again_is_regretted_once_with_what_it_cost(
     retention: Runner, caches: CacheRuntime, everyone: psycopg.Connection[Any]
 ) -> None:
@@ -55,10 +63,7 @@ def test_a_prediction_that_is_asked_for_again_is_regretted_once_with_what_it_cos
     predict(1)
     predict(2)
     assert caches.flush()
-    everyone.execute(
-        "update ml_inference_cache set computed_at = now() - interval '30 days', expires_at = null,"
-        " expires_on = 'infinity'"
-    )
+    make_old(everyone)
     assert execute(retention, "ic_old_unused") == 2
     caches.memory.clear()
     predict(1)
@@ -84,10 +89,7 @@ def test_misses_that_the_database_does_not_take_in_time_are_not_called_written_a
 
     predict(1)
     assert caches.flush()
-    everyone.execute(
-        "update ml_inference_cache set computed_at = now() - interval '30 days', expires_at = null,"
-        " expires_on = 'infinity'"
-    )
+    make_old(everyone)
     assert execute(retention, "ic_old_unused") == 1
     caches.memory.clear()
     with everyone.transaction():

@@ -31,7 +31,7 @@ def bad(depth: int) -> str:
 
 def depths(lake: Lake) -> list[int]:
     """The depth of every value, thrice for a row that is there once."""
-    return [int(found[0]) for found in rows(lake, "select depth_m from observations order by all")]  # type: ignore[call-overload]
+    return [int(str(found[0])) for found in rows(lake, "select depth_m::integer from observations order by all")]
 
 
 def counted(file: FileReport) -> tuple[str, int, int, int]:
